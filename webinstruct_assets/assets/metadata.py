@@ -1,0 +1,75 @@
+"""Metadata of a materialization: counts, rejects by reason, schema, a few rows, links to parents.
+
+Page text is untrusted: everything that reaches Markdown is escaped. Metadata lives in the event log, so it
+stays small.
+"""
+
+import html
+import json
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from webinstruct_assets.core.lake import ref_of
+from webinstruct_assets.core.manifest import Manifest
+from webinstruct_assets.core.stage import Stage
+from webinstruct_assets.core.workspace import Workspace
+
+SAMPLE_ROWS = 5
+CELL_CHARACTERS = 160
+
+
+def cell(value: Any) -> str:
+    """A value as inert Markdown table text: no HTML, no links or images, no row or column breaks."""
+    text = " ".join((value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)).split())
+    text = text if len(text) <= CELL_CHARACTERS else text[: CELL_CHARACTERS - 1] + "…"
+    text = html.escape(text)
+    return "".join("\\" + character if character in r"\`*_{}[]()#+!|~$" else character for character in text)
+
+
+def table(frame: pl.DataFrame) -> str:
+    """A frame as a Markdown table of inert cells."""
+    lines = ["| " + " | ".join(cell(name) for name in frame.columns) + " |", "|" + " --- |" * frame.width]
+    lines += ["| " + " | ".join(cell(value) for value in row) + " |" for row in frame.iter_rows()]
+    return "\n".join(lines)
+
+
+def metadata_of(ws: Workspace, stage: Stage, manifest: Manifest, plot: str | None) -> dict[str, Any]:
+    """Everything shown on a materialization's page."""
+    schema = dg.TableSchema([dg.TableColumn(name, str(kind)) for name, kind in stage.schema.items()])
+    rejected = pl.DataFrame({"reason": list(manifest.rejected), "records": list(manifest.rejected.values())},
+                            schema={"reason": pl.String, "records": pl.Int64})
+    parents = pl.DataFrame([item.model_dump() for item in manifest.inputs] or None,
+                           schema={"asset": pl.String, "partition": pl.String, "data_version": pl.String, "manifest_sha256": pl.String})
+    answer: dict[str, Any] = {
+        "dagster/partition_row_count": manifest.rows,
+        "dagster/column_schema": schema,
+        "rows_in": manifest.rows_in,
+        "rows": manifest.rows,
+        "rejected": manifest.rejected_total,
+        "rejected_by_reason": dg.MetadataValue.md(table(rejected)),
+        "seconds": manifest.seconds,
+        "parents": dg.MetadataValue.md(table(parents)),
+        "manifest": dg.MetadataValue.path(str(ws.lake.folder(ref_of(manifest)) / "manifest.json")),
+        "metrics": dg.MetadataValue.json(manifest.metrics),
+        **{f"metric/{name}": value for name, value in manifest.metrics.items() if isinstance(value, int | float)},
+    }
+    if manifest.reuses:
+        answer["reuses"] = manifest.reuses
+    if manifest.parts:
+        answer["sample"] = dg.MetadataValue.md(table(sample(ws, manifest)))
+    if plot:
+        answer["plot"] = dg.MetadataValue.md(plot)
+    return answer
+
+
+
+
+def sample(ws: Workspace, manifest: Manifest) -> pl.DataFrame:
+    """The first rows of the first non-empty part, spans left out."""
+    for path, part in zip(ws.lake.part_paths(manifest), manifest.parts, strict=True):
+        if part.rows:
+            frame = pl.read_parquet(path, n_rows=SAMPLE_ROWS, hive_partitioning=False)
+            return frame.drop([name for name in frame.columns if name.endswith("_spans") or name == "markup_pairs"])
+    return pl.DataFrame()

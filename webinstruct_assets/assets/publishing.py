@@ -1,0 +1,57 @@
+"""From a stage to a Dagster asset: run it, report what its manifest says.
+
+Validation comes before publication: a stage that fails raises ``dg.Failure`` and the previous version stays.
+Asset checks (``checks.py``) only display; in Dagster they cannot stop other runs.
+"""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import dagster as dg
+
+from webinstruct_assets.assets.metadata import metadata_of
+from webinstruct_assets.core.errors import WebInstructError
+from webinstruct_assets.core.keys import PartitionKey
+from webinstruct_assets.core.manifest import Manifest
+from webinstruct_assets.core.stage import Stage, execute
+from webinstruct_assets.core.workspace import Workspace
+from webinstruct_assets.resources import WorkspaceResource
+
+GROUP = "webinstruct"  # one group: with several, Dagster folds the lineage into boxes
+OWNERS = ["team:data"]
+CONSOLE = logging.getLogger("webinstruct")
+
+Plot = Callable[[Workspace, Manifest], str | None]
+
+
+def face(stage: Stage, kinds: set[str], *, pool: str | None = None) -> dict[str, Any]:
+    """Arguments that every asset decorator takes from its stage."""
+    return {
+        "name": stage.asset, "group_name": GROUP, "owners": OWNERS, "kinds": kinds, "code_version": stage.code_version(),
+        **({"pool": pool} if pool else {}),
+    }
+
+
+def key_of(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext, stage: Stage) -> PartitionKey:
+    """The run's partition key, validated: Dagster accepts any string for a dynamic partition."""
+    return PartitionKey.parse(stage.dimensions, str(context.partition_key))
+
+
+def materialize(context: dg.AssetExecutionContext, resource: WorkspaceResource, stage: Stage, *,
+                plot: Plot | None = None, prepare: Callable[[Workspace], Workspace] = lambda ws: ws) -> dg.MaterializeResult[Any]:
+    """Builds the run's partition of ``stage`` and reports it. Raises dg.Failure with the problem and its fix."""
+
+    def log(line: str) -> None:
+        context.log.info(line)
+        CONSOLE.info(line)
+
+    try:
+        ws = prepare(resource.open())
+        manifest = execute(stage, key_of(context, stage), ws, log=log, run_id=context.run_id)
+        return dg.MaterializeResult(
+            metadata=metadata_of(ws, stage, manifest, plot(ws, manifest) if plot else None),
+            data_version=dg.DataVersion(manifest.data_version),
+        )
+    except WebInstructError as error:
+        raise dg.Failure(description=str(error), metadata={"problem": error.problem, "fix": error.fix}, allow_retries=False) from error

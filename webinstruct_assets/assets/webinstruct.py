@@ -1,0 +1,16 @@
+"""The dataset of a snapshot."""
+
+import dagster as dg
+
+from webinstruct_assets.assets.refined_qa import refined_qa
+from webinstruct_assets.assets.plots import shares
+from webinstruct_assets.assets.publishing import face, materialize
+from webinstruct_assets.partitions import SNAPSHOT
+from webinstruct_assets.resources import WorkspaceResource
+from webinstruct_assets.stages.release.webinstruct import WEBINSTRUCT
+
+
+@dg.asset(partitions_def=SNAPSHOT, deps=[refined_qa], **face(WEBINSTRUCT, kinds={"parquet", "llm"}, pool="gpu"))
+def webinstruct(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
+    """The merged dataset of a snapshot: all refiners pooled, with subject and source type (paper §2.3, §3)."""
+    return materialize(context, workspace, WEBINSTRUCT, plot=shares("subjects", "Pairs by subject"))

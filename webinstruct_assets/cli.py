@@ -1,0 +1,223 @@
+"""The ``webinstruct`` command: thin verbs over the graph, the runner, status, sql and trace.
+
+Exit codes: 0 done, 1 a problem that was named with its fix, 2 wrong usage.
+"""
+
+import json
+import logging
+import os
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from webinstruct_assets.core.errors import WebInstructError
+from webinstruct_assets.core.workspace import Workspace
+
+
+class _Group(click.Group):
+    """Prints our errors as problem and fix, without a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except WebInstructError as error:
+            click.echo(f"error: {error}", err=True)
+            ctx.exit(1)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Instruction data mined from web crawls, as a Dagster asset graph with lineage."""
+    console = logging.getLogger("webinstruct")
+    if not console.handlers:
+        handler = logging.StreamHandler(sys.stdout)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
+        console.addHandler(handler)
+        console.setLevel(logging.INFO)
+        console.propagate = False
+
+
+def _workspace() -> Workspace:
+    return Workspace.open()
+
+
+@main.command()
+def demo() -> None:
+    """Builds the demo crawl and materializes every asset of the active environment's partitions."""
+    from webinstruct_assets import runner
+    from webinstruct_assets.graph import Selection, closure, targets
+    from webinstruct_assets.stages.crawl.demo import build_demo_crawl
+
+    ws, watch = _workspace(), runner.Stopwatch()
+    counts = build_demo_crawl(ws.path(ws.config.crawl.demo_sources), ws.path(ws.config.crawl.local_root), "local-demo")
+    click.echo(f"demo crawl: {', '.join(f'{value} {name}' for name, value in counts.items())}")
+    manifests = runner.run_all(ws, closure(ws, targets(ws, Selection(), ()), None))
+    click.echo(f"\n{runner.summary(manifests)}\n\n{len(manifests)} partitions up to date after {watch}. Next: make ui")
+
+
+@main.command()
+@click.option("--port", default=3000, show_default=True)
+def ui(port: int) -> None:
+    """Dagster's UI and daemon on loopback, with this project's runs, partitions and lineage."""
+    import dagster as dg
+
+    from webinstruct_assets import runner
+    from webinstruct_assets.graph import known_snapshots
+    from webinstruct_assets.partitions import register
+
+    ws = _workspace()
+    runner.enter(ws)
+    with dg.DagsterInstance.get() as instance:
+        register(instance, known_snapshots(ws))
+    click.echo(f"lineage: http://127.0.0.1:{port}/asset-groups  (whoever reaches this port can run code as you: keep it on loopback)")
+    # The interpreter's own folder first: `dagster` starts its children by name.
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    command = [sys.executable, "-m", "dagster", "dev", "-w", "workspace.yaml", "-h", "127.0.0.1", "-p", str(port)]
+    os.execv(sys.executable, command)
+
+
+@main.command()
+@click.option("--snapshot", required=True, help="CC-MAIN-YYYY-WW or local-NAME")
+@click.option("--refiner", help="only this refiner")
+@click.option("--recipe", help="only this recipe")
+@click.option("--benchmark", help="only this benchmark")
+@click.option("--select", "selected", multiple=True, metavar="ASSET", help="only these assets, nothing above them")
+@click.option("--to", "upto", metavar="ASSET", help="this asset and what it needs")
+@click.option("--model-from", metavar="SNAPSHOT", help="reuse that snapshot's recall model, now and later")
+def run(snapshot: str, refiner: str | None, recipe: str | None, benchmark: str | None, selected: tuple[str, ...],
+        upto: str | None, model_from: str | None) -> None:
+    """Materializes what is missing or stale for one snapshot."""
+    from webinstruct_assets import runner
+    from webinstruct_assets.core.keys import check_snapshot
+    from webinstruct_assets.graph import Selection, closure, targets
+    from webinstruct_assets.stages.crawl.source import CrawlSource
+
+    if selected and upto:
+        raise click.UsageError("--select and --to exclude each other")
+    ws = _workspace()
+    CrawlSource(ws.crawl_root(check_snapshot(snapshot))).file_list(snapshot, "wet")
+    if model_from:
+        ws.set_reference(snapshot, model_from)
+    selection = Selection(snapshot, refiner, recipe, benchmark)
+    wanted = targets(ws, selection, tuple(name for item in selected for name in item.split(",")) or ((upto,) if upto else ()))
+    manifests = runner.run_all(ws, wanted if selected else closure(ws, wanted, snapshot))
+    click.echo(f"\n{runner.summary(manifests)}")
+
+
+@main.command()
+@click.option("--snapshot", help="only this snapshot's partitions, and those of no snapshot")
+@click.option("--json", "as_json", is_flag=True, help="a list of objects")
+def status(snapshot: str | None, as_json: bool) -> None:
+    """A row per asset and partition: what is there, and whether it is up to date."""
+    from webinstruct_assets import status as module
+    from webinstruct_assets.core.keys import check_snapshot
+
+    rows = module.rows(_workspace(), check_snapshot(snapshot) if snapshot else None)
+    if as_json:
+        click.echo(json.dumps(rows, indent=1))
+        return
+    for row in rows:
+        state = {True: "up to date", False: "STALE", None: "missing"}[row["up_to_date"]]
+        counts = f"{row['rows']:>9,} rows {row['rejected']:>8,} rejected" if row["rows"] is not None else " " * 30
+        click.echo(f"{row['asset']:<20} {row['partition']:<34} {counts}  {state:<10} {row['reason'] or ''}")
+
+
+@main.command()
+@click.argument("query", required=False)
+@click.option("--json", "as_json", is_flag=True, help="a list of objects")
+def sql(query: str | None, as_json: bool) -> None:
+    """DuckDB over the lake: one view per asset, plus rejects and manifests. Without QUERY: a prompt."""
+    import duckdb
+
+    from webinstruct_assets import sql as module
+
+    connection = module.connect(_workspace())
+    if query is None:
+        _prompt(connection)
+        return
+    try:
+        frame = connection.sql(query)
+        if frame is None:
+            return
+        if as_json:
+            names = frame.columns
+            click.echo(json.dumps([dict(zip(names, row, strict=True)) for row in frame.fetchall()], default=str, ensure_ascii=False))
+        else:
+            frame.show(max_width=180)
+    except duckdb.Error as error:
+        raise WebInstructError(f"query failed: {error}", "`webinstruct sql 'SHOW TABLES'` lists the views") from error
+
+
+def _prompt(connection: Any) -> None:
+    import duckdb
+
+    click.echo("DuckDB over the lake; SHOW TABLES lists the views; an empty line or Ctrl-D ends")
+    while line := click.get_text_stream("stdin").readline() if not sys.stdin.isatty() else _line():
+        if not line.strip():
+            break
+        try:
+            if (frame := connection.sql(line)) is not None:
+                frame.show(max_width=180)
+        except duckdb.Error as error:
+            click.echo(f"error: {error}", err=True)
+
+
+def _line() -> str:
+    try:
+        return input("webinstruct> ") + "\n"
+    except EOFError:
+        return ""
+
+
+@main.command("import-warc")
+@click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, resolve_path=True, path_type=Path))
+@click.option("--snapshot", required=True, help="local-NAME, the new snapshot")
+def import_warc(files: tuple[Path, ...], snapshot: str) -> None:
+    """Turns your own WARC files into a snapshot (with its text and index files)."""
+    from webinstruct_assets.core.errors import BadKey
+    from webinstruct_assets.core.keys import check_snapshot
+    from webinstruct_assets.stages.crawl import importer
+
+    if not check_snapshot(snapshot).startswith("local-"):
+        raise BadKey(f"{snapshot!r} would pass for a Common Crawl snapshot", "name imports local-NAME")
+    ws = _workspace()
+    counts = importer.import_warc(files, ws.path(ws.config.crawl.local_root), snapshot, click.echo)
+    click.echo(f"{snapshot}: {json.dumps(counts)}\nnext: webinstruct run --snapshot {snapshot} --to webinstruct [--model-from SNAPSHOT]")
+
+
+@main.command()
+@click.argument("what", metavar="ROW_ID|ASSET/PARTITION")
+@click.option("--all", "everything", is_flag=True, help="every row of the partition instead of three")
+@click.option("--raw", is_flag=True, help="print the WARC record itself")
+@click.option("--json", "as_json", is_flag=True, help="one object")
+def trace(what: str, everything: bool, raw: bool, as_json: bool) -> None:
+    """Provenance of a row, or of a partition, down to WARC file, offset, length, digest and fetch time."""
+    from webinstruct_assets.trace import Tracer, describe, describe_links
+
+    tracer = Tracer(_workspace())
+    links, identities = [], [what]
+    if "/" in what:
+        ref = tracer.ref(what)
+        links, identities = tracer.manifests(ref), list(tracer.sample(ref, everything))
+    chains = [tracer.row(identity) for identity in identities]
+    places = [tracer.warc_record(chain) for chain in chains]
+    if as_json:
+        rows = [{"steps": [asdict(step) for step in chain], "warc_record": place} for chain, place in zip(chains, places, strict=True)]
+        click.echo(json.dumps({"manifests": [asdict(link) for link in links], "rows": rows}, indent=1, default=str, ensure_ascii=False))
+        return
+    if links:
+        click.echo(f"manifests of {what}:\n{describe_links(links)}\n")
+    for chain, place in zip(chains, places, strict=True):
+        click.echo(describe(chain))
+        if place:
+            click.echo(f"WARC record: {place['warc_filename']} offset {place['warc_record_offset']} length {place['warc_record_length']}"
+                       f" digest sha1:{place['content_digest']} fetched {place['fetch_time']}\n             {place['url']}\n")
+            if raw:
+                click.get_binary_stream("stdout").write(tracer.raw_record(place) + b"\n")
+
+
+if __name__ == "__main__":
+    main()

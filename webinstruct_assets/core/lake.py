@@ -1,0 +1,171 @@
+"""The lake: where partitions live on disk, and how they become visible.
+
+    <lake>/<asset>/<dim=value>/…/manifest.json      what is published (replaced atomically, last)
+    <lake>/<asset>/<dim=value>/…/<fingerprint12>/   parts, rejects and files of one build
+    <lake>/<asset>/<dim=value>/…/.lock              held while a run builds this partition
+
+Readers see only what a manifest lists, so a killed run leaves nothing half-visible.
+"""
+
+import fcntl
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import polars as pl
+from pydantic import ValidationError
+
+from webinstruct_assets.core.errors import BadManifest, Busy, MissingInput
+from webinstruct_assets.core.keys import PartitionKey, Ref
+from webinstruct_assets.core.manifest import SCHEMA_VERSION, InputRecord, Manifest
+
+REJECT_SCHEMA: dict[str, pl.DataType] = {
+    "id": pl.String(),
+    "parent_id": pl.String(),
+    "reason": pl.String(),
+    "detail": pl.String(),
+}
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Writes the whole file beside ``path``, syncs it, then renames: readers see the old or the new, never half."""
+    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    with temporary.open("wb") as stream:
+        stream.write(data)
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.replace(temporary, path)
+
+
+class Lake:
+    """Reads and publishes partitions under one root folder."""
+
+    def __init__(self, root: Path):
+        self.root = root
+
+    def folder(self, ref: Ref) -> Path:
+        """Where the partition lives."""
+        return self.root / ref.asset / ref.key.path()
+
+    def manifest(self, ref: Ref) -> Manifest | None:
+        """The published manifest, None when there is none. Raises BadManifest when it cannot be trusted."""
+        path = self.folder(ref) / "manifest.json"
+        try:
+            text = path.read_bytes()
+        except FileNotFoundError:
+            return None
+        try:
+            manifest = Manifest.model_validate_json(text)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(step) for step in first["loc"])
+            raise BadManifest(f"{path}: field {where!r}: {first['msg']}", f"delete the file and materialize {ref} again") from error
+        if manifest.schema_version != SCHEMA_VERSION:
+            raise BadManifest(
+                f"{path}: manifest schema {manifest.schema_version}, this code reads {SCHEMA_VERSION}",
+                f"materialize {ref} again",
+            )
+        return manifest
+
+    def manifest_sha256(self, ref: Ref) -> str:
+        """sha256 of the manifest file's bytes."""
+        return hashlib.sha256((self.folder(ref) / "manifest.json").read_bytes()).hexdigest()
+
+    def require(self, ref: Ref, needed_by: str) -> Manifest:
+        """The manifest of a partition that must exist with all its parts.
+
+        Raises MissingInput when it was never materialized and BadManifest when a part is gone or was changed
+        in size (digests are checked by ``verify``).
+        """
+        manifest = self.manifest(ref)
+        if manifest is None:
+            raise MissingInput(f"{needed_by} needs {ref}, which has not been materialized", f"materialize {ref} first")
+        source = self.source(manifest, needed_by)
+        for part in [*source.parts, *source.rejects, *source.files]:
+            path = self.data_folder(source) / part.file
+            if not path.exists() or path.stat().st_size != part.bytes:
+                raise BadManifest(f"{path}: missing, or not the {part.bytes} bytes that were published", f"materialize {ref} again")
+        return manifest
+
+    def source(self, manifest: Manifest, needed_by: str) -> Manifest:
+        """The manifest that holds the data: itself, or the reference snapshot's partition that it reuses."""
+        if manifest.reuses is None:
+            return manifest
+        asset, _, key = manifest.reuses.partition("/")
+        return self.require(Ref(asset, PartitionKey.parse(tuple(manifest.keys), key)), needed_by)
+
+    def data_folder(self, manifest: Manifest) -> Path:
+        """Folder of the manifest's own parts."""
+        return self.folder(ref_of(manifest)) / manifest.data_dir
+
+    def part_paths(self, manifest: Manifest) -> list[Path]:
+        """Parquet parts, in order."""
+        return [self.data_folder(manifest) / part.file for part in manifest.parts]
+
+    def reject_paths(self, manifest: Manifest) -> list[Path]:
+        """Parquet parts of the rejects table."""
+        return [self.data_folder(manifest) / part.file for part in manifest.rejects]
+
+    def read(self, manifest: Manifest) -> pl.DataFrame:
+        """All rows of the partition (of the reference, where it reuses one)."""
+        paths = self.part_paths(self.source(manifest, str(ref_of(manifest))))
+        return pl.read_parquet(paths, hive_partitioning=False) if paths else pl.DataFrame()
+
+    def file(self, manifest: Manifest, name: str) -> Path:
+        """Path of a non-Parquet file of the partition, such as ``model.bin``."""
+        return self.data_folder(self.source(manifest, str(ref_of(manifest)))) / name
+
+    def input_record(self, ref: Ref, manifest: Manifest) -> InputRecord:
+        """What a consumer pins of ``manifest``."""
+        return InputRecord(
+            asset=ref.asset,
+            partition=str(ref.key),
+            data_version=manifest.data_version,
+            manifest_sha256=self.manifest_sha256(ref),
+        )
+
+    def manifests(self, asset: str) -> list[Manifest]:
+        """Every published partition of an asset, in key order."""
+        paths = sorted((self.root / asset).glob("**/manifest.json"))
+        return [manifest for path in paths if (manifest := self.manifest(self._ref_at(asset, path.parent))) is not None]
+
+    def _ref_at(self, asset: str, folder: Path) -> Ref:
+        steps = folder.relative_to(self.root / asset).parts
+        return Ref(asset, PartitionKey.of(dict(step.split("=", 1) for step in steps)))  # type: ignore[arg-type]
+
+    def publish(self, manifest: Manifest) -> None:
+        """Makes the manifest current, then removes builds that it replaced."""
+        folder = self.folder(ref_of(manifest))
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / "manifest.json", manifest.model_dump_json(indent=1).encode())
+        for other in folder.iterdir():
+            # Nested partition folders (dim=value) belong to other keys; builds are bare hex names.
+            if other.is_dir() and "=" not in other.name and other.name != manifest.data_dir:
+                shutil.rmtree(other)
+
+    @contextmanager
+    def lock(self, ref: Ref) -> Iterator[None]:
+        """Holds the partition for one writer; the kernel frees it when the holder dies. Raises Busy."""
+        folder = self.folder(ref)
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / ".lock").open("a+") as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                stream.seek(0)
+                raise Busy(
+                    f"{ref} is being built by another run (pid {stream.read().strip() or 'unknown'})",
+                    "wait for that run to end, or stop it, then materialize again",
+                ) from None
+            stream.truncate(0)
+            stream.write(str(os.getpid()))
+            stream.flush()
+            yield
+
+
+def ref_of(manifest: Manifest) -> Ref:
+    """The partition that a manifest describes."""
+    return Ref(manifest.asset, PartitionKey.of(manifest.keys))

@@ -1,0 +1,91 @@
+"""Where benchmark records come from: a local file (json, jsonl, either gzipped) or a dataset of the hub.
+
+In goes a benchmark's configuration, out come its raw records in source order. What a record means is decided
+in ``items``; here only unreadable files and records that are no objects are refused.
+"""
+
+import gzip
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from webinstruct_assets.core.config import BenchmarkConfig
+from webinstruct_assets.core.errors import BadInput, ConfigError, MissingInput, WebInstructError
+
+# ``hub_config: "*"`` reads every configuration of the dataset (BBH has one per task) and writes its name here.
+CONFIG_FIELD = "subject"
+
+
+def require_file(name: str, path: Path, role: str) -> Path:
+    """``path`` when it exists. Raises MissingInput naming the benchmark and the fix."""
+    if path.is_file():
+        return path
+    raise MissingInput(
+        f"benchmark {name!r}: {role} {path} does not exist",
+        f"put it there, or correct config/benchmarks/{name}.yaml",
+    )
+
+
+def read_records(path: Path) -> list[dict[str, Any]]:
+    """The objects in a JSON list or JSON-lines file, gzipped or not. Raises BadInput naming file and record."""
+    try:
+        raw = path.read_bytes()
+        text = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode("utf-8")
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise BadInput(f"{path}: not readable as {'gzipped ' * (path.suffix == '.gz')}UTF-8 text: {error}", "replace the file") from error
+    records = _json_list(path, text) if ".json" in path.suffixes else _json_lines(path, text)
+    for number, record in enumerate(records, 1):
+        if not isinstance(record, dict):
+            raise BadInput(f"{path}: record {number}: {type(record).__name__} instead of an object", "write one JSON object per item")
+    return records
+
+
+def _json_list(path: Path, text: str) -> list[Any]:
+    try:
+        content = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise BadInput(f"{path}: not JSON: {error}", "correct the file; one object per line needs the ending .jsonl") from error
+    if not isinstance(content, list):
+        raise BadInput(f"{path}: record 1: the file holds {type(content).__name__} instead of a list", "write a list of objects")
+    return content
+
+
+def _json_lines(path: Path, text: str) -> list[Any]:
+    records = []
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            records.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            raise BadInput(f"{path}: record {len(records) + 1} (line {number}): not JSON: {error}", "correct that line") from error
+    return records
+
+
+def read_hub(name: str, config: BenchmarkConfig, log: Callable[[str], None]) -> list[dict[str, Any]]:
+    """The records of a hub dataset at the configured revision (HF_ENDPOINT names another hub).
+
+    Raises MissingInput naming the benchmark when it cannot be fetched and is not in the local cache.
+    """
+    if config.hub is None:
+        raise ConfigError(f"config/benchmarks/{name}.yaml: neither 'file' nor 'hub' is set", "name a local file, or a dataset of the hub")
+    from datasets import get_dataset_config_names, load_dataset
+
+    try:
+        if config.hub_config != "*":
+            return list(load_dataset(config.hub, config.hub_config, split=config.split, revision=config.revision))
+        records: list[dict[str, Any]] = []
+        for part in sorted(get_dataset_config_names(config.hub, revision=config.revision)):
+            log(f"benchmark {name}: reading {config.hub} {part}")
+            rows = load_dataset(config.hub, part, split=config.split, revision=config.revision)
+            records += [{CONFIG_FIELD: part, **row} for row in rows]
+        return records
+    except WebInstructError:
+        raise
+    except Exception as error:  # the hub client raises a dozen types for: offline, gated, renamed, bad revision
+        raise MissingInput(
+            f"benchmark {name!r}: {config.hub} (config {config.hub_config}, split {config.split}, revision "
+            f"{config.revision or 'main'}) cannot be read: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
+            f"allow access to the hub (or set HF_ENDPOINT; gated sets need HF_TOKEN), or set `file:` in config/benchmarks/{name}.yaml",
+        ) from error

@@ -1,0 +1,96 @@
+"""fastText as a page classifier: training, scoring, and how well held-out scores separate.
+
+Nothing here knows rounds, domains or files of a crawl.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from webinstruct_assets.core.config import FastTextConfig
+
+POSITIVE, NEGATIVE = "__label__positive", "__label__negative"
+
+
+def train(pages: Sequence[tuple[str, str]], path: Path, config: FastTextConfig, scratch: Path) -> None:
+    """Trains on (label, text) pairs, label being positive or negative, and writes the model to ``path``.
+
+    One thread and a fixed seed: with more threads fastText's updates race and no two models are equal.
+    """
+    import fasttext
+
+    corpus = scratch / "corpus.txt"
+    scratch.mkdir(parents=True, exist_ok=True)
+    with corpus.open("w", encoding="utf-8") as stream:
+        for label, text in pages:
+            stream.write(f"__label__{label} {text}\n")
+    model = fasttext.train_supervised(
+        input=str(corpus), dim=config.dim, epoch=config.epochs, lr=config.lr, wordNgrams=config.word_ngrams,
+        minCount=config.min_count, bucket=config.buckets, seed=config.seed, thread=1, verbose=0,
+    )
+    temporary = path.with_name(f".{path.name}.tmp")
+    model.save_model(str(temporary))
+    temporary.rename(path)
+
+
+class Classifier:
+    """A trained model: the probability that a page is an instruction page."""
+
+    def __init__(self, path: Path):
+        import fasttext
+
+        self._model = fasttext.load_model(str(path))
+
+    def score(self, texts: Sequence[str]) -> list[float]:
+        """Probability of the positive label per text (white space folded by the caller: a newline ends a page)."""
+        if not texts:
+            return []
+        labels, scores = self._model.predict(list(texts), k=2)
+        return [
+            min(1.0, float(row[list(names).index(POSITIVE)])) if POSITIVE in names else 0.0
+            for names, row in zip(labels, scores, strict=True)
+        ]
+
+
+@dataclass(frozen=True)
+class Separation:
+    """How held-out scores separate: area under the ROC curve, and precision/recall at the threshold."""
+
+    auc: float
+    threshold: float
+    precision: float
+    recall: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """For metrics."""
+        return {"auc": round(self.auc, 4), "threshold": self.threshold, "precision": round(self.precision, 4), "recall": round(self.recall, 4)}
+
+
+def separation(scores: Sequence[float], positive: Sequence[bool], target_precision: float) -> Separation | None:
+    """The lowest threshold whose held-out precision reaches the target; None when no threshold does.
+
+    AUC by the rank-sum statistic, ties counted half.
+    """
+    pairs = sorted(zip(scores, positive, strict=True), reverse=True)
+    total = sum(positive)
+    if not total or total == len(pairs):
+        return None
+    above = wins = 0.0
+    best: tuple[float, float, float] | None = None
+    found = start = 0
+    while start < len(pairs):
+        end = start
+        while end < len(pairs) and pairs[end][0] == pairs[start][0]:
+            end += 1
+        hits = sum(flag for _, flag in pairs[start:end])
+        misses = end - start - hits
+        wins += misses * (above + hits / 2)
+        above += hits
+        found += hits
+        if found / end >= target_precision:
+            best = (pairs[start][0], found / end, found / total)
+        start = end
+    if best is None:
+        return None
+    return Separation(wins / (total * (len(pairs) - total)), *best)

@@ -1,0 +1,5 @@
+"""Asset ``round2_domains``: the second sift over domains (paper: GPT-4 labels)."""
+
+from webinstruct_assets.stages.recall.domains import domains_stage
+
+ROUND2_DOMAINS = domains_stage("round2_domains", "d2", recall="round2_recall")

@@ -1,0 +1,5 @@
+"""Asset ``round2_recall``: pages that the second model finds."""
+
+from webinstruct_assets.stages.recall.scan import scan_stage
+
+ROUND2_RECALL = scan_stage("round2_recall", "r2", model="round2_model")

@@ -1,0 +1,1 @@
+"""Seed pages: what the first recall round learns from."""

@@ -1,0 +1,38 @@
+"""Labelled pages: the training-set table that both recall rounds share.
+
+Columns: ``id``, ``parent_id`` (row id of the WET file in ``crawl_index``; "" for a user's file), ``url``,
+``domain``, ``label`` (positive | negative), ``source`` (why it is in the set), ``offset`` (bytes into the WET
+file; null for a user's file), ``split`` (train | held_out), ``text`` (page text, one line).
+"""
+
+import hashlib
+
+import polars as pl
+
+SCHEMA: dict[str, pl.DataType] = {
+    "id": pl.String(),
+    "parent_id": pl.String(),
+    "url": pl.String(),
+    "domain": pl.String(),
+    "label": pl.String(),
+    "source": pl.String(),
+    "offset": pl.Int64(),
+    "split": pl.String(),
+    "text": pl.String(),
+}
+
+
+def uniform(seed: int, *parts: object) -> float:
+    """A reproducible number in [0, 1) for a page: sampling by it needs no pass to count and no order."""
+    digest = hashlib.blake2b(repr((seed, *parts)).encode(), digest_size=8).digest()
+    return int.from_bytes(digest) / 2**64
+
+
+def split_of(seed: int, text: str, held_out: float) -> str:
+    """Held-out or train, by the text's digest: copies of a page on two hosts never straddle the split."""
+    return "held_out" if uniform(seed, "split", text) < held_out else "train"
+
+
+def one_line(text: str) -> str:
+    """Page text as fastText reads it: white space folded, no newline."""
+    return " ".join(text.split())

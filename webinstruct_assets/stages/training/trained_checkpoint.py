@@ -1,0 +1,173 @@
+"""Asset ``trained_checkpoint``: the model of one recipe, with its training log as the table.
+
+Partitioned by recipe; reads ``sft_dataset`` and, for a recipe that continues another, that one's checkpoint.
+The training runs in a process of its own (``launch``), so that it can use several GPUs and dies with the run.
+A zero-step recipe is its base model, unchanged.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from webinstruct_assets.core import errors
+from webinstruct_assets.core.config import RecipeConfig
+from webinstruct_assets.core.errors import MissingModel, WebInstructError
+from webinstruct_assets.core.ids import row_id
+from webinstruct_assets.core.keys import PartitionKey, Ref
+from webinstruct_assets.core.stage import Job, Reject, Stage, Unit
+from webinstruct_assets.core.workspace import Workspace
+from webinstruct_assets.stages.sft.recipes import recipe_config
+from webinstruct_assets.stages.training.job import ENTRY_MODULE, TrainingJob, read_metrics
+from webinstruct_assets.stages.training.lifeline import process_identity
+
+# The table is the training log, a row per optimizer step.
+# id: tc-…      parent_id: ""      step: from 1      loss: mean over the tokens that carry loss
+# learning_rate: of this step      grad_norm: before clipping
+# tokens: read so far, all of them      seconds: since the first step began, pauses between resumptions left out
+SCHEMA: dict[str, Any] = {
+    "id": pl.String(),
+    "parent_id": pl.String(),
+    "step": pl.Int32(),
+    "loss": pl.Float64(),
+    "learning_rate": pl.Float64(),
+    "grad_norm": pl.Float64(),
+    "tokens": pl.Int64(),
+    "seconds": pl.Float64(),
+}
+
+HYPER_PARAMETERS = (
+    "loss", "steps", "epochs", "learning_rate", "schedule", "warmup_ratio",
+    "per_device_batch", "gradient_accumulation", "max_length", "packing", "seed",
+)  # fmt: skip
+
+
+def inputs(ws: Workspace, key: PartitionKey) -> Sequence[Ref]:
+    """The recipe's data, and the checkpoint that it continues."""
+    recipe = recipe_config(ws, key["recipe"])
+    refs = [Ref("sft_dataset", key)]
+    if recipe.continues:
+        refs.append(Ref("trained_checkpoint", PartitionKey.of({"recipe": recipe.continues})))
+    return refs
+
+
+def settings(ws: Workspace, key: PartitionKey) -> dict[str, Any]:
+    """Base model and hyper-parameters; for a zero-step recipe nothing but the model bears on the result."""
+    recipe = recipe_config(ws, key["recipe"])
+    base = {} if recipe.continues else {"base_model": base_identity(ws, key["recipe"], recipe)}
+    if recipe.steps == 0:
+        return {**base, "steps": 0}
+    return {**base, **{name: getattr(recipe, name) for name in HYPER_PARAMETERS}, "max_seconds": ws.config.trainer.max_seconds}
+
+
+def base_identity(ws: Workspace, name: str, recipe: RecipeConfig) -> str:
+    """Identity of the recipe's base model. Raises MissingModel naming recipe, model and fix."""
+    try:
+        return ws.model_identity(recipe.base_model)
+    except WebInstructError as error:
+        raise MissingModel(f"recipe {name!r}: base model {recipe.base_model!r}: {error.problem}", error.fix) from error
+
+
+def run(job: Job) -> None:
+    """Trains, or takes the base model as it is, and reads the log back into the table."""
+    name = job.key["recipe"]
+    recipe = recipe_config(job.ws, name)
+    start = _start(job, name, recipe)  # first of all: a missing model must not cost a wait
+    job.metrics["base_model"] = job.settings.get("base_model") or _continued_base(job)
+    if recipe.steps == 0:
+        from webinstruct_assets.stages.training.train import copy_model
+
+        copy_model(start, job.folder / "model")
+        job.unit("00000", lambda: Unit(rows=[], rows_in=0))
+        return
+    (data,) = job.manifests("sft_dataset")
+    work = TrainingJob(
+        base_model=str(start), data=[str(path) for path in job.ws.lake.part_paths(data)], folder=str(job.folder),
+        max_seconds=job.ws.config.trainer.max_seconds, owner=process_identity(os.getpid()),
+        **{name: getattr(recipe, name) for name in HYPER_PARAMETERS},
+    )  # fmt: skip
+    result = _trained(job, work)
+    job.unit("00000", lambda: _log_table(job, work, result, data.rows))
+    steps = read_metrics(work.metrics)
+    used = data.rows - len(result["dropped"])
+    job.rows = min(used, round(result["epochs"] * used))
+    job.metrics.update(
+        loss_first=steps[0]["loss"], loss_last=steps[-1]["loss"], steps=result["steps"], epochs=round(result["epochs"], 4),
+        tokens=steps[-1]["tokens"], tokens_per_second=round(steps[-1]["tokens"] / max(steps[-1]["seconds"], 1e-6), 1),
+        training_seconds=steps[-1]["seconds"], dataset_rows=data.rows, rows_trained_on=job.rows,
+        global_batch=result["global_batch"], world_size=result["world_size"], device=result["device"], loss_on=recipe.loss,
+        stopped_by_time=recipe.steps is not None and result["steps"] < recipe.steps,
+    )  # fmt: skip
+
+
+def _start(job: Job, name: str, recipe: RecipeConfig) -> Path:
+    """The checkpoint that training starts from."""
+    if recipe.continues:
+        return job.input_file("trained_checkpoint", "model")
+    try:
+        return job.ws.model_dir(recipe.base_model, job.log)
+    except WebInstructError as error:
+        raise MissingModel(f"recipe {name!r}: base model {recipe.base_model!r}: {error.problem}", error.fix) from error
+
+
+def _continued_base(job: Job) -> str:
+    (continued,) = job.manifests("trained_checkpoint")
+    return str(continued.metrics["base_model"])
+
+
+def _trained(job: Job, work: TrainingJob) -> dict[str, Any]:
+    """Result of the training; a training that ended before (its model is in place) is not repeated."""
+    result_path = work.scratch / "result.json"
+    if not (result_path.exists() and work.model.exists()):
+        command = [*launcher(job.ws), sys.executable, "-m", ENTRY_MODULE, str(work.save())]
+        # Tokenized data stays below the job's folder, never in the user's cache; training needs no network.
+        env = {"HF_DATASETS_CACHE": str(work.scratch / "cache"), "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+        try:
+            job.ws.launch(command, env, job.log)
+        except WebInstructError:
+            _raise_own_error(job, work)
+            raise
+    return json.loads(result_path.read_text())  # type: ignore[no-any-return]
+
+
+def launcher(ws: Workspace) -> list[str]:
+    """What the training command is put behind: nothing, the configured launcher, or accelerate with its file."""
+    trainer = ws.config.trainer
+    if trainer.launcher or trainer.accelerate_config is None:
+        return list(trainer.launcher)
+    return [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(ws.path(trainer.accelerate_config)), "--no_python"]
+
+
+def _raise_own_error(job: Job, work: TrainingJob) -> None:
+    """Raises the error that the training process left, in its own type and with the recipe's name."""
+    path = work.scratch / "error.json"
+    if path.exists():
+        record = json.loads(path.read_text())
+        raise getattr(errors, record["kind"])(f"recipe {job.key['recipe']!r}: {record['problem']}", record["fix"])
+
+
+def _log_table(job: Job, work: TrainingJob, result: dict[str, Any], rows_in: int) -> Unit:
+    name = job.key["recipe"]
+    rows = [{"id": row_id("tc", name, record["step"]), "parent_id": "", **record} for record in read_metrics(work.metrics)]
+    rejects = [
+        Reject(row_id("tc", name, parent), parent, "prompt_fills_max_length", f"no token of its answer is within {work.max_length} tokens")
+        for parent in result["dropped"]
+    ]
+    return Unit(rows=rows, rows_in=rows_in, rows_kept=rows_in - len(rejects), rejects=rejects)
+
+
+TRAINED_CHECKPOINT = Stage(
+    asset="trained_checkpoint",
+    dimensions=("recipe",),
+    prefix="tc",
+    schema=SCHEMA,
+    run=run,
+    inputs=inputs,
+    settings=settings,
+    sources=("stages/training/*.py", "stages/training/*.jinja"),
+    may_be_empty=lambda ws, key: recipe_config(ws, key["recipe"]).steps == 0,
+)

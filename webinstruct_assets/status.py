@@ -1,0 +1,42 @@
+"""What ``webinstruct status`` shows: a row per asset and partition, from manifests."""
+
+from typing import Any
+
+from webinstruct_assets.core.keys import Ref
+from webinstruct_assets.core.lake import ref_of
+from webinstruct_assets.core.workspace import Workspace
+from webinstruct_assets.graph import STAGES, Selection, State, States, partitions
+
+
+def rows(ws: Workspace, snapshot: str | None = None) -> list[dict[str, Any]]:
+    """Partitions of the active environment and whatever else was materialized, in data-flow order.
+
+    Keys: asset, partition, rows, rejected, bytes, code_version, data_version, finished_at, up_to_date,
+    reason. Partitions never materialized have nulls.
+    """
+    states = States(ws)
+    answer = []
+    for stage in STAGES:
+        refs = [stage.ref(key) for key in partitions(stage, ws, Selection())]
+        refs += [ref for manifest in ws.lake.manifests(stage.asset) if (ref := ref_of(manifest)) not in refs]
+        if snapshot:
+            refs = [ref for ref in refs if ref.key.as_dict().get("snapshot") == snapshot or "snapshot" not in ref.key.as_dict()]
+        answer += [row(states.of(ref), ref) for ref in refs]
+    return answer
+
+
+def row(state: State, ref: Ref) -> dict[str, Any]:
+    """One partition's row."""
+    manifest = state.manifest
+    return {
+        "asset": ref.asset,
+        "partition": str(ref.key),
+        "rows": manifest.rows if manifest else None,
+        "rejected": manifest.rejected_total if manifest else None,
+        "bytes": manifest.bytes if manifest else None,
+        "code_version": manifest.code_version if manifest else None,
+        "data_version": manifest.data_version if manifest else None,
+        "finished_at": manifest.finished_at if manifest else None,
+        "up_to_date": state.up_to_date if manifest else None,
+        "reason": state.reason or None,
+    }

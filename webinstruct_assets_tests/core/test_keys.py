@@ -1,0 +1,35 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from webinstruct_assets.core.errors import BadKey
+from webinstruct_assets.core.keys import PartitionKey, check_snapshot
+
+
+@pytest.mark.parametrize("key", ["CC-MAIN-2024-10", "local-demo", "local-a-b2"])
+def test_snapshot_keys(key: str) -> None:
+    assert check_snapshot(key) == key
+
+
+@pytest.mark.parametrize("key", ["", "../../etc", "a|b", "CC-MAIN-24-10", "local-", "local-A", "local-a/b", "local-a\n", "local-" + "a" * 100, "CC-MAIN-2024-10 "])
+def test_bad_snapshot_keys_are_refused(key: str) -> None:
+    with pytest.raises(BadKey, match="not a snapshot key"):
+        check_snapshot(key)
+
+
+def test_multi_keys_are_dagsters() -> None:
+    key = PartitionKey.parse(("snapshot", "refiner"), "mixtral-8x22b|local-demo")
+    assert key.as_dict() == {"refiner": "mixtral-8x22b", "snapshot": "local-demo"}
+    assert str(key) == "mixtral-8x22b|local-demo"
+    assert key.path() == "refiner=mixtral-8x22b/snapshot=local-demo"
+    with pytest.raises(BadKey, match="refiner × snapshot"):
+        PartitionKey.parse(("snapshot", "refiner"), "local-demo")
+
+
+@given(st.text())
+def test_no_key_escapes_its_folder(text: str) -> None:
+    try:
+        path = PartitionKey.of({"snapshot": text}).path()
+    except BadKey:
+        return
+    assert "/" not in path and ".." not in path
