@@ -1,7 +1,12 @@
 """Fixtures that every test may use: a workspace of its own, and where the shared real data lies."""
 
+import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,3 +44,26 @@ def shared_real() -> Path:
     if not SHARED_REAL.exists():
         pytest.skip("no ../shared/real beside this checkout")
     return SHARED_REAL
+
+
+def webinstruct(home: Path, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Runs the console script as a user would, on a root of its own."""
+    command = [sys.executable, "-m", "webinstruct_assets.cli", *arguments]
+    answer = subprocess.run(command, env={**os.environ, "WEBINSTRUCT_HOME": str(home)}, capture_output=True, text=True, check=False)
+    if check and answer.returncode:
+        raise AssertionError(f"webinstruct {' '.join(arguments)} ended with {answer.returncode}:\n{answer.stdout[-4000:]}\n{answer.stderr[-4000:]}")
+    return answer
+
+
+def rows_of(home: Path, query: str) -> list[dict[str, Any]]:
+    """``webinstruct sql --json``."""
+    return json.loads(webinstruct(home, "sql", "--json", query).stdout)
+
+
+@pytest.fixture(scope="session")
+def demo_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The whole demo, once per session: every stage on its real engine."""
+    home = make_home(tmp_path_factory.mktemp("demo") / "home")
+    answer = webinstruct(home, "demo")
+    print(answer.stdout[-6000:])
+    return home

@@ -1,0 +1,112 @@
+"""The demo as a user sees it: one run of everything, then status, sql, trace and staleness on its result."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from warcio.archiveiterator import ArchiveIterator
+
+from webinstruct_assets.graph import STAGES
+from webinstruct_assets_tests.conftest import rows_of, webinstruct
+
+pytestmark = pytest.mark.llm
+
+
+def status(home: Path) -> list[dict[str, object]]:
+    return json.loads(webinstruct(home, "status", "--json").stdout)
+
+
+def test_every_asset_is_materialized_with_rows(demo_home: Path) -> None:
+    rows = status(demo_home)
+    by_asset = {stage.asset: [row for row in rows if row["asset"] == stage.asset] for stage in STAGES}
+    for asset, partitions in by_asset.items():
+        assert partitions and all(row["up_to_date"] is True for row in partitions), (asset, partitions)
+        assert sum(int(str(row["rows"])) for row in partitions) > 0, asset
+    assert set(rows[0]) == {"asset", "partition", "rows", "rejected", "bytes", "code_version", "data_version", "finished_at", "up_to_date", "reason"}
+
+
+def test_a_second_run_finds_everything_up_to_date(demo_home: Path) -> None:
+    before = status(demo_home)
+    answer = webinstruct(demo_home, "demo").stdout
+    assert answer.count(": up to date") == sum(row["rows"] is not None for row in before)
+    assert status(demo_home) == before
+
+
+def test_records_in_are_records_kept_plus_rejects(demo_home: Path) -> None:
+    listed = {(row["asset"], row["partition"]): row["n"] for row in rows_of(
+        demo_home, "SELECT asset, partition, count(*) AS n FROM rejects GROUP BY ALL")}
+    for row in status(demo_home):
+        assert row["rejected"] == listed.get((row["asset"], row["partition"]), 0), row
+
+
+def test_every_pair_is_a_span_of_its_page(demo_home: Path) -> None:
+    pairs = rows_of(demo_home, """
+        SELECT q.question, q.answer, q.question_spans, q.answer_spans, p.text
+        FROM extracted_qa q JOIN pages p ON q.parent_id = p.id AND q.snapshot = p.snapshot""")
+    assert pairs
+    for pair in pairs:
+        for name in ("question", "answer"):
+            spans = pair[f"{name}_spans"]
+            assert spans
+            cut = " ".join(" ".join(pair["text"][span["start"] : span["end"]] for span in spans).split())
+            assert cut == " ".join(pair[name].split())
+
+
+def test_every_row_leads_to_its_parent(demo_home: Path) -> None:
+    chain = ["round2_recall", "recalled_urls", "pages", "extracted_qa", "decontaminated_qa", "refined_qa", "webinstruct", "sft_dataset"]
+    for parent, child in zip(chain, chain[1:], strict=False):
+        (orphans,) = rows_of(demo_home, f"SELECT count(*) AS n FROM {child} WHERE parent_id NOT IN (SELECT id FROM {parent})")
+        assert orphans["n"] == 0, (parent, child)
+        (twins,) = rows_of(demo_home, f"SELECT count(*) - count(DISTINCT id) AS n FROM {child} WHERE '{child}' <> 'sft_dataset'")
+        assert twins["n"] == 0, child
+
+
+def test_trace_walks_from_a_score_to_warc_bytes(demo_home: Path) -> None:
+    score = next(row for row in status(demo_home) if row["asset"] == "benchmark_scores" and "sft" in str(row["partition"]))
+    answer = json.loads(webinstruct(demo_home, "trace", f"benchmark_scores/{score['partition']}", "--json").stdout)
+    assert {"benchmark_scores", "trained_checkpoint", "sft_dataset", "crawl_index"} <= {link["ref"].split("/")[0] for link in answer["manifests"]}
+    assert len(answer["rows"]) == 3
+    for row in answer["rows"]:
+        place = row["warc_record"]
+        with (demo_home / "data/crawl" / place["warc_filename"]).open("rb") as stream:
+            stream.seek(place["warc_record_offset"])
+            record = next(iter(ArchiveIterator(stream)))  # an independent reader
+            assert record.rec_headers["WARC-Target-URI"] == place["url"]
+            assert record.rec_headers["WARC-Payload-Digest"].removeprefix("sha1:") == place["content_digest"].removeprefix("sha1:")
+        spans = [step["spans"] for step in row["steps"] if step["spans"]]
+        assert spans and spans[0]["question"][0]["text"]
+    raw = webinstruct(demo_home, "trace", answer["rows"][0]["steps"][0]["id"], "--raw").stdout
+    assert "WARC/1." in raw and "HTTP/1." in raw
+
+
+def test_planted_contamination_is_caught(demo_home: Path) -> None:
+    planted = set()
+    for page in (demo_home / "data/demo/web").rglob("*.html"):
+        matter = yaml.safe_load(page.read_text(encoding="utf-8").split("---")[1])
+        if matter.get("contaminated"):
+            planted.add("https://" + page.relative_to(demo_home / "data/demo/web").with_suffix("").as_posix())
+    assert planted
+    extracted = {row["url"] for row in rows_of(demo_home, "SELECT DISTINCT url FROM extracted_qa")}
+    left = {row["url"] for row in rows_of(demo_home, "SELECT DISTINCT url FROM decontaminated_qa")}
+    caught = rows_of(demo_home, "SELECT count(*) AS n FROM rejects WHERE asset = 'decontaminated_qa' AND reason = 'contaminated'")
+    assert planted & extracted, "no planted page came as far as extraction"
+    assert not planted & left
+    assert caught[0]["n"] >= len(planted & extracted)
+
+
+def test_a_changed_setting_makes_stale_only_what_depends_on_it(demo_home: Path) -> None:
+    path = demo_home / "config/environments/demo.yaml"
+    original = path.read_text()
+    try:
+        content = yaml.safe_load(original)
+        content["decontamination"] = {**content.get("decontamination", {}), "n": 8}
+        path.write_text(yaml.safe_dump(content))
+        stale = {row["asset"] for row in status(demo_home) if not row["up_to_date"]}
+        reasons = {row["asset"]: row["reason"] for row in status(demo_home)}
+        assert stale >= {"decontaminated_qa", "refined_qa", "webinstruct", "sft_dataset"}
+        assert not stale & {"crawl_index", "seed_set", "pages", "extracted_qa", "benchmark_items"}
+        assert "settings changed: n" in str(reasons["decontaminated_qa"])
+    finally:
+        path.write_text(original)
+    assert all(row["up_to_date"] for row in status(demo_home))
