@@ -16,7 +16,7 @@ pip_install() {
     echo "install: $what"
     "$venv/bin/python" -m pip --disable-pip-version-check install --no-deps --no-build-isolation \
         --no-input --progress-bar off "$@" 2>&1 | tee -a "$log" | awk -v total="$total" '
-            /^(Collecting|Requirement already satisfied)/ { if (++n % 25 == 0) say(n "/" total " fetched") }
+            /^(Collecting|Processing|Requirement already satisfied)/ { if (++n % 25 == 0) say(n "/" total " fetched") }
             /^Installing collected packages/ { say("unpacking") }
             function say(text) { print "    " text; fflush() }' || status=$?
     ((status == 0)) || { grep -A12 '^ *\(ERROR\|error\)' "$log" >&2 || true

@@ -30,7 +30,10 @@ mine_snapshot = dg.define_asset_job(
 # on_missing, not eager: eager would mine the whole crawl again whenever a model or benchmark is re-materialized.
 REFINE_NEW = dg.AutomationCondition.on_missing().with_label("refine_new_snapshots")
 refine = dg.AutomationConditionSensorDefinition(
-    "refine", target=dg.AssetSelection.assets("refined_qa", "webinstruct"), default_status=dg.DefaultSensorStatus.STOPPED)
+    "refine",
+    target=dg.AssetSelection.assets("refined_qa", "webinstruct"),
+    default_status=dg.DefaultSensorStatus.STOPPED,
+)
 
 
 def available_snapshots(ws: Workspace) -> list[str]:
@@ -55,13 +58,17 @@ def new_snapshots(context: dg.SensorEvaluationContext, workspace: WorkspaceResou
 
 
 @dg.schedule(job=mine_snapshot, cron_schedule="0 1 * * *", default_status=dg.DefaultScheduleStatus.STOPPED)
-def backfill_snapshots(context: dg.ScheduleEvaluationContext, workspace: WorkspaceResource) -> Iterator[dg.RunRequest | dg.SkipReason]:
+def backfill_snapshots(
+    context: dg.ScheduleEvaluationContext, workspace: WorkspaceResource
+) -> Iterator[dg.RunRequest | dg.SkipReason]:
     """Mines the oldest registered snapshots that have no decontaminated pairs yet, a few per tick."""
     ws = workspace.open()
     register(context.instance, list(ws.config.snapshots))
     waiting = [
-        key for key in sorted(context.instance.get_dynamic_partitions("snapshot"))
-        if SNAPSHOT_PATTERN.fullmatch(key) and ws.lake.manifest(Ref(MINED_TO, PartitionKey.of({"snapshot": key}))) is None
+        key
+        for key in sorted(context.instance.get_dynamic_partitions("snapshot"))
+        if SNAPSHOT_PATTERN.fullmatch(key)
+        and ws.lake.manifest(Ref(MINED_TO, PartitionKey.of({"snapshot": key}))) is None
     ]
     if not waiting:
         yield dg.SkipReason("every registered snapshot is mined")

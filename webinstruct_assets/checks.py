@@ -25,14 +25,34 @@ def checks_of(stage: Stage, partitions_def: dg.PartitionsDefinition[Any]) -> dg.
         ws, key = workspace.open(), key_of(context, stage)
         manifest = ws.lake.require(stage.ref(key), "asset check")
         listed = sum(pl.scan_parquet(path).select(pl.len()).collect().item() for path in ws.lake.reject_paths(manifest))
-        balanced = manifest.rows_in == manifest.rows_kept + manifest.rejected_total and listed == manifest.rejected_total
-        yield dg.AssetCheckResult(
-            check_name="conservation", asset_key=stage.asset, passed=balanced,
-            metadata={"rows_in": manifest.rows_in, "rows_kept": manifest.rows_kept, "rejected": manifest.rejected_total, "reject_rows": listed},
+        balanced = (
+            manifest.rows_in == manifest.rows_kept + manifest.rejected_total and listed == manifest.rejected_total
         )
         yield dg.AssetCheckResult(
-            check_name="not_empty", asset_key=stage.asset, passed=manifest.rows > 0 or stage.may_be_empty(ws, key), metadata={"rows": manifest.rows})
-        wrong = [path.name for path in ws.lake.part_paths(manifest) if pl.read_parquet_schema(path) != dict(stage.schema)]
-        yield dg.AssetCheckResult(check_name="schema", asset_key=stage.asset, passed=not wrong, metadata={"parts_with_other_columns": wrong})
+            check_name="conservation",
+            asset_key=stage.asset,
+            passed=balanced,
+            metadata={
+                "rows_in": manifest.rows_in,
+                "rows_kept": manifest.rows_kept,
+                "rejected": manifest.rejected_total,
+                "reject_rows": listed,
+            },
+        )
+        yield dg.AssetCheckResult(
+            check_name="not_empty",
+            asset_key=stage.asset,
+            passed=manifest.rows > 0 or stage.may_be_empty(ws, key),
+            metadata={"rows": manifest.rows},
+        )
+        wrong = [
+            path.name for path in ws.lake.part_paths(manifest) if pl.read_parquet_schema(path) != dict(stage.schema)
+        ]
+        yield dg.AssetCheckResult(
+            check_name="schema",
+            asset_key=stage.asset,
+            passed=not wrong,
+            metadata={"parts_with_other_columns": wrong},
+        )
 
     return check

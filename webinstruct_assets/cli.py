@@ -72,10 +72,23 @@ def ui(port: int) -> None:
     runner.enter(ws)
     with dg.DagsterInstance.get() as instance:
         register(instance, known_snapshots(ws))
-    click.echo(f"lineage: http://127.0.0.1:{port}/asset-groups  (whoever reaches this port can run code as you: keep it on loopback)")
+    click.echo(
+        f"lineage: http://127.0.0.1:{port}/asset-groups  (whoever reaches this port can run code as you: keep it on loopback)"
+    )
     # The interpreter's own folder first: `dagster` starts its children by name.
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    command = [sys.executable, "-m", "dagster", "dev", "-w", "workspace.yaml", "-h", "127.0.0.1", "-p", str(port)]
+    command = [
+        sys.executable,
+        "-m",
+        "dagster",
+        "dev",
+        "-w",
+        "workspace.yaml",
+        "-h",
+        "127.0.0.1",
+        "-p",
+        str(port),
+    ]
     os.execv(sys.executable, command)
 
 
@@ -87,8 +100,15 @@ def ui(port: int) -> None:
 @click.option("--select", "selected", multiple=True, metavar="ASSET", help="only these assets, nothing above them")
 @click.option("--to", "upto", metavar="ASSET", help="this asset and what it needs")
 @click.option("--model-from", metavar="SNAPSHOT", help="reuse that snapshot's recall model, now and later")
-def run(snapshot: str, refiner: str | None, recipe: str | None, benchmark: str | None, selected: tuple[str, ...],
-        upto: str | None, model_from: str | None) -> None:
+def run(
+    snapshot: str,
+    refiner: str | None,
+    recipe: str | None,
+    benchmark: str | None,
+    selected: tuple[str, ...],
+    upto: str | None,
+    model_from: str | None,
+) -> None:
     """Materializes what is missing or stale for one snapshot."""
     from webinstruct_assets import runner
     from webinstruct_assets.core.keys import check_snapshot
@@ -102,7 +122,11 @@ def run(snapshot: str, refiner: str | None, recipe: str | None, benchmark: str |
     if model_from:
         ws.set_reference(snapshot, model_from)
     selection = Selection(snapshot, refiner, recipe, benchmark)
-    wanted = targets(ws, selection, tuple(name for item in selected for name in item.split(",")) or ((upto,) if upto else ()))
+    wanted = targets(
+        ws,
+        selection,
+        tuple(name for item in selected for name in item.split(",")) or ((upto,) if upto else ()),
+    )
     manifests = runner.run_all(ws, wanted if selected else closure(ws, wanted, snapshot))
     click.echo(f"\n{runner.summary(manifests)}")
 
@@ -144,7 +168,13 @@ def sql(query: str | None, as_json: bool) -> None:
             return
         if as_json:
             names = frame.columns
-            click.echo(json.dumps([dict(zip(names, row, strict=True)) for row in frame.fetchall()], default=str, ensure_ascii=False))
+            click.echo(
+                json.dumps(
+                    [dict(zip(names, row, strict=True)) for row in frame.fetchall()],
+                    default=str,
+                    ensure_ascii=False,
+                )
+            )
         else:
             frame.show(max_width=180)
     except duckdb.Error as error:
@@ -173,7 +203,12 @@ def _line() -> str:
 
 
 @main.command("import-warc")
-@click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, resolve_path=True, path_type=Path))
+@click.argument(
+    "files",
+    nargs=-1,
+    required=True,
+    type=click.Path(exists=True, dir_okay=False, resolve_path=True, path_type=Path),
+)
 @click.option("--snapshot", required=True, help="local-NAME, the new snapshot")
 def import_warc(files: tuple[Path, ...], snapshot: str) -> None:
     """Turns your own WARC files into a snapshot (with its text and index files)."""
@@ -185,7 +220,9 @@ def import_warc(files: tuple[Path, ...], snapshot: str) -> None:
         raise BadKey(f"{snapshot!r} would pass for a Common Crawl snapshot", "name imports local-NAME")
     ws = _workspace()
     counts = importer.import_warc(files, ws.path(ws.config.crawl.local_root), snapshot, click.echo)
-    click.echo(f"{snapshot}: {json.dumps(counts)}\nnext: webinstruct run --snapshot {snapshot} --to webinstruct [--model-from SNAPSHOT]")
+    click.echo(
+        f"{snapshot}: {json.dumps(counts)}\nnext: webinstruct run --snapshot {snapshot} --to webinstruct [--model-from SNAPSHOT]"
+    )
 
 
 @main.command()
@@ -205,16 +242,28 @@ def trace(what: str, everything: bool, raw: bool, as_json: bool) -> None:
     chains = [tracer.row(identity) for identity in identities]
     places = [tracer.warc_record(chain) for chain in chains]
     if as_json:
-        rows = [{"steps": [asdict(step) for step in chain], "warc_record": place} for chain, place in zip(chains, places, strict=True)]
-        click.echo(json.dumps({"manifests": [asdict(link) for link in links], "rows": rows}, indent=1, default=str, ensure_ascii=False))
+        rows = [
+            {"steps": [asdict(step) for step in chain], "warc_record": place}
+            for chain, place in zip(chains, places, strict=True)
+        ]
+        click.echo(
+            json.dumps(
+                {"manifests": [asdict(link) for link in links], "rows": rows},
+                indent=1,
+                default=str,
+                ensure_ascii=False,
+            )
+        )
         return
     if links:
         click.echo(f"manifests of {what}:\n{describe_links(links)}\n")
     for chain, place in zip(chains, places, strict=True):
         click.echo(describe(chain))
         if place:
-            click.echo(f"WARC record: {place['warc_filename']} offset {place['warc_record_offset']} length {place['warc_record_length']}"
-                       f" digest sha1:{place['content_digest']} fetched {place['fetch_time']}\n             {place['url']}\n")
+            click.echo(
+                f"WARC record: {place['warc_filename']} offset {place['warc_record_offset']} length {place['warc_record_length']}"
+                f" digest sha1:{place['content_digest']} fetched {place['fetch_time']}\n             {place['url']}\n"
+            )
             if raw:
                 click.get_binary_stream("stdout").write(tracer.raw_record(place) + b"\n")
 

@@ -33,9 +33,25 @@ from webinstruct_assets.stages.sft.sft_dataset import SFT_DATASET
 from webinstruct_assets.stages.training.trained_checkpoint import TRAINED_CHECKPOINT
 
 STAGES: tuple[Stage, ...] = (
-    CRAWL_INDEX, SEED_SET, FASTTEXT_MODEL, ROUND1_RECALL, ROUND1_DOMAINS, ROUND2_SEED_SET, ROUND2_MODEL,
-    ROUND2_RECALL, ROUND2_DOMAINS, RECALLED_URLS, PAGES, EXTRACTED_QA, BENCHMARK_ITEMS, DECONTAMINATED_QA,
-    REFINED_QA, WEBINSTRUCT, SFT_DATASET, TRAINED_CHECKPOINT, BENCHMARK_SCORES,
+    CRAWL_INDEX,
+    SEED_SET,
+    FASTTEXT_MODEL,
+    ROUND1_RECALL,
+    ROUND1_DOMAINS,
+    ROUND2_SEED_SET,
+    ROUND2_MODEL,
+    ROUND2_RECALL,
+    ROUND2_DOMAINS,
+    RECALLED_URLS,
+    PAGES,
+    EXTRACTED_QA,
+    BENCHMARK_ITEMS,
+    DECONTAMINATED_QA,
+    REFINED_QA,
+    WEBINSTRUCT,
+    SFT_DATASET,
+    TRAINED_CHECKPOINT,
+    BENCHMARK_SCORES,
 )
 BY_ASSET: dict[str, Stage] = {stage.asset: stage for stage in STAGES}
 BY_PREFIX: dict[str, Stage] = {stage.prefix: stage for stage in STAGES}
@@ -66,7 +82,10 @@ class Selection:
             return [check_snapshot(chosen)]
         known = getattr(ws.files, dimension + "s")
         if check_name(dimension, chosen) not in known:
-            raise ConfigError(f"no {dimension} {chosen!r}", f"add config/{dimension}s/{chosen}.yaml, or use one of: {', '.join(known)}")
+            raise ConfigError(
+                f"no {dimension} {chosen!r}",
+                f"add config/{dimension}s/{chosen}.yaml, or use one of: {', '.join(known)}",
+            )
         return [chosen]
 
 
@@ -80,21 +99,36 @@ def recipes_of(ws: Workspace, snapshot: str) -> list[str]:
     """Active recipes that train on a snapshot, and the zero-step recipes of their base models."""
     training = [name for name in ws.config.recipes if snapshot in ws.files.recipes[name].snapshots]
     bases = {ws.files.recipes[name].base_model for name in training}
-    return [name for name in ws.config.recipes
-            if name in training or (ws.files.recipes[name].steps == 0 and ws.files.recipes[name].base_model in bases)]
+    return [
+        name
+        for name in ws.config.recipes
+        if name in training or (ws.files.recipes[name].steps == 0 and ws.files.recipes[name].base_model in bases)
+    ]
 
 
 def targets(ws: Workspace, selection: Selection, assets: Sequence[str]) -> list[Ref]:
     """Partitions of ``assets`` (all assets when empty) that a selection covers, in data-flow order."""
     refs = []
-    for stage in STAGES if not assets else [stage for stage in STAGES if stage.asset in {stage_of(asset).asset for asset in assets}]:
+    for stage in (
+        STAGES
+        if not assets
+        else [stage for stage in STAGES if stage.asset in {stage_of(asset).asset for asset in assets}]
+    ):
         for key in partitions(stage, ws, selection):
-            if selection.snapshot and not selection.recipe and "recipe" in stage.dimensions and key["recipe"] not in recipes_of(ws, selection.snapshot):
+            if (
+                selection.snapshot
+                and not selection.recipe
+                and "recipe" in stage.dimensions
+                and key["recipe"] not in recipes_of(ws, selection.snapshot)
+            ):
                 continue
             refs.append(stage.ref(key))
     # Recipe by recipe, in the environment's order: a server that is up for one step is still up for the next.
     recipes = list(ws.files.recipes)
-    order = {name: index for index, name in enumerate([*ws.config.recipes, *(name for name in recipes if name not in ws.config.recipes)])}
+    order = {
+        name: index
+        for index, name in enumerate([*ws.config.recipes, *(name for name in recipes if name not in ws.config.recipes)])
+    }
     return sorted(refs, key=lambda ref: order.get(ref.key.as_dict().get("recipe", ""), -1))
 
 
@@ -163,10 +197,17 @@ class States:
                 return State(ref, manifest, False, f"{parent} is not up to date: {state.reason}")
         if identity.fingerprint == manifest.fingerprint:
             return State(ref, manifest, True, f"reuses {manifest.reuses}" if manifest.reuses else "")
-        return State(ref, manifest, False, _difference(stage, identity.code_version, identity.config, manifest, identity.inputs))
+        return State(
+            ref,
+            manifest,
+            False,
+            _difference(stage, identity.code_version, identity.config, manifest, identity.inputs),
+        )
 
 
-def _difference(stage: Stage, code: str, config: dict[str, object], manifest: Manifest, inputs: dict[Ref, Manifest]) -> str:
+def _difference(
+    stage: Stage, code: str, config: dict[str, object], manifest: Manifest, inputs: dict[Ref, Manifest]
+) -> str:
     if code != manifest.code_version:
         return "its code or prompts changed"
     if config != manifest.config:

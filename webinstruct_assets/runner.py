@@ -53,7 +53,12 @@ def run_all(ws: Workspace, refs: Sequence[Ref]) -> list[Manifest]:
 
 def _run(job: dg.JobDefinition, instance: dg.DagsterInstance, ref: Ref) -> None:
     result = job.execute_in_process(
-        instance=instance, asset_selection=[dg.AssetKey(ref.asset)], partition_key=str(ref.key), raise_on_error=False, run_config=QUIET)
+        instance=instance,
+        asset_selection=[dg.AssetKey(ref.asset)],
+        partition_key=str(ref.key),
+        raise_on_error=False,
+        run_config=QUIET,
+    )
     if result.success:
         return
     for event in result.all_events:
@@ -63,7 +68,10 @@ def _run(job: dg.JobDefinition, instance: dg.DagsterInstance, ref: Ref) -> None:
             raise WebInstructError(str(failure.metadata["problem"].value), str(failure.metadata["fix"].value))
         if error:
             cause = error.cause or error
-            raise WebInstructError(f"{ref}: {cause.to_string()}", f"this is unexpected; the run's log has more: run {result.run_id}")
+            raise WebInstructError(
+                f"{ref}: {cause.to_string()}",
+                f"this is unexpected; the run's log has more: run {result.run_id}",
+            )
     raise WebInstructError(f"{ref}: run {result.run_id} failed", "look at its log in the UI")
 
 
@@ -71,12 +79,24 @@ def summary(manifests: Sequence[Manifest]) -> str:
     """The table at the end of a run: stage, partition, rows in, rows out, rejected, seconds."""
     heads = ("stage", "partition", "rows in", "rows out", "rejected", "seconds")
     rows = [
-        (item.asset, item.partition, f"{item.rows_in:,}", f"{item.rows:,}", f"{item.rejected_total:,}", f"{item.seconds:.1f}")
+        (
+            item.asset,
+            item.partition,
+            f"{item.rows_in:,}",
+            f"{item.rows:,}",
+            f"{item.rejected_total:,}",
+            f"{item.seconds:.1f}",
+        )
         for item in manifests
     ]
     widths = [max(len(row[column]) for row in [heads, *rows]) for column in range(len(heads))]
-    lines = ["  ".join(f"{value:<{width}}" if column < 2 else f"{value:>{width}}"
-                       for column, (value, width) in enumerate(zip(row, widths, strict=True))) for row in [heads, *rows]]
+    lines = [
+        "  ".join(
+            f"{value:<{width}}" if column < 2 else f"{value:>{width}}"
+            for column, (value, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in [heads, *rows]
+    ]
     return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
 
 

@@ -20,7 +20,11 @@ def rows(ws: Workspace, snapshot: str | None = None) -> list[dict[str, Any]]:
         refs = [stage.ref(key) for key in partitions(stage, ws, Selection())]
         refs += [ref for manifest in ws.lake.manifests(stage.asset) if (ref := ref_of(manifest)) not in refs]
         if snapshot:
-            refs = [ref for ref in refs if ref.key.as_dict().get("snapshot") == snapshot or "snapshot" not in ref.key.as_dict()]
+            refs = [
+                ref
+                for ref in refs
+                if ref.key.as_dict().get("snapshot") == snapshot or "snapshot" not in ref.key.as_dict()
+            ]
         answer += [row(states.of(ref), ref) for ref in refs]
     return answer
 

@@ -20,9 +20,33 @@ from webinstruct_assets.sql import quote, scan
 
 SAMPLED_ROWS = 3
 # Assets that have no text of their own to show beyond these columns.
-SHOWN = ("url", "domain", "title", "question", "answer", "score", "label", "rule", "status", "refiner", "subject",
-         "warc_filename", "warc_record_offset", "warc_record_length", "content_digest", "fetch_time", "kind", "path",
-         "item_id", "completion", "extracted", "correct", "messages", "step", "loss")
+SHOWN = (
+    "url",
+    "domain",
+    "title",
+    "question",
+    "answer",
+    "score",
+    "label",
+    "rule",
+    "status",
+    "refiner",
+    "subject",
+    "warc_filename",
+    "warc_record_offset",
+    "warc_record_length",
+    "content_digest",
+    "fetch_time",
+    "kind",
+    "path",
+    "item_id",
+    "completion",
+    "extracted",
+    "correct",
+    "messages",
+    "step",
+    "loss",
+)
 
 
 @dataclass
@@ -62,12 +86,19 @@ class Tracer:
         pairs: list[tuple[Step, dict[str, Any]]] = []
         while identity:
             manifest, columns = self._find(identity)
-            step = Step(manifest.asset, manifest.partition, identity, {name: columns[name] for name in SHOWN if columns.get(name) is not None})
+            step = Step(
+                manifest.asset,
+                manifest.partition,
+                identity,
+                {name: columns[name] for name in SHOWN if columns.get(name) is not None},
+            )
             if columns.get("question_spans") is not None:
                 pairs.append((step, columns))
             if manifest.asset == "pages":
                 for pair, spans in pairs:
-                    pair.spans = {name: _cut(columns["text"], spans[f"{name}_spans"]) for name in ("question", "answer")}
+                    pair.spans = {
+                        name: _cut(columns["text"], spans[f"{name}_spans"]) for name in ("question", "answer")
+                    }
             steps.append(step)
             identity = columns.get("parent_id") or ""
         return steps
@@ -75,7 +106,10 @@ class Tracer:
     def _find(self, identity: str) -> tuple[Manifest, dict[str, Any]]:
         stage = BY_PREFIX.get(identity.partition("-")[0])
         if stage is None:
-            raise MissingInput(f"{identity!r} is not a row id", f"ids start with one of: {', '.join(BY_PREFIX)}; or give ASSET/PARTITION")
+            raise MissingInput(
+                f"{identity!r} is not a row id",
+                f"ids start with one of: {', '.join(BY_PREFIX)}; or give ASSET/PARTITION",
+            )
         for rejected in (False, True):
             for manifest in self._ws.lake.manifests(stage.asset):
                 paths = self._ws.lake.reject_paths(manifest) if rejected else self._ws.lake.part_paths(manifest)
@@ -85,13 +119,23 @@ class Tracer:
                 if row := found.fetchone():
                     columns = dict(zip([column[0] for column in found.description], row, strict=True))
                     return manifest, columns
-        raise MissingInput(f"no row {identity!r} in {stage.asset} (nor among its rejects)", "check the id, or materialize the asset again")
+        raise MissingInput(
+            f"no row {identity!r} in {stage.asset} (nor among its rejects)",
+            "check the id, or materialize the asset again",
+        )
 
     def warc_record(self, steps: list[Step]) -> dict[str, Any] | None:
         """Where the chain's page lies: snapshot, file, offset and length (bytes), digest, fetch time."""
         for step in steps:
             if step.asset == "recalled_urls":
-                names = ("url", "warc_filename", "warc_record_offset", "warc_record_length", "content_digest", "fetch_time")
+                names = (
+                    "url",
+                    "warc_filename",
+                    "warc_record_offset",
+                    "warc_record_length",
+                    "content_digest",
+                    "fetch_time",
+                )
                 return {"snapshot": step.partition, **{name: step.columns[name] for name in names}}
         return None
 
@@ -124,7 +168,13 @@ class Tracer:
                 parent = self.ref(f"{item.asset}/{item.partition}")
                 now = self._ws.lake.manifest(parent)
                 intact = now is not None and self._ws.lake.manifest_sha256(parent) == item.manifest_sha256
-                inputs.append({**item.model_dump(), "intact": intact, "same_data": now is not None and now.data_version == item.data_version})
+                inputs.append(
+                    {
+                        **item.model_dump(),
+                        "intact": intact,
+                        "same_data": now is not None and now.data_version == item.data_version,
+                    }
+                )
                 waiting.append(parent)
             links[str(current)] = Link(str(current), manifest.data_version, manifest.rows, manifest.reuses, inputs)
         return list(links.values())
@@ -169,7 +219,9 @@ def describe(steps: list[Step]) -> str:
             lines.append(f"{'  ' * depth}    {name}: {_short(value)}")
         for name, spans in step.spans.items():
             for span in spans:
-                lines.append(f"{'  ' * depth}    {name} = page text [{span['start']}:{span['end']}] {_short(span['text'])}")
+                lines.append(
+                    f"{'  ' * depth}    {name} = page text [{span['start']}:{span['end']}] {_short(span['text'])}"
+                )
     return "\n".join(lines)
 
 
@@ -177,9 +229,18 @@ def describe_links(links: list[Link]) -> str:
     """A partition's manifest chain for the terminal."""
     lines = []
     for link in links:
-        lines.append(f"{link.ref}  {link.rows:,} rows  data {link.data_version[:12]}" + (f"  reuses {link.reuses}" if link.reuses else ""))
+        lines.append(
+            f"{link.ref}  {link.rows:,} rows  data {link.data_version[:12]}"
+            + (f"  reuses {link.reuses}" if link.reuses else "")
+        )
         for item in link.inputs:
-            mark = "" if item["intact"] else "  (re-materialized since, same data)" if item["same_data"] else "  (CHANGED since)"
+            mark = (
+                ""
+                if item["intact"]
+                else "  (re-materialized since, same data)"
+                if item["same_data"]
+                else "  (CHANGED since)"
+            )
             lines.append(f"    <- {item['asset']}/{item['partition']}  manifest {item['manifest_sha256'][:12]}{mark}")
     return "\n".join(lines)
 
@@ -187,5 +248,3 @@ def describe_links(links: list[Link]) -> str:
 def _short(value: Any, limit: int = 300) -> str:
     text = " ".join(str(value).split())
     return text if len(text) <= limit else text[: limit - 1] + "…"
-
-

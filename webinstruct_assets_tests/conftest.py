@@ -49,9 +49,17 @@ def shared_real() -> Path:
 def webinstruct(home: Path, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
     """Runs the console script as a user would, on a root of its own."""
     command = [sys.executable, "-m", "webinstruct_assets.cli", *arguments]
-    answer = subprocess.run(command, env={**os.environ, "WEBINSTRUCT_HOME": str(home)}, capture_output=True, text=True, check=False)
+    answer = subprocess.run(
+        command,
+        env={**os.environ, "WEBINSTRUCT_HOME": str(home)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if check and answer.returncode:
-        raise AssertionError(f"webinstruct {' '.join(arguments)} ended with {answer.returncode}:\n{answer.stdout[-4000:]}\n{answer.stderr[-4000:]}")
+        raise AssertionError(
+            f"webinstruct {' '.join(arguments)} ended with {answer.returncode}:\n{answer.stdout[-4000:]}\n{answer.stderr[-4000:]}"
+        )
     return answer
 
 

@@ -10,10 +10,34 @@ import pytest
 import webinstruct_assets
 
 PACKAGE = Path(webinstruct_assets.__file__).parent
-HEAVY = {"torch", "vllm", "trl", "transformers", "datasets", "lm_eval", "matplotlib", "fasttext", "openai", "accelerate", "math_verify"}
+HEAVY = {
+    "torch",
+    "vllm",
+    "trl",
+    "transformers",
+    "datasets",
+    "lm_eval",
+    "matplotlib",
+    "fasttext",
+    "openai",
+    "accelerate",
+    "math_verify",
+}
 # Folder of a stage -> its place in the flow; a stage may use pure functions of earlier stages only.
-FLOW = ["crawl", "seeds", "recall", "pages", "extraction", "benchmarks", "decontamination", "refinement", "release",
-        "sft", "training", "evaluation"]
+FLOW = [
+    "crawl",
+    "seeds",
+    "recall",
+    "pages",
+    "extraction",
+    "benchmarks",
+    "decontamination",
+    "refinement",
+    "release",
+    "sft",
+    "training",
+    "evaluation",
+]
 
 
 def modules() -> list[Path]:
@@ -58,7 +82,11 @@ def test_imports_point_down(path: Path) -> None:
             assert parts[0] not in ("dagster", "dagster_pipes"), f"{path} imports {name}"
 
 
-@pytest.mark.parametrize("path", [path for path in modules() if room(path) == "stages"], ids=lambda path: path.relative_to(PACKAGE).as_posix())
+@pytest.mark.parametrize(
+    "path",
+    [path for path in modules() if room(path) == "stages"],
+    ids=lambda path: path.relative_to(PACKAGE).as_posix(),
+)
 def test_stages_only_use_earlier_stages(path: Path) -> None:
     parts = path.relative_to(PACKAGE).parts
     if len(parts) < 3:
@@ -83,8 +111,9 @@ def test_loading_the_definitions_pulls_in_nothing_heavy() -> None:
 
 def test_no_import_cycles() -> None:
     graph = {
-        ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"):
-            {name for name, top in imported(path) if top and name.startswith("webinstruct_assets.")}
+        ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): {
+            name for name, top in imported(path) if top and name.startswith("webinstruct_assets.")
+        }
         for path in modules()
     }
     done: set[str] = set()

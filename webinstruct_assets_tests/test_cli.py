@@ -63,13 +63,18 @@ def test_status_lists_active_partitions_with_nulls(home: Path) -> None:
     rows = json.loads(webinstruct(home, "status", "--json").stdout)
     assert {row["asset"] for row in rows} >= {"crawl_index", "refined_qa", "benchmark_scores"}
     assert all(row["rows"] is None and row["up_to_date"] is None for row in rows)
-    assert {row["partition"] for row in rows if row["asset"] == "refined_qa"} == {"smollm2-format|local-demo", "smollm2-steps|local-demo"}
+    assert {row["partition"] for row in rows if row["asset"] == "refined_qa"} == {
+        "smollm2-format|local-demo",
+        "smollm2-steps|local-demo",
+    }
 
 
 def test_import_needs_a_local_key(home: Path, tmp_path: Path) -> None:
     file = tmp_path / "some.warc"
     file.write_bytes(b"x")
-    assert "would pass for a Common Crawl snapshot" in problem(home, "import-warc", str(file), "--snapshot", "CC-MAIN-2024-10")
+    assert "would pass for a Common Crawl snapshot" in problem(
+        home, "import-warc", str(file), "--snapshot", "CC-MAIN-2024-10"
+    )
 
 
 def test_importing_an_empty_file_names_it(home: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The demo as a user sees it: one run of everything, then status, sql, trace and staleness on its result."""
 
+import itertools
 import json
 from pathlib import Path
 
@@ -23,7 +24,18 @@ def test_every_asset_is_materialized_with_rows(demo_home: Path) -> None:
     for asset, partitions in by_asset.items():
         assert partitions and all(row["up_to_date"] is True for row in partitions), (asset, partitions)
         assert sum(int(str(row["rows"])) for row in partitions) > 0, asset
-    assert set(rows[0]) == {"asset", "partition", "rows", "rejected", "bytes", "code_version", "data_version", "finished_at", "up_to_date", "reason"}
+    assert set(rows[0]) == {
+        "asset",
+        "partition",
+        "rows",
+        "rejected",
+        "bytes",
+        "code_version",
+        "data_version",
+        "finished_at",
+        "up_to_date",
+        "reason",
+    }
 
 
 def test_a_second_run_finds_everything_up_to_date(demo_home: Path) -> None:
@@ -34,16 +46,21 @@ def test_a_second_run_finds_everything_up_to_date(demo_home: Path) -> None:
 
 
 def test_records_in_are_records_kept_plus_rejects(demo_home: Path) -> None:
-    listed = {(row["asset"], row["partition"]): row["n"] for row in rows_of(
-        demo_home, "SELECT asset, partition, count(*) AS n FROM rejects GROUP BY ALL")}
+    listed = {
+        (row["asset"], row["partition"]): row["n"]
+        for row in rows_of(demo_home, "SELECT asset, partition, count(*) AS n FROM rejects GROUP BY ALL")
+    }
     for row in status(demo_home):
         assert row["rejected"] == listed.get((row["asset"], row["partition"]), 0), row
 
 
 def test_every_pair_is_a_span_of_its_page(demo_home: Path) -> None:
-    pairs = rows_of(demo_home, """
+    pairs = rows_of(
+        demo_home,
+        """
         SELECT q.question, q.answer, q.question_spans, q.answer_spans, p.text
-        FROM extracted_qa q JOIN pages p ON q.parent_id = p.id AND q.snapshot = p.snapshot""")
+        FROM extracted_qa q JOIN pages p ON q.parent_id = p.id AND q.snapshot = p.snapshot""",
+    )
     assert pairs
     for pair in pairs:
         for name in ("question", "answer"):
@@ -54,18 +71,36 @@ def test_every_pair_is_a_span_of_its_page(demo_home: Path) -> None:
 
 
 def test_every_row_leads_to_its_parent(demo_home: Path) -> None:
-    chain = ["round2_recall", "recalled_urls", "pages", "extracted_qa", "decontaminated_qa", "refined_qa", "webinstruct", "sft_dataset"]
-    for parent, child in zip(chain, chain[1:], strict=False):
-        (orphans,) = rows_of(demo_home, f"SELECT count(*) AS n FROM {child} WHERE parent_id NOT IN (SELECT id FROM {parent})")
+    chain = [
+        "round2_recall",
+        "recalled_urls",
+        "pages",
+        "extracted_qa",
+        "decontaminated_qa",
+        "refined_qa",
+        "webinstruct",
+        "sft_dataset",
+    ]
+    for parent, child in itertools.pairwise(chain):
+        (orphans,) = rows_of(
+            demo_home, f"SELECT count(*) AS n FROM {child} WHERE parent_id NOT IN (SELECT id FROM {parent})"
+        )
         assert orphans["n"] == 0, (parent, child)
-        (twins,) = rows_of(demo_home, f"SELECT count(*) - count(DISTINCT id) AS n FROM {child} WHERE '{child}' <> 'sft_dataset'")
+        (twins,) = rows_of(
+            demo_home,
+            f"SELECT count(*) - count(DISTINCT id) AS n FROM {child} WHERE '{child}' <> 'sft_dataset'",
+        )
         assert twins["n"] == 0, child
 
 
 def test_trace_walks_from_a_score_to_warc_bytes(demo_home: Path) -> None:
-    score = next(row for row in status(demo_home) if row["asset"] == "benchmark_scores" and "sft" in str(row["partition"]))
+    score = next(
+        row for row in status(demo_home) if row["asset"] == "benchmark_scores" and "sft" in str(row["partition"])
+    )
     answer = json.loads(webinstruct(demo_home, "trace", f"benchmark_scores/{score['partition']}", "--json").stdout)
-    assert {"benchmark_scores", "trained_checkpoint", "sft_dataset", "crawl_index"} <= {link["ref"].split("/")[0] for link in answer["manifests"]}
+    assert {"benchmark_scores", "trained_checkpoint", "sft_dataset", "crawl_index"} <= {
+        link["ref"].split("/")[0] for link in answer["manifests"]
+    }
     assert len(answer["rows"]) == 3
     for row in answer["rows"]:
         place = row["warc_record"]
@@ -73,7 +108,9 @@ def test_trace_walks_from_a_score_to_warc_bytes(demo_home: Path) -> None:
             stream.seek(place["warc_record_offset"])
             record = next(iter(ArchiveIterator(stream)))  # an independent reader
             assert record.rec_headers["WARC-Target-URI"] == place["url"]
-            assert record.rec_headers["WARC-Payload-Digest"].removeprefix("sha1:") == place["content_digest"].removeprefix("sha1:")
+            assert record.rec_headers["WARC-Payload-Digest"].removeprefix("sha1:") == place[
+                "content_digest"
+            ].removeprefix("sha1:")
         spans = [step["spans"] for step in row["steps"] if step["spans"]]
         assert spans and spans[0]["question"][0]["text"]
     raw = webinstruct(demo_home, "trace", answer["rows"][0]["steps"][0]["id"], "--raw").stdout
@@ -89,7 +126,10 @@ def test_planted_contamination_is_caught(demo_home: Path) -> None:
     assert planted
     extracted = {row["url"] for row in rows_of(demo_home, "SELECT DISTINCT url FROM extracted_qa")}
     left = {row["url"] for row in rows_of(demo_home, "SELECT DISTINCT url FROM decontaminated_qa")}
-    caught = rows_of(demo_home, "SELECT count(*) AS n FROM rejects WHERE asset = 'decontaminated_qa' AND reason = 'contaminated'")
+    caught = rows_of(
+        demo_home,
+        "SELECT count(*) AS n FROM rejects WHERE asset = 'decontaminated_qa' AND reason = 'contaminated'",
+    )
     assert planted & extracted, "no planted page came as far as extraction"
     assert not planted & left
     assert caught[0]["n"] >= len(planted & extracted)

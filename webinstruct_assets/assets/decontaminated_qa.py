@@ -11,7 +11,11 @@ from webinstruct_assets.resources import WorkspaceResource
 from webinstruct_assets.stages.decontamination.decontaminated_qa import DECONTAMINATED_QA
 
 
-@dg.asset(partitions_def=SNAPSHOT, deps=[pages, extracted_qa, dg.AssetDep(benchmark_items, partition_mapping=dg.AllPartitionMapping())], **face(DECONTAMINATED_QA, kinds={"parquet"}))
+@dg.asset(
+    partitions_def=SNAPSHOT,
+    deps=[pages, extracted_qa, dg.AssetDep(benchmark_items, partition_mapping=dg.AllPartitionMapping())],
+    **face(DECONTAMINATED_QA, kinds={"parquet"}),
+)
 def decontaminated_qa(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
     """Pairs left after the 10-gram check against all enabled benchmarks, hits listed (paper §2.2)."""
     return materialize(context, workspace, DECONTAMINATED_QA)

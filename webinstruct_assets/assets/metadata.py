@@ -38,10 +38,19 @@ def table(frame: pl.DataFrame) -> str:
 def metadata_of(ws: Workspace, stage: Stage, manifest: Manifest, plot: str | None) -> dict[str, Any]:
     """Everything shown on a materialization's page."""
     schema = dg.TableSchema([dg.TableColumn(name, str(kind)) for name, kind in stage.schema.items()])
-    rejected = pl.DataFrame({"reason": list(manifest.rejected), "records": list(manifest.rejected.values())},
-                            schema={"reason": pl.String, "records": pl.Int64})
-    parents = pl.DataFrame([item.model_dump() for item in manifest.inputs] or None,
-                           schema={"asset": pl.String, "partition": pl.String, "data_version": pl.String, "manifest_sha256": pl.String})
+    rejected = pl.DataFrame(
+        {"reason": list(manifest.rejected), "records": list(manifest.rejected.values())},
+        schema={"reason": pl.String, "records": pl.Int64},
+    )
+    parents = pl.DataFrame(
+        [item.model_dump() for item in manifest.inputs] or None,
+        schema={
+            "asset": pl.String,
+            "partition": pl.String,
+            "data_version": pl.String,
+            "manifest_sha256": pl.String,
+        },
+    )
     answer: dict[str, Any] = {
         "dagster/partition_row_count": manifest.rows,
         "dagster/column_schema": schema,
@@ -62,8 +71,6 @@ def metadata_of(ws: Workspace, stage: Stage, manifest: Manifest, plot: str | Non
     if plot:
         answer["plot"] = dg.MetadataValue.md(plot)
     return answer
-
-
 
 
 def sample(ws: Workspace, manifest: Manifest) -> pl.DataFrame:

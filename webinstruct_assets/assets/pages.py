@@ -2,8 +2,8 @@
 
 import dagster as dg
 
-from webinstruct_assets.assets.recalled_urls import recalled_urls
 from webinstruct_assets.assets.publishing import face, materialize
+from webinstruct_assets.assets.recalled_urls import recalled_urls
 from webinstruct_assets.partitions import SNAPSHOT
 from webinstruct_assets.resources import WorkspaceResource
 from webinstruct_assets.stages.pages.pages import PAGES

@@ -57,7 +57,13 @@ def domain_rates(ws: Workspace, manifest: Manifest) -> str:
     def paint(axes: "Axes") -> None:
         for selected, color in ((True, "tab:green"), (False, "tab:red")):
             part = frame.filter(selected=selected)
-            axes.scatter(part["recalled"].to_list(), part["recall_rate"].to_list(), s=16, color=color, label="selected" if selected else "dropped")
+            axes.scatter(
+                part["recalled"].to_list(),
+                part["recall_rate"].to_list(),
+                s=16,
+                color=color,
+                label="selected" if selected else "dropped",
+            )
         axes.set_xlabel("recalled pages of the domain")
         axes.set_ylabel("recall rate")
         axes.legend(fontsize=8)
@@ -102,7 +108,12 @@ def score_bars(ws: Workspace, manifest: Manifest) -> str:
 
     def paint(axes: "Axes") -> None:
         low, high, value = metrics["ci_low"], metrics["ci_high"], metrics["accuracy"]
-        axes.barh([manifest.keys["recipe"]], [value], xerr=[[max(0.0, value - low)], [max(0.0, high - value)]], capsize=4)
+        axes.barh(
+            [manifest.keys["recipe"]],
+            [value],
+            xerr=[[max(0.0, value - low)], [max(0.0, high - value)]],
+            capsize=4,
+        )
         if metrics.get("base_accuracy") is not None:
             axes.barh(["base model"], [metrics["base_accuracy"]], color="tab:gray")
         axes.set_xlim(0, 1)

@@ -28,7 +28,11 @@ Plot = Callable[[Workspace, Manifest], str | None]
 def face(stage: Stage, kinds: set[str], *, pool: str | None = None) -> dict[str, Any]:
     """Arguments that every asset decorator takes from its stage."""
     return {
-        "name": stage.asset, "group_name": GROUP, "owners": OWNERS, "kinds": kinds, "code_version": stage.code_version(),
+        "name": stage.asset,
+        "group_name": GROUP,
+        "owners": OWNERS,
+        "kinds": kinds,
+        "code_version": stage.code_version(),
         **({"pool": pool} if pool else {}),
     }
 
@@ -38,8 +42,14 @@ def key_of(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext, st
     return PartitionKey.parse(stage.dimensions, str(context.partition_key))
 
 
-def materialize(context: dg.AssetExecutionContext, resource: WorkspaceResource, stage: Stage, *,
-                plot: Plot | None = None, prepare: Callable[[Workspace], Workspace] = lambda ws: ws) -> dg.MaterializeResult[Any]:
+def materialize(
+    context: dg.AssetExecutionContext,
+    resource: WorkspaceResource,
+    stage: Stage,
+    *,
+    plot: Plot | None = None,
+    prepare: Callable[[Workspace], Workspace] = lambda ws: ws,
+) -> dg.MaterializeResult[Any]:
     """Builds the run's partition of ``stage`` and reports it. Raises dg.Failure with the problem and its fix."""
 
     def log(line: str) -> None:
@@ -54,4 +64,6 @@ def materialize(context: dg.AssetExecutionContext, resource: WorkspaceResource, 
             data_version=dg.DataVersion(manifest.data_version),
         )
     except WebInstructError as error:
-        raise dg.Failure(description=str(error), metadata={"problem": error.problem, "fix": error.fix}, allow_retries=False) from error
+        raise dg.Failure(
+            description=str(error), metadata={"problem": error.problem, "fix": error.fix}, allow_retries=False
+        ) from error

@@ -11,7 +11,11 @@ from webinstruct_assets.resources import WorkspaceResource
 from webinstruct_assets.stages.refinement.refined_qa import REFINED_QA
 
 
-@dg.asset(partitions_def=SNAPSHOT_REFINER, deps=[pages, decontaminated_qa], **face(REFINED_QA, kinds={"parquet", "llm"}, pool="gpu"))
+@dg.asset(
+    partitions_def=SNAPSHOT_REFINER,
+    deps=[pages, decontaminated_qa],
+    **face(REFINED_QA, kinds={"parquet", "llm"}, pool="gpu"),
+)
 def refined_qa(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
     """Pairs refined by one refiner LLM: layout, missing context and reasoning; a changed answer is a reject (paper §2.3)."""
     return materialize(context, workspace, REFINED_QA, plot=shares("status", "Refined pairs by status"))

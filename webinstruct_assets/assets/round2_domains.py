@@ -2,15 +2,19 @@
 
 import dagster as dg
 
-from webinstruct_assets.assets.round2_recall import round2_recall
 from webinstruct_assets.assets.plots import domain_rates
 from webinstruct_assets.assets.publishing import face, materialize
+from webinstruct_assets.assets.round2_recall import round2_recall
 from webinstruct_assets.partitions import SNAPSHOT
 from webinstruct_assets.resources import WorkspaceResource
 from webinstruct_assets.stages.recall.round2_domains import ROUND2_DOMAINS
 
 
-@dg.asset(partitions_def=SNAPSHOT, deps=[round2_recall], **face(ROUND2_DOMAINS, kinds={"parquet", "llm"}, pool="gpu"))
+@dg.asset(
+    partitions_def=SNAPSHOT,
+    deps=[round2_recall],
+    **face(ROUND2_DOMAINS, kinds={"parquet", "llm"}, pool="gpu"),
+)
 def round2_domains(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
     """Domains of the second recall, judged again (paper: GPT-4)."""
     return materialize(context, workspace, ROUND2_DOMAINS, plot=domain_rates)

@@ -2,9 +2,9 @@
 
 import dagster as dg
 
-from webinstruct_assets.assets.round2_seed_set import round2_seed_set
 from webinstruct_assets.assets.plots import score_histogram
 from webinstruct_assets.assets.publishing import face, materialize
+from webinstruct_assets.assets.round2_seed_set import round2_seed_set
 from webinstruct_assets.partitions import SNAPSHOT
 from webinstruct_assets.resources import WorkspaceResource
 from webinstruct_assets.stages.recall.round2_model import ROUND2_MODEL

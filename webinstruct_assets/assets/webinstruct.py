@@ -2,9 +2,9 @@
 
 import dagster as dg
 
-from webinstruct_assets.assets.refined_qa import refined_qa
 from webinstruct_assets.assets.plots import shares
 from webinstruct_assets.assets.publishing import face, materialize
+from webinstruct_assets.assets.refined_qa import refined_qa
 from webinstruct_assets.partitions import SNAPSHOT
 from webinstruct_assets.resources import WorkspaceResource
 from webinstruct_assets.stages.release.webinstruct import WEBINSTRUCT

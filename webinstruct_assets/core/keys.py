@@ -50,7 +50,10 @@ class PartitionKey:
         """The key that Dagster writes as ``text`` for an asset with these dimensions. Raises BadKey."""
         names, values = sorted(dimensions), text.split("|")
         if len(names) != len(values):
-            raise BadKey(f"{text!r} is not a partition of ({' × '.join(names)})", f"write it as {'|'.join(names).upper()}")
+            raise BadKey(
+                f"{text!r} is not a partition of ({' × '.join(names)})",
+                f"write it as {'|'.join(names).upper()}",
+            )
         return cls.of(dict(zip(names, values, strict=True)))
 
     def __getitem__(self, dimension: str) -> str:

@@ -62,7 +62,9 @@ class Lake:
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(step) for step in first["loc"])
-            raise BadManifest(f"{path}: field {where!r}: {first['msg']}", f"delete the file and materialize {ref} again") from error
+            raise BadManifest(
+                f"{path}: field {where!r}: {first['msg']}", f"delete the file and materialize {ref} again"
+            ) from error
         if manifest.schema_version != SCHEMA_VERSION:
             raise BadManifest(
                 f"{path}: manifest schema {manifest.schema_version}, this code reads {SCHEMA_VERSION}",
@@ -87,7 +89,10 @@ class Lake:
         for part in [*source.parts, *source.rejects, *source.files]:
             path = self.data_folder(source) / part.file
             if not path.exists() or path.stat().st_size != part.bytes:
-                raise BadManifest(f"{path}: missing, or not the {part.bytes} bytes that were published", f"materialize {ref} again")
+                raise BadManifest(
+                    f"{path}: missing, or not the {part.bytes} bytes that were published",
+                    f"materialize {ref} again",
+                )
         return manifest
 
     def source(self, manifest: Manifest, needed_by: str) -> Manifest:

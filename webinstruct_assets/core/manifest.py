@@ -83,4 +83,6 @@ class Manifest(_Record):
 
 def data_version(parts: list[Part], rejects: list[Part], files: list[Part], config_fingerprint: str) -> str:
     """Digest of what is published: ordered part digests and the config, nothing of time, place or run."""
-    return digest_json([[[part.file, part.sha256] for part in group] for group in (parts, rejects, files)] + [config_fingerprint])
+    return digest_json(
+        [[[part.file, part.sha256] for part in group] for group in (parts, rejects, files)] + [config_fingerprint]
+    )

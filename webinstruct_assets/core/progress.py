@@ -37,7 +37,6 @@ class Progress:
         rate = self._done / seconds
         left = (self._total - self._done) / rate if rate else float("inf")
         rejects = ", ".join(f"{reason} {count}" for reason, count in sorted(self._rejected.items()))
-        return (
-            f"{self.label}: {self._done:,}/{self._total:,} {self._noun}, {rate:,.1f}/s, ETA {left:.0f} s"
-            + (f", rejected: {rejects}" if rejects else "")
+        return f"{self.label}: {self._done:,}/{self._total:,} {self._noun}, {rate:,.1f}/s, ETA {left:.0f} s" + (
+            f", rejected: {rejects}" if rejects else ""
         )

@@ -29,7 +29,7 @@ from webinstruct_assets.core.errors import QualityGate
 from webinstruct_assets.core.ids import digest_file, digest_json
 from webinstruct_assets.core.keys import PartitionKey, Ref
 from webinstruct_assets.core.lake import REJECT_SCHEMA, write_atomically
-from webinstruct_assets.core.manifest import InputRecord, Manifest, Part, data_version
+from webinstruct_assets.core.manifest import Manifest, Part, data_version
 from webinstruct_assets.core.progress import Progress
 
 if TYPE_CHECKING:
@@ -100,9 +100,24 @@ def _digest_sources(sources: tuple[str, ...]) -> str:
 class Job:
     """One execution of a stage on one partition: what its ``run`` function is given."""
 
-    def __init__(self, stage: Stage, key: PartitionKey, ws: "Workspace", inputs: Mapping[Ref, Manifest],
-                 settings: dict[str, Any], folder: Path, log: Callable[[str], None]):
-        self.stage, self.key, self.ws, self.settings, self.folder, self.log = stage, key, ws, settings, folder, log
+    def __init__(
+        self,
+        stage: Stage,
+        key: PartitionKey,
+        ws: "Workspace",
+        inputs: Mapping[Ref, Manifest],
+        settings: dict[str, Any],
+        folder: Path,
+        log: Callable[[str], None],
+    ):
+        self.stage, self.key, self.ws, self.settings, self.folder, self.log = (
+            stage,
+            key,
+            ws,
+            settings,
+            folder,
+            log,
+        )
         self.inputs = inputs
         self.progress = Progress(f"{stage.asset} {key}", log)
         self.metrics: dict[str, Any] = {}
@@ -137,17 +152,30 @@ class Job:
             self._ledger.append(json.loads(entry_path.read_text()))
             return
         unit = compute()
-        rows = unit.rows if isinstance(unit.rows, pl.DataFrame) else pl.DataFrame(list(unit.rows), schema=dict(self.stage.schema), strict=True)
+        rows = (
+            unit.rows
+            if isinstance(unit.rows, pl.DataFrame)
+            else pl.DataFrame(list(unit.rows), schema=dict(self.stage.schema), strict=True)
+        )
         if rows.schema != pl.Schema(self.stage.schema):
-            raise AssertionError(f"{self.stage.asset}: columns {rows.schema} are not the declared {dict(self.stage.schema)}")
-        rejects = unit.rejects if isinstance(unit.rejects, pl.DataFrame) else pl.DataFrame(
-            [vars(reject) for reject in unit.rejects], schema=REJECT_SCHEMA)
+            raise AssertionError(
+                f"{self.stage.asset}: columns {rows.schema} are not the declared {dict(self.stage.schema)}"
+            )
+        rejects = (
+            unit.rejects
+            if isinstance(unit.rejects, pl.DataFrame)
+            else pl.DataFrame([vars(reject) for reject in unit.rejects], schema=REJECT_SCHEMA)
+        )
         kept = rows.height if unit.rows_kept is None else unit.rows_kept
         if unit.rows_in != kept + rejects.height:
             raise AssertionError(
-                f"{self.stage.asset} {self.key} unit {name}: {unit.rows_in} in, {kept} kept, {rejects.height} rejected")
+                f"{self.stage.asset} {self.key} unit {name}: {unit.rows_in} in, {kept} kept, {rejects.height} rejected"
+            )
         entry = {
-            "name": name, "rows_in": unit.rows_in, "rows_kept": kept, "counts": dict(unit.counts),
+            "name": name,
+            "rows_in": unit.rows_in,
+            "rows_kept": kept,
+            "counts": dict(unit.counts),
             "part": self._write(f"part-{name}.parquet", rows),
             "rejects": self._write(f"rejects-{name}.parquet", rejects) if rejects.height else None,
             "rejected": dict(sorted(Counter(rejects["reason"].to_list()).items())),
@@ -181,17 +209,27 @@ class Job:
         rejects = [Part(**entry["rejects"]) for entry in ledger if entry["rejects"]]
         owned = {part.file for part in [*parts, *rejects]}
         files = [
-            Part(file=path.relative_to(self.folder).as_posix(), rows=0, bytes=path.stat().st_size, sha256=digest_file(path))
+            Part(
+                file=path.relative_to(self.folder).as_posix(),
+                rows=0,
+                bytes=path.stat().st_size,
+                sha256=digest_file(path),
+            )
             for path in sorted(self.folder.rglob("*"))
-            if path.is_file() and path.name not in owned and not path.name.startswith((".", "unit-"))
+            if path.is_file()
+            and path.name not in owned
+            and not path.name.startswith((".", "unit-"))
             and "scratch" not in path.relative_to(self.folder).parts
         ]
         return {
-            "parts": parts, "rejects": rejects, "files": files,
+            "parts": parts,
+            "rejects": rejects,
+            "files": files,
             "rows_in": sum(entry["rows_in"] for entry in ledger),
             "rows_kept": sum(entry["rows_kept"] for entry in ledger),
             "rows": sum(part.rows for part in parts) if self.rows is None else self.rows,
-            "rejected": self.rejected, "metrics": self.metrics,
+            "rejected": self.rejected,
+            "metrics": self.metrics,
         }
 
 
@@ -215,7 +253,11 @@ def identify(stage: Stage, key: PartitionKey, ws: "Workspace") -> Identity:
         config: dict[str, Any] = {"reference_snapshot": reference}
         refs: Sequence[Ref] = [reuses]
     else:
-        reuses, config, refs = None, json.loads(json.dumps(stage.settings(ws, key), default=str)), stage.inputs(ws, key)
+        reuses, config, refs = (
+            None,
+            json.loads(json.dumps(stage.settings(ws, key), default=str)),
+            stage.inputs(ws, key),
+        )
     needed_by = str(stage.ref(key))
     inputs = {ref: ws.lake.require(ref, needed_by) for ref in refs}
     code, config_fingerprint = stage.code_version(), digest_json(config)[:16]
@@ -252,19 +294,32 @@ def execute(stage: Stage, key: PartitionKey, ws: "Workspace", *, log: Callable[[
             if not outcome["rows"] and not stage.may_be_empty(ws, key):
                 raise QualityGate(
                     f"{ref}: no rows ({outcome['rows_in']} records in, rejected: {outcome['rejected'] or 'none'})",
-                    "look at the rejects' reasons above and at the settings of this stage")
+                    "look at the rejects' reasons above and at the settings of this stage",
+                )
         shutil.rmtree(folder / "scratch", ignore_errors=True)
         manifest = Manifest(
-            asset=ref.asset, partition=str(key), keys=key.as_dict(), code_version=identity.code_version,
-            config=identity.config, config_fingerprint=identity.config_fingerprint, fingerprint=identity.fingerprint,
+            asset=ref.asset,
+            partition=str(key),
+            keys=key.as_dict(),
+            code_version=identity.code_version,
+            config=identity.config,
+            config_fingerprint=identity.config_fingerprint,
+            fingerprint=identity.fingerprint,
             inputs=[ws.lake.input_record(item, record) for item, record in identity.inputs.items()],
-            data_dir=folder.name, data_version=version, reuses=str(identity.reuses) if identity.reuses else None,
+            data_dir=folder.name,
+            data_version=version,
+            reuses=str(identity.reuses) if identity.reuses else None,
             started_at=started.isoformat(timespec="seconds"),
             finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
-            seconds=round(time.monotonic() - clock, 3), run_id=run_id, environment=_environment(ws), **outcome,
+            seconds=round(time.monotonic() - clock, 3),
+            run_id=run_id,
+            environment=_environment(ws),
+            **outcome,
         )
         ws.lake.publish(manifest)
-        log(f"{ref}: {manifest.rows_in:,} in, {manifest.rows:,} out, {manifest.rejected_total:,} rejected, {manifest.seconds:.1f} s")
+        log(
+            f"{ref}: {manifest.rows_in:,} in, {manifest.rows:,} out, {manifest.rejected_total:,} rejected, {manifest.seconds:.1f} s"
+        )
         return manifest
 
 
@@ -281,8 +336,14 @@ def _intact(ws: "Workspace", ref: Ref) -> bool:
 def _reuse(reference: Manifest) -> dict[str, Any]:
     """A reused partition has no parts of its own; its numbers are the reference's."""
     return {
-        "parts": [], "rejects": [], "files": [], "rows_in": 0, "rows_kept": 0, "rows": reference.rows,
-        "rejected": {}, "metrics": reference.metrics,
+        "parts": [],
+        "rejects": [],
+        "files": [],
+        "rows_in": 0,
+        "rows_kept": 0,
+        "rows": reference.rows,
+        "rejected": {},
+        "metrics": reference.metrics,
     }
 
 
@@ -293,4 +354,8 @@ def _git_commit() -> str:
 
 
 def _environment(ws: "Workspace") -> dict[str, str]:
-    return {"environment": ws.config.environment, "git_commit": _git_commit(), "python": platform.python_version()}
+    return {
+        "environment": ws.config.environment,
+        "git_commit": _git_commit(),
+        "python": platform.python_version(),
+    }

@@ -118,8 +118,9 @@ def iter_records(
     raw.need(MAX_HEAD)
     if raw.data.startswith(ZSTD_MAGIC):
         raise BadInput(f"{file}: zstd-compressed WARC", "recompress it with gzip, one member per record")
-    # Not by the first bytes alone: they may be the damaged ones.
-    frames = _plain_frames if b"WARC/1." in raw.data[:MAX_HEAD] else _gzip_frames
+    # Where the first bytes are no gzip they may just be damaged: a plain file shows itself further on.
+    plain = not raw.data.startswith(GZIP_MAGIC) and b"WARC/1." in raw.data[:MAX_HEAD]
+    frames = _plain_frames if plain else _gzip_frames
     for frame in frames(raw, max_payload):
         if isinstance(frame, _Problem):
             on_reject(RecordReject(file, frame.offset, frame.reason, frame.detail, frame.url))
@@ -136,17 +137,17 @@ def read_record(data: bytes, file: str = "", offset: int = 0, *, max_payload: in
     Raises BadInput when the range holds no whole record, or more than one.
     """
     rejects: list[RecordReject] = []
-    where = f"{file} at {offset}, {len(data)} bytes"
+    where, fix = f"{file} at {offset}, {len(data)} bytes", "build the crawl index of this snapshot again"
     if not data:
-        raise BadInput(f"{where}: the range is empty", "build the crawl index of this snapshot again")
+        raise BadInput(f"{where}: the range is empty", fix)
     records = list(iter_records(io.BytesIO(data), file, on_reject=rejects.append, max_payload=max_payload))
     if rejects or len(records) != 1:
-        why = "; ".join(f"{reject.reason}: {reject.detail}" for reject in rejects) or f"{len(records)} records"
-        raise BadInput(f"{where}: not one readable record ({why})", "build the crawl index of this snapshot again")
+        why = "; ".join(f"{item.reason}: {item.detail}" for item in rejects) or f"{len(records)} records"
+        raise BadInput(f"{where}: not one readable record ({why})", fix)
     return replace(records[0], offset=offset)
 
 
-# --- framing ---------------------------------------------------------------------------------------------------
+# --- framing
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +210,7 @@ def _plain_frames(window: _Window, max_payload: int) -> Iterator[_Frame | _Probl
         if not window.data.startswith(b"WARC/"):
             found = bytes(window.data[:24])
             _seek_record(window, 1)
-            yield _Problem(start, "not_warc", f"{window.start - start} bytes that are no WARC record: {found!r}")
+            yield _Problem(start, "not_warc", f"{window.start - start} bytes that are no record: {found!r}")
             continue
         head_end = _find_head_end(window)
         head = bytes(window.data[:head_end])
@@ -217,7 +218,7 @@ def _plain_frames(window: _Window, max_payload: int) -> Iterator[_Frame | _Probl
         if not length_field:
             at_end = not head_end and len(window.data) < MAX_HEAD
             _seek_record(window, 5)
-            detail = "the file ends inside WARC headers" if at_end else "no Content-Length in the WARC headers"
+            detail = "the file ends inside WARC headers" if at_end else "WARC headers without Content-Length"
             yield _Problem(start, "truncated" if at_end else "bad_header", detail)
             continue
         length, url = int(length_field[1]), _url_of(head)
@@ -406,7 +407,7 @@ def _decompress(inflater: "IgzipDecompressor", data: bytes, limit: int) -> bytes
     return decompressed
 
 
-# --- one record ------------------------------------------------------------------------------------------------
+# --- one record
 
 
 class _Unreadable(Exception):
@@ -477,10 +478,10 @@ def _header(headers: tuple[tuple[str, str], ...], name: str) -> str:
 def _date(text: str) -> str:
     try:
         date = datetime.fromisoformat(text)
-    except ValueError:
+        date = date.astimezone(UTC) if date.tzinfo else date.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
         return ""
-    date = date.astimezone(UTC) if date.tzinfo else date.replace(tzinfo=UTC)
-    return date.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return date.isoformat(timespec="seconds").removesuffix("+00:00") + "Z"
 
 
 def _decoded(payload: bytes, headers: tuple[tuple[str, str], ...], max_payload: int) -> bytes:

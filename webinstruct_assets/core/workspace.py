@@ -1,8 +1,8 @@
 """A workspace: one environment's configuration on one machine, and the handles that stages are given.
 
-    root/config      declarative files            root/data/lake     partitions
-    root/data/crawl  local snapshots              root/data/models   local checkpoints
-    root/data/llm    server leases, answered requests
+root/config      declarative files            root/data/lake     partitions
+root/data/crawl  local snapshots              root/data/models   local checkpoints
+root/data/llm    server leases, answered requests
 """
 
 import json
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from webinstruct_assets.core.config import Config, Environment
 from webinstruct_assets.core.errors import ConfigError, WebInstructError
@@ -34,13 +34,18 @@ def project_root() -> Path:
 def run_subprocess(command: Sequence[str], env: Mapping[str, str], log: Callable[[str], None]) -> None:
     """Runs a stage's child process to its end, logging its lines. Raises WebInstructError with its last lines."""
     tail: list[str] = []
-    with subprocess.Popen(command, env={**os.environ, **env}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as child:
+    with subprocess.Popen(
+        command, env={**os.environ, **env}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as child:
         assert child.stdout is not None
         for line in child.stdout:
             log(line.rstrip())
             tail = [*tail[-19:], line.rstrip()]
     if child.returncode:
-        raise WebInstructError(f"{' '.join(command[:3])} … ended with {child.returncode}:\n" + "\n".join(tail), "see the lines above")
+        raise WebInstructError(
+            f"{' '.join(command[:3])} … ended with {child.returncode}:\n" + "\n".join(tail),
+            "see the lines above",
+        )
 
 
 Launch = Callable[[Sequence[str], Mapping[str, str], Callable[[str], None]], None]
@@ -76,7 +81,9 @@ class Workspace:
 
     def crawl_root(self, snapshot: str) -> str:
         """Bucket root of a snapshot: a local folder for ``local-*``, the configured source otherwise."""
-        return str(self.path(self.config.crawl.local_root)) if snapshot.startswith("local-") else self.config.crawl.source
+        return (
+            str(self.path(self.config.crawl.local_root)) if snapshot.startswith("local-") else self.config.crawl.source
+        )
 
     # -- links between snapshots -------------------------------------------------------------------------
 
@@ -86,7 +93,10 @@ class Workspace:
     def set_reference(self, snapshot: str, reference: str) -> None:
         """Records that ``snapshot`` takes its recall model from ``reference``, for every later run on it."""
         if check_snapshot(reference) == snapshot:
-            raise ConfigError(f"snapshot {snapshot} cannot reuse its own model", "name another snapshot, or leave the option out")
+            raise ConfigError(
+                f"snapshot {snapshot} cannot reuse its own model",
+                "name another snapshot, or leave the option out",
+            )
         path = self._link_file(snapshot)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, json.dumps({"model_from": reference}).encode())
@@ -114,8 +124,13 @@ class Workspace:
             )
         model = self.config.models[name]
         return ModelSpec(
-            name=name, source=model.source, revision=model.revision, base_url=model.base_url,
-            api_key_env=model.api_key_env, max_model_len=model.max_model_len, served_name=model.served_name,
+            name=name,
+            source=model.source,
+            revision=model.revision,
+            base_url=model.base_url,
+            api_key_env=model.api_key_env,
+            max_model_len=model.max_model_len,
+            served_name=model.served_name,
             vllm_args=tuple(model.vllm_args),
         )
 
@@ -136,19 +151,29 @@ class Workspace:
         """A client of a configured model, on its endpoint or on a leased local server."""
         spec = self.model_spec(name)
         if spec.base_url:
-            yield self._client(spec.base_url, spec.served_name or name, self.model_identity(name), name, spec.api_key_env)
+            yield self._client(
+                spec.base_url, spec.served_name or name, self.model_identity(name), name, spec.api_key_env
+            )
             return
         with self.serve(self.model_dir(name, log), name, self.model_identity(name), log, like=name) as client:
             yield client
 
     @contextmanager
-    def serve(self, directory: Path, name: str, identity: str, log: Callable[[str], None], *, like: str) -> Iterator["LlmClient"]:
+    def serve(
+        self, directory: Path, name: str, identity: str, log: Callable[[str], None], *, like: str
+    ) -> Iterator["LlmClient"]:
         """A client of any local checkpoint, served with the settings of the configured model ``like``."""
         from webinstruct_assets.core.llm.server import lease_server
 
         spec = self.model_spec(like)
-        with lease_server(directory, name=name, state_dir=self.root / "data/llm/servers", max_model_len=spec.max_model_len,
-                          vllm_args=spec.vllm_args, log=log) as endpoint:
+        with lease_server(
+            directory,
+            name=name,
+            state_dir=self.root / "data/llm/servers",
+            max_model_len=spec.max_model_len,
+            vllm_args=spec.vllm_args,
+            log=log,
+        ) as endpoint:
             yield self._client(endpoint.base_url, endpoint.model, identity, like, None)
 
     def _client(self, base_url: str, served: str, identity: str, name: str, api_key_env: str | None) -> "LlmClient":
@@ -157,9 +182,6 @@ class Workspace:
 
         ledger = Ledger(self.root / "data/llm/ledger.sqlite")
         key = os.environ.get(api_key_env) if api_key_env else None
-        return LlmClient(base_url, served, identity, ledger, api_key=key, concurrency=self.config.models[name].concurrency)
-
-
-def settings_of(section: Any) -> dict[str, Any]:
-    """A config section as the JSON that enters a fingerprint."""
-    return json.loads(section.model_dump_json())
+        return LlmClient(
+            base_url, served, identity, ledger, api_key=key, concurrency=self.config.models[name].concurrency
+        )

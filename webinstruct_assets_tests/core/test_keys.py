@@ -11,7 +11,21 @@ def test_snapshot_keys(key: str) -> None:
     assert check_snapshot(key) == key
 
 
-@pytest.mark.parametrize("key", ["", "../../etc", "a|b", "CC-MAIN-24-10", "local-", "local-A", "local-a/b", "local-a\n", "local-" + "a" * 100, "CC-MAIN-2024-10 "])
+@pytest.mark.parametrize(
+    "key",
+    [
+        "",
+        "../../etc",
+        "a|b",
+        "CC-MAIN-24-10",
+        "local-",
+        "local-A",
+        "local-a/b",
+        "local-a\n",
+        "local-" + "a" * 100,
+        "CC-MAIN-2024-10 ",
+    ],
+)
 def test_bad_snapshot_keys_are_refused(key: str) -> None:
     with pytest.raises(BadKey, match="not a snapshot key"):
         check_snapshot(key)

@@ -22,14 +22,27 @@ SCHEMA = {"id": pl.String(), "parent_id": pl.String(), "n": pl.Int64()}
 
 def numbers(job: Job) -> None:
     for index in range(4):
-        job.unit(f"{index}", lambda index=index: Unit(
-            rows=[{"id": f"nn-{index}-{n}", "parent_id": "", "n": n} for n in range(index)],
-            rejects=[Reject(f"nn-{index}-x", "", "odd", "why")], rows_in=index + 1))
+        job.unit(
+            f"{index}",
+            lambda index=index: Unit(
+                rows=[{"id": f"nn-{index}-{n}", "parent_id": "", "n": n} for n in range(index)],
+                rejects=[Reject(f"nn-{index}-x", "", "odd", "why")],
+                rows_in=index + 1,
+            ),
+        )
 
 
 def stage(**changes: object) -> Stage:
-    base = Stage(asset="numbers", dimensions=("snapshot",), prefix="nn", schema=SCHEMA, run=numbers, inputs=lambda ws, key: [],
-                 settings=lambda ws, key: {"a": 1}, sources=("core/ids.py",))
+    base = Stage(
+        asset="numbers",
+        dimensions=("snapshot",),
+        prefix="nn",
+        schema=SCHEMA,
+        run=numbers,
+        inputs=lambda ws, key: [],
+        settings=lambda ws, key: {"a": 1},
+        sources=("core/ids.py",),
+    )
     return replace(base, **changes)  # type: ignore[arg-type]
 
 
@@ -129,10 +142,15 @@ def test_kill_9_costs_only_the_unit_in_flight(workspace: Workspace) -> None:
 
     def counting(job: Job) -> None:
         for index in range(4):
+
             def compute(index: int = index) -> Unit:
                 computed.append(str(index))
-                return Unit(rows=[{"id": f"nn-{index}-{n}", "parent_id": "", "n": n} for n in range(index)],
-                            rejects=[Reject(f"nn-{index}-x", "", "odd", "why")], rows_in=index + 1)
+                return Unit(
+                    rows=[{"id": f"nn-{index}-{n}", "parent_id": "", "n": n} for n in range(index)],
+                    rejects=[Reject(f"nn-{index}-x", "", "odd", "why")],
+                    rows_in=index + 1,
+                )
+
             job.unit(str(index), compute)
 
     resumed = execute(stage(run=counting), KEY, workspace, log=print, run_id="again")
@@ -148,5 +166,9 @@ def test_a_reused_partition_points_at_its_reference(workspace: Workspace) -> Non
     other = PartitionKey.of({"snapshot": "local-other"})
     manifest = execute(reusable, other, workspace, log=print, run_id="two")
     assert manifest.reuses == "numbers/local-test"
-    assert (manifest.parts, manifest.rows, manifest.data_version) == ([], reference.rows, reference.data_version)
+    assert (manifest.parts, manifest.rows, manifest.data_version) == (
+        [],
+        reference.rows,
+        reference.data_version,
+    )
     assert workspace.lake.read(manifest).equals(workspace.lake.read(reference))

@@ -10,12 +10,12 @@ from typing import Any
 
 import polars as pl
 
-from webinstruct_assets.core.config import BenchmarkConfig
+from webinstruct_assets.core.config import BenchmarkConfig, settings_of
 from webinstruct_assets.core.errors import BadInput, ConfigError
 from webinstruct_assets.core.ids import digest_file, row_id
 from webinstruct_assets.core.keys import PartitionKey, Ref
 from webinstruct_assets.core.stage import Job, Reject, Stage, Unit
-from webinstruct_assets.core.workspace import Workspace, settings_of
+from webinstruct_assets.core.workspace import Workspace
 from webinstruct_assets.stages.benchmarks.items import BadItem, to_item
 from webinstruct_assets.stages.benchmarks.sources import read_hub, read_records, require_file
 
@@ -40,7 +40,10 @@ def benchmark_config(ws: Workspace, name: str) -> BenchmarkConfig:
     try:
         return ws.files.benchmarks[name]
     except KeyError:
-        raise ConfigError(f"no benchmark {name!r}", f"add config/benchmarks/{name}.yaml, or use one of: {', '.join(ws.files.benchmarks)}") from None
+        raise ConfigError(
+            f"no benchmark {name!r}",
+            f"add config/benchmarks/{name}.yaml, or use one of: {', '.join(ws.files.benchmarks)}",
+        ) from None
 
 
 def inputs(ws: Workspace, key: PartitionKey) -> Sequence[Ref]:
@@ -55,7 +58,12 @@ def settings(ws: Workspace, key: PartitionKey) -> dict[str, Any]:
     if config.file:
         source: dict[str, Any] = {"sha256": digest_file(require_file(name, ws.path(config.file), "file"))}
     else:
-        source = {"hub": config.hub, "config": config.hub_config, "split": config.split, "revision": config.revision or "main"}
+        source = {
+            "hub": config.hub,
+            "config": config.hub_config,
+            "split": config.split,
+            "revision": config.revision or "main",
+        }
     return {"source": source, "fields": settings_of(config.fields), "answer_after": config.answer_after}
 
 
@@ -80,11 +88,25 @@ def _load(job: Job, name: str, config: BenchmarkConfig) -> Unit:
             item = to_item(record, number, config)
         except BadItem as problem:
             first_problem = first_problem or f"record {number}: {problem}"
-            rejects.append(Reject(row_id("bi", name, "rejected", number), "", "missing_field", f"{where}: record {number}: {problem}"))
+            rejects.append(
+                Reject(
+                    row_id("bi", name, "rejected", number),
+                    "",
+                    "missing_field",
+                    f"{where}: record {number}: {problem}",
+                )
+            )
             continue
         identity = row_id("bi", name, item.item_id)
         if identity in rows:
-            rejects.append(Reject(row_id("bi", name, "rejected", number), "", "duplicate_id", f"{where}: record {number}: {item.item_id!r} occurs twice"))
+            rejects.append(
+                Reject(
+                    row_id("bi", name, "rejected", number),
+                    "",
+                    "duplicate_id",
+                    f"{where}: record {number}: {item.item_id!r} occurs twice",
+                )
+            )
             continue
         rows[identity] = {"id": identity, "parent_id": "", **vars(item)}
     if not rows:

@@ -92,9 +92,15 @@ def _choices(record: dict[str, Any], item_id: str, config: BenchmarkConfig) -> t
     value = _lookup(record, name)
     if value is None:
         return None, None
-    if not isinstance(value, list) or not 2 <= len(value) <= len(LETTERS) or not all(isinstance(option, str) for option in value):
+    if (
+        not isinstance(value, list)
+        or not 2 <= len(value) <= len(LETTERS)
+        or not all(isinstance(option, str) for option in value)
+    ):
         raise BadItem(name, f"not a list of 2 to {len(LETTERS)} texts")
-    return [option.strip() for option in value], _letter(_lookup(record, config.fields.answer), value, config.fields.answer)
+    return [option.strip() for option in value], _letter(
+        _lookup(record, config.fields.answer), value, config.fields.answer
+    )
 
 
 def _position(fields: list[str], answer: str) -> int:

@@ -33,11 +33,17 @@ def read_records(path: Path) -> list[dict[str, Any]]:
         raw = path.read_bytes()
         text = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode("utf-8")
     except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path}: not readable as {'gzipped ' * (path.suffix == '.gz')}UTF-8 text: {error}", "replace the file") from error
+        raise BadInput(
+            f"{path}: not readable as {'gzipped ' * (path.suffix == '.gz')}UTF-8 text: {error}",
+            "replace the file",
+        ) from error
     records = _json_list(path, text) if ".json" in path.suffixes else _json_lines(path, text)
     for number, record in enumerate(records, 1):
         if not isinstance(record, dict):
-            raise BadInput(f"{path}: record {number}: {type(record).__name__} instead of an object", "write one JSON object per item")
+            raise BadInput(
+                f"{path}: record {number}: {type(record).__name__} instead of an object",
+                "write one JSON object per item",
+            )
     return records
 
 
@@ -45,9 +51,14 @@ def _json_list(path: Path, text: str) -> list[Any]:
     try:
         content = json.loads(text)
     except json.JSONDecodeError as error:
-        raise BadInput(f"{path}: not JSON: {error}", "correct the file; one object per line needs the ending .jsonl") from error
+        raise BadInput(
+            f"{path}: not JSON: {error}", "correct the file; one object per line needs the ending .jsonl"
+        ) from error
     if not isinstance(content, list):
-        raise BadInput(f"{path}: record 1: the file holds {type(content).__name__} instead of a list", "write a list of objects")
+        raise BadInput(
+            f"{path}: record 1: the file holds {type(content).__name__} instead of a list",
+            "write a list of objects",
+        )
     return content
 
 
@@ -59,7 +70,9 @@ def _json_lines(path: Path, text: str) -> list[Any]:
         try:
             records.append(json.loads(line))
         except json.JSONDecodeError as error:
-            raise BadInput(f"{path}: record {len(records) + 1} (line {number}): not JSON: {error}", "correct that line") from error
+            raise BadInput(
+                f"{path}: record {len(records) + 1} (line {number}): not JSON: {error}", "correct that line"
+            ) from error
     return records
 
 
@@ -69,7 +82,10 @@ def read_hub(name: str, config: BenchmarkConfig, log: Callable[[str], None]) -> 
     Raises MissingInput naming the benchmark when it cannot be fetched and is not in the local cache.
     """
     if config.hub is None:
-        raise ConfigError(f"config/benchmarks/{name}.yaml: neither 'file' nor 'hub' is set", "name a local file, or a dataset of the hub")
+        raise ConfigError(
+            f"config/benchmarks/{name}.yaml: neither 'file' nor 'hub' is set",
+            "name a local file, or a dataset of the hub",
+        )
     from datasets import get_dataset_config_names, load_dataset
 
     try:

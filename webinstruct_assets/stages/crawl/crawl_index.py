@@ -43,8 +43,11 @@ def snapshot_digest(ws: Workspace, snapshot: str) -> str:
 def settings(ws: Workspace, key: PartitionKey) -> dict[str, Any]:
     """Sampling and the snapshot's digest."""
     crawl = ws.config.crawl
-    return {"max_wet_files": crawl.max_wet_files, "sample_seed": crawl.sample_seed,
-            "snapshot_digest": snapshot_digest(ws, key["snapshot"])}
+    return {
+        "max_wet_files": crawl.max_wet_files,
+        "sample_seed": crawl.sample_seed,
+        "snapshot_digest": snapshot_digest(ws, key["snapshot"]),
+    }
 
 
 def run(job: Job) -> None:
@@ -62,8 +65,13 @@ def run(job: Job) -> None:
         chosen += [("cc-index-table", path) for path in sorted(lists["cc-index-table"])]
         local = snapshot.startswith("local-")
         rows = [
-            {"id": row_id("ci", snapshot, path), "parent_id": "", "kind": kind, "path": path,
-             "bytes": source.size(path) if local else None}
+            {
+                "id": row_id("ci", snapshot, path),
+                "parent_id": "",
+                "kind": kind,
+                "path": path,
+                "bytes": source.size(path) if local else None,
+            }
             for kind, path in chosen
         ]
         return Unit(rows=rows, rows_in=len(rows))
@@ -77,7 +85,13 @@ CRAWL_INDEX = Stage(
     asset="crawl_index",
     dimensions=("snapshot",),
     prefix="ci",
-    schema={"id": pl.String(), "parent_id": pl.String(), "kind": pl.String(), "path": pl.String(), "bytes": pl.Int64()},
+    schema={
+        "id": pl.String(),
+        "parent_id": pl.String(),
+        "kind": pl.String(),
+        "path": pl.String(),
+        "bytes": pl.Int64(),
+    },
     run=run,
     inputs=lambda ws, key: [],
     settings=settings,

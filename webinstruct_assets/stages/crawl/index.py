@@ -34,11 +34,11 @@ FOUND_SCHEMA: dict[str, pl.DataType] = {
 def lookup(source: CrawlSource, snapshot: str, wanted: pl.DataFrame) -> pl.DataFrame:
     """Index rows of the wanted captures, sorted by file and offset; what the index does not hold is left out.
 
-    ``wanted``: warc_filename, url, and optionally fetch_time (``YYYY-MM-DDTHH:MM:SSZ``, as WarcRecord.date) to
-    tell two captures of one URL in one file apart. Columns out (``FOUND_SCHEMA``): warc_filename — path below the root; url; warc_record_offset,
-    warc_record_length — bytes; content_digest — base-32 SHA-1 of the payload; fetch_time — ``YYYY-MM-DDTHH:MM:SSZ``;
-    content_mime_detected; content_charset; content_languages — ISO 639-3, comma-separated;
-    url_host_registered_domain.
+    ``wanted``: warc_filename, url, and optionally fetch_time (``YYYY-MM-DDTHH:MM:SSZ``, as WarcRecord.date)
+    to tell two captures of one URL in one file apart. Columns out (``FOUND_SCHEMA``): warc_filename — path
+    below the root; url; warc_record_offset, warc_record_length — bytes; content_digest — base-32 SHA-1 of the
+    payload; fetch_time — as in ``wanted``; content_mime_detected; content_charset; content_languages —
+    ISO 639-3, comma-separated; url_host_registered_domain.
 
     Over HTTP each index file is downloaded to a temporary folder and deleted after use.
     Raises MissingInput for an unknown snapshot and BadInput for an index file without the needed columns.
@@ -58,13 +58,13 @@ def _join(file: Path, path: str, asked: pl.DataFrame, keys: list[str]) -> pl.Dat
     try:
         # Filtering by file first lets Parquet statistics skip most of a real index.
         rows = (
-            index.select(FOUND_SCHEMA)
+            index.select(list(FOUND_SCHEMA))
             .filter(pl.col("warc_filename").is_in(asked["warc_filename"].unique().to_list()))
             .collect()
         )
     except (pl.exceptions.ColumnNotFoundError, pl.exceptions.ComputeError) as error:
         raise BadInput(f"{path}: not a file of the columnar index ({error})", "fetch it again") from error
-    if rows.schema["fetch_time"] != pl.String():  # a time stamp, in older files (INT96) without time zone: UTC
+    if rows.schema["fetch_time"] != pl.String():  # a UTC time stamp, without time zone in old files
         rows = rows.with_columns(pl.col("fetch_time").dt.strftime("%Y-%m-%dT%H:%M:%SZ"))
     return rows.cast(FOUND_SCHEMA).join(asked, on=keys, how="semi")  # type: ignore[arg-type]
 

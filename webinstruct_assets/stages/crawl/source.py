@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import unquote, urlsplit
 
 from webinstruct_assets.core.errors import BadInput, ConfigError, MissingInput
@@ -28,7 +28,6 @@ from webinstruct_assets.core.keys import check_snapshot
 if TYPE_CHECKING:
     import httpx
 
-Kind = Literal["warc", "wet", "cc-index-table"]
 USER_AGENT = "webinstruct-assets (reads Common Crawl files)"
 ATTEMPTS = 6
 LONGEST_WAIT = 120.0  # seconds
@@ -44,13 +43,11 @@ class CrawlSource:
     Every method raises MissingInput for what is not there and BadInput for a server that fails for good.
     """
 
-    def __init__(
-        self, root: str, user_agent: str = USER_AGENT, *, sleep: Callable[[float], None] = time.sleep
-    ):
+    def __init__(self, root: str, user_agent: str = USER_AGENT, *, sleep: Callable[[float], None] = time.sleep):
         scheme = urlsplit(root).scheme
         self.root = root
         self._sleep = sleep
-        self._client: "httpx.Client | None" = None
+        self._client: httpx.Client | None = None
         self._folder: Path | None = None
         if scheme in ("http", "https"):
             from httpx import Client, Timeout
@@ -80,8 +77,11 @@ class CrawlSource:
             ) from error
         return list(entries)
 
-    def file_list(self, snapshot: str, kind: Kind) -> list[str]:
-        """Paths of the snapshot's files of a kind; MissingInput for an unknown snapshot lists the known ones."""
+    def file_list(self, snapshot: str, kind: str) -> list[str]:
+        """Paths of the snapshot's ``warc``, ``wet`` or ``cc-index-table`` files.
+
+        For an unknown snapshot MissingInput lists the known ones.
+        """
         path = f"crawl-data/{check_snapshot(snapshot)}/{kind}.paths.gz"
         try:
             data = self._read(path)

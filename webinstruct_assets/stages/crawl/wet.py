@@ -52,7 +52,14 @@ def read_wet(source: CrawlSource, file: WetFile, prefix: str, rejects: list[Reje
     """Pages of a WET file in file order; what cannot be read is appended to ``rejects`` (ids start with ``prefix``)."""
 
     def on_reject(reject: RecordReject) -> None:
-        rejects.append(Reject(row_id(prefix, file.id, reject.offset), file.id, reject.reason, f"{file.path}@{reject.offset}: {reject.detail}"))
+        rejects.append(
+            Reject(
+                row_id(prefix, file.id, reject.offset),
+                file.id,
+                reject.reason,
+                f"{file.path}@{reject.offset}: {reject.detail}",
+            )
+        )
 
     with source.open(file.path) as stream:
         for record in iter_records(stream, file.path, on_reject=on_reject):

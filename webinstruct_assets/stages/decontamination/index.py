@@ -84,9 +84,16 @@ class BenchmarkIndex:
     def _add(self, order: int, item: BenchmarkItem) -> None:
         question = _Source(order, item.benchmark, item.item_id, "question")
         answer = _Source(order, item.benchmark, item.item_id, "answer")
-        self._add_string(item.question, question, short=(item.benchmark, " ".join(words(item.question))) not in self._shared)
+        self._add_string(
+            item.question,
+            question,
+            short=(item.benchmark, " ".join(words(item.question))) not in self._shared,
+        )
         if item.choices:
-            lettered = " ".join(f"({letter}) {choice}" for letter, choice in zip("ABCDEFGHIJKLMNOPQRSTUVWXYZ", item.choices, strict=False))
+            lettered = " ".join(
+                f"({letter}) {choice}"
+                for letter, choice in zip("ABCDEFGHIJKLMNOPQRSTUVWXYZ", item.choices, strict=False)
+            )
             self._add_string(f"{item.question} {lettered}", question, short=False)
             self._add_string(f"{item.question} {' '.join(item.choices)}", question, short=False)
             right = "ABCDEFGHIJKLMNOPQRSTUVWXYZ".find(item.answer) if len(item.answer) == 1 else -1
@@ -137,7 +144,9 @@ def _telling(sequence: Sequence[str]) -> bool:
 def _shared_questions(items: Sequence[BenchmarkItem], n: int) -> set[tuple[str, str]]:
     """Short questions of a benchmark that stand in several items with different answers or choices."""
     variants: Counter[tuple[str, str]] = Counter()
-    for benchmark, question, *_ in {(item.benchmark, " ".join(words(item.question)), item.answer, item.choices) for item in items}:
+    for benchmark, question, *_ in {
+        (item.benchmark, " ".join(words(item.question)), item.answer, item.choices) for item in items
+    }:
         variants[benchmark, question] += 1
     return {key for key, count in variants.items() if count > 1 and len(key[1].split()) < n}
 

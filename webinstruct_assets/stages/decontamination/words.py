@@ -20,20 +20,12 @@ _GREEK = {
     "σ": "sigma", "ς": "sigma", "τ": "tau", "υ": "upsilon", "φ": "phi", "χ": "chi", "ψ": "psi", "ω": "omega",
 }  # fmt: skip
 # Zero-width space, joiners, byte-order mark, word joiner and soft hyphen are invisible; Greek becomes a word of its own.
-_TRANSLATE = str.maketrans({**dict.fromkeys("\u200b\u200c\u200d\u2060\ufeff\u00ad", ""), **{a: f" {b} " for a, b in _GREEK.items()}})
+_TRANSLATE = str.maketrans(
+    {**dict.fromkeys("\u200b\u200c\u200d\u2060\ufeff\u00ad", ""), **{a: f" {b} " for a, b in _GREEK.items()}}
+)
 # Commands for which a page in plain text has a sign, a space or nothing at all.
 _SILENT = frozenset(
-    """
-    frac dfrac tfrac cfrac sqrt left right middle big bigg bigl bigr biggl biggr displaystyle textstyle scriptstyle
-    limits nolimits quad qquad hspace vspace hfill phantom text textbf textit textrm texttt textsf textnormal emph
-    mathrm mathbf mathit mathsf mathtt mathbb mathcal mathscr mathfrak boldsymbol bm operatorname mbox hbox boxed
-    cdot times div pm mp ast star circ bullet le leq leqslant ge geq geqslant lt gt ne neq equiv approx sim simeq cong
-    propto to gets rightarrow leftarrow longrightarrow leftrightarrow mapsto implies iff infty sum prod int iint oint
-    partial nabla in notin ni subset subseteq supset cup cap setminus emptyset varnothing forall exists neg land lor
-    wedge vee oplus otimes ldots cdots dots vdots ddots degree prime mid parallel perp angle triangle langle rangle
-    lfloor rfloor lceil rceil lvert rvert vert lbrace rbrace overline underline bar hat vec tilde dot ddot widehat
-    widetilde overrightarrow color tag label nonumber hline
-    """.split()
+    ["frac", "dfrac", "tfrac", "cfrac", "sqrt", "left", "right", "middle", "big", "bigg", "bigl", "bigr", "biggl", "biggr", "displaystyle", "textstyle", "scriptstyle", "limits", "nolimits", "quad", "qquad", "hspace", "vspace", "hfill", "phantom", "text", "textbf", "textit", "textrm", "texttt", "textsf", "textnormal", "emph", "mathrm", "mathbf", "mathit", "mathsf", "mathtt", "mathbb", "mathcal", "mathscr", "mathfrak", "boldsymbol", "bm", "operatorname", "mbox", "hbox", "boxed", "cdot", "times", "div", "pm", "mp", "ast", "star", "circ", "bullet", "le", "leq", "leqslant", "ge", "geq", "geqslant", "lt", "gt", "ne", "neq", "equiv", "approx", "sim", "simeq", "cong", "propto", "to", "gets", "rightarrow", "leftarrow", "longrightarrow", "leftrightarrow", "mapsto", "implies", "iff", "infty", "sum", "prod", "int", "iint", "oint", "partial", "nabla", "in", "notin", "ni", "subset", "subseteq", "supset", "cup", "cap", "setminus", "emptyset", "varnothing", "forall", "exists", "neg", "land", "lor", "wedge", "vee", "oplus", "otimes", "ldots", "cdots", "dots", "vdots", "ddots", "degree", "prime", "mid", "parallel", "perp", "angle", "triangle", "langle", "rangle", "lfloor", "rfloor", "lceil", "rceil", "lvert", "rvert", "vert", "lbrace", "rbrace", "overline", "underline", "bar", "hat", "vec", "tilde", "dot", "ddot", "widehat", "widetilde", "overrightarrow", "color", "tag", "label", "nonumber", "hline"]
 )
 _COMMAND = re.compile(r"\\(?:begin|end)\s*\{[^{}]*\}|\\([a-z]+)\*?")
 _TEX_THOUSANDS = re.compile(r"(?<=\d)(?:\{,\}|,\\!|\\,)(?=\d{3}(?!\d))")

@@ -30,21 +30,22 @@ DROP_TOKENS = {
 TOKEN_REASON = {token: reason for reason, tokens in DROP_TOKENS.items() for token in tokens.split()}
 ALWAYS = frozenset({"ad", "cookie", "share", "related", "comment", "prompt"})
 CONTENT_TOKENS = frozenset(
-    "content article entry main story question questions answer answers solution solutions thread topic faq faqs post text".split()
+    ["content", "article", "entry", "main", "story", "question", "questions", "answer", "answers", "solution", "solutions", "thread", "topic", "faq", "faqs", "post", "text"]
 )
-LAYOUT_TOKENS = frozenset("with has no wrapper container page layout site body left right two col columns row grid".split())
+LAYOUT_TOKENS = frozenset(
+    ["with", "has", "no", "wrapper", "container", "page", "layout", "site", "body", "left", "right", "two", "col", "columns", "row", "grid"]
+)
 ANSWER_TOKENS = frozenset(
-    "answer answers solution solutions explanation worked working ans soln spoiler hint reveal antwort lösung reponse".split()
+    ["answer", "answers", "solution", "solutions", "explanation", "worked", "working", "ans", "soln", "spoiler", "hint", "reveal", "antwort", "lösung", "reponse"]
 )
-QUESTION_TOKENS = frozenset("question questions problem exercise mcq ques frage aufgabe".split())
+QUESTION_TOKENS = frozenset(["question", "questions", "problem", "exercise", "mcq", "ques", "frage", "aufgabe"])
 OPENABLE_TOKENS = frozenset(
-    "answer answers solution solutions explanation spoiler hidden hide collapse collapsible collapsed accordion panel "
-    "toggle reveal faq faqs qa details hint tab worked".split()
+    ["answer", "answers", "solution", "solutions", "explanation", "spoiler", "hidden", "hide", "collapse", "collapsible", "collapsed", "accordion", "panel", "toggle", "reveal", "faq", "faqs", "qa", "details", "hint", "tab", "worked"]
 )
-POST_TOKENS = frozenset("post reply comment msg message answer question response topic card".split())
+STEM_TOKENS = frozenset("stem given passage scenario stimulus".split())
+POST_TOKENS = frozenset(["post", "reply", "comment", "msg", "message", "answer", "question", "response", "topic", "card"])
 META_TOKENS = frozenset(
-    "meta byline author username user who when date time timestamp posted votes vote score sig signature avatar badge "
-    "ribbon reputation rank joined rep tick thx thanks foot postfoot poster userinfo usercard".split()
+    ["meta", "byline", "author", "username", "user", "who", "when", "date", "time", "timestamp", "posted", "votes", "vote", "score", "sig", "signature", "avatar", "badge", "ribbon", "reputation", "rank", "joined", "rep", "tick", "thx", "thanks", "foot", "postfoot", "poster", "userinfo", "usercard"]
 )
 ACCEPTED = re.compile(
     r"(?:^|[\s_-])(?:accepted|acceptedanswer|accepted-answer|is-accepted|is-best|best-answer|bestanswer|post--solution|"
@@ -52,6 +53,7 @@ ACCEPTED = re.compile(
 )
 CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 NOT_WORD = re.compile(r"[^a-zà-ÿ]+")
+TOPIC = re.compile(r"\b(?:tag|category|cat|topic|kategorie)-[\w-]+")  # what a page is about, not what an element is
 MAX_NAMES = 400  # characters of class and id that are looked at
 
 
@@ -61,21 +63,23 @@ def names(tag: str, text: str) -> tuple[str, frozenset[str]]:
 
     Flags: content, answer, question, openable, post, meta, accepted.
     """
-    text = text[:MAX_NAMES]
+    text = TOPIC.sub(" ", text[:MAX_NAMES])
     lowered = CAMEL.sub(" ", text).lower()
     tokens = [token for token in NOT_WORD.split(lowered) if token]
     unique = set(tokens)
     flags = set()
     for flag, known in (("content", CONTENT_TOKENS), ("answer", ANSWER_TOKENS), ("question", QUESTION_TOKENS),
-                        ("openable", OPENABLE_TOKENS), ("post", POST_TOKENS), ("meta", META_TOKENS)):  # fmt: skip
+                        ("openable", OPENABLE_TOKENS), ("stem", STEM_TOKENS), ("post", POST_TOKENS), ("meta", META_TOKENS)):  # fmt: skip
         if not known.isdisjoint(unique):
             flags.add(flag)
     if not unique.isdisjoint(("faq", "faqs", "qa")):  # "faq-q" and "faq-a", but not "faq-item"
-        flags |= ({"question"} & flags) | {kind for kind, letter in (("question", "q"), ("answer", "a")) if letter in unique}
+        flags |= ({"question"} & flags) | {
+            kind for kind, letter in (("question", "q"), ("answer", "a")) if letter in unique
+        }
     if ACCEPTED.search(text.lower()):
         flags.add("accepted")
     reason = ""
-    if tag not in ("html", "body", "main"):
+    if tag not in ("html", "body", "main", "article"):
         reasons = [TOKEN_REASON[token] for token in tokens if token in TOKEN_REASON]
         strong = [found for found in reasons if found in ALWAYS]
         if strong:
@@ -101,6 +105,7 @@ LINK_CONTAINERS = frozenset({"ul", "ol", "div", "section", "table", "tr", "td", 
 RESTORE_SHARE = 0.5  # a part dropped for its name comes back when it holds more than this share of the page's prose
 MAIN_SHARE = 0.85  # the main part is the smallest element that holds this share of the prose
 MAIN_MIN_CHARS = 600  # pages with less prose are taken whole
+LEAD_CHARS = 40
 LINK_DENSITY = 0.6
 
 
@@ -126,7 +131,9 @@ def drop_boilerplate(layout: Layout, *, forum: bool) -> None:
     weights = [weight(block) for block in blocks]
     _restore(layout, weights)
     for container in containers:
-        container.dropped = container.own_drop or (containers[container.parent].dropped if container.parent >= 0 else "")
+        container.dropped = container.own_drop or (
+            containers[container.parent].dropped if container.parent >= 0 else ""
+        )
     for block in blocks:
         block.dropped = block.dropped or containers[block.container].dropped
         if not block.dropped and len(block.text) < 150 and block.kind != "code" and LEGAL.search(block.text):
@@ -174,7 +181,8 @@ def _drop_links(layout: Layout) -> None:
         if block.dropped or block.kind == "heading":
             continue
         own = block.links and block.link_chars > 0.85 * len(block.text) and len(block.text) < 120
-        if (own and block.text[-1:] != "?") or dense[block.container]:
+        prose = len(block.text) >= 80 and block.link_chars < len(block.text) / 2
+        if (own and block.text[-1:] != "?") or (dense[block.container] and not prose):
             block.dropped = "links"
 
 
@@ -194,8 +202,15 @@ def _drop_outside(layout: Layout, weights: list[float]) -> None:
         if container.parent == main and totals[index] >= needed and container.tag not in ("p", "li", "td", "details"):
             main = index
     first, last = containers[main].first, containers[main].last
+    title = max(
+        (index for index in range(first) if blocks[index].level == 1 and not blocks[index].dropped),
+        default=first,
+    )
     for index, block in enumerate(blocks):
-        if not block.dropped and not first <= index < last and not (block.kind == "heading" and block.level == 1 and index < first):
+        if block.dropped or first <= index < last:
+            continue
+        lead = title < index < first and weights[index] >= LEAD_CHARS  # a summary between the title and the main part
+        if not lead and not (block.level == 1 and index < first):
             block.dropped = "outside"
 
 
@@ -206,8 +221,12 @@ def _drop_empty_sections(layout: Layout) -> None:
         if block.dropped:
             gap = True
             continue
-        if block.kind == "heading" and block.level > 1 and block.text[-1:] != "?" and gap and (
-            after is None or (after.kind == "heading" and after.level <= block.level)
+        if (
+            block.kind == "heading"
+            and block.level > 1
+            and block.text[-1:] != "?"
+            and gap
+            and (after is None or (after.kind == "heading" and after.level <= block.level))
         ):
             block.dropped = "empty_section"
             continue

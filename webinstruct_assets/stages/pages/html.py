@@ -14,7 +14,16 @@ from selectolax.lexbor import LexborHTMLParser, LexborNode
 from webinstruct_assets.stages.pages import boilerplate, charset, mathml, rules
 from webinstruct_assets.stages.pages.document import Block, Container, Layout, Line, Page, PageRejected
 from webinstruct_assets.stages.pages.mathml import (
-    BREAK, CODE_CLOSE, CODE_OPEN, DISPLAY_CLOSE, DISPLAY_OPEN, INLINE_CLOSE, INLINE_OPEN, SCRIPT_CLOSE, SUB_OPEN, SUP_OPEN,
+    BREAK,
+    CODE_CLOSE,
+    CODE_OPEN,
+    DISPLAY_CLOSE,
+    DISPLAY_OPEN,
+    INLINE_CLOSE,
+    INLINE_OPEN,
+    SCRIPT_CLOSE,
+    SUB_OPEN,
+    SUP_OPEN,
 )  # fmt: skip
 
 MAX_BYTES = 16_000_000
@@ -39,9 +48,10 @@ KINDS: dict[str, int] = {
     for tag in tags.split()
 }  # fmt: skip
 CONTAINER_TAGS = frozenset(
-    "body div section article main header form fieldset blockquote dl dt dd details summary ul ol li table tr td th nav "
-    "footer aside figure menu center".split()
+    ["body", "div", "section", "article", "main", "header", "form", "fieldset", "blockquote", "dl", "dt", "dd", "details", "summary", "ul", "ol", "li", "table", "tr", "td", "th", "nav", "footer", "aside", "figure", "menu", "center"]
 )
+ORDERED = {"a": ord("a"), "A": ord("A")}  # list types counted with letters
+PRUNED = frozenset({"nav", "footer"})  # not even read: a third of a page's nodes, and no page keeps answers there
 DROPPED_ROLES = {
     "navigation": "navigation", "banner": "frame", "contentinfo": "frame", "complementary": "frame", "search": "prompt",
     "menu": "navigation", "menubar": "navigation", "toolbar": "navigation", "dialog": "prompt", "alertdialog": "prompt",
@@ -76,7 +86,7 @@ def extract_page(html: bytes, *, url: str, content_type: str | None = None) -> P
     text, lines = _lines(layout)
     page = Page(
         url=url, title=walker.title, text=text, lines=lines, language=_language(walker.language, text), charset=codec,
-        dropped=dict(sorted(Counter(block.dropped for block in layout.blocks if block.dropped).items())),
+        dropped=dict(sorted((Counter(block.dropped for block in layout.blocks if block.dropped) + Counter(pruned=walker.pruned)).items())),
         math=sum(block.math for block in layout.blocks if not block.dropped),
     )  # fmt: skip
     if not page.title:
@@ -103,6 +113,7 @@ class _Walker:
         self.json_ld: list[str] = []
         self.title = self.language = ""
         self.accepted = False
+        self.pruned = 0
         self._here = 0  # current container
         self._buffer: list[str] = []
         self._link_depth = self._link_chars = self._links = self._math = 0
@@ -178,6 +189,9 @@ class _Walker:
         kind = KINDS.get(tag, 0)
         if kind == SKIP:
             return False, None
+        if tag in PRUNED:
+            self.pruned += 1
+            return False, None
         if kind == LINK:
             self._link_depth += 1
             self._links += 1
@@ -202,7 +216,9 @@ class _Walker:
             self._mathjax(node, attributes.get("display") == "true")
             return False, None
         if kind == IMAGE:
-            tex = mathml.image_tex(attributes.get("class") or "", attributes.get("alt") or "", attributes.get("src") or "")
+            tex = mathml.image_tex(
+                attributes.get("class") or "", attributes.get("alt") or "", attributes.get("src") or ""
+            )
             self._formula(tex, "display" in (attributes.get("class") or ""))
             return False, None
         if kind == SCRIPT_MARK:
@@ -226,11 +242,18 @@ class _Walker:
             return False, None if found else None
         return self._open(node, tag, kind, attributes, names)
 
-    def _inline(self, node: LexborNode, tag: str, attributes: dict[str, str | None], names: str) -> tuple[bool, tuple[int, int, int] | None]:
+    def _inline(
+        self, node: LexborNode, tag: str, attributes: dict[str, str | None], names: str
+    ) -> tuple[bool, tuple[int, int, int] | None]:
         if names != " " and self._renderer(node, names):
             return False, None
         if tag in SHOWN_INLINE or tag not in KINDS:
-            if attributes and ("itemprop" in attributes or "property" in attributes or "itemtype" in attributes or "typeof" in attributes):
+            if attributes and (
+                "itemprop" in attributes
+                or "property" in attributes
+                or "itemtype" in attributes
+                or "typeof" in attributes
+            ):
                 role = _role(attributes)
                 if role and (role not in ("name", "text") or self._inside_question()):
                     self._flush()
@@ -241,7 +264,9 @@ class _Walker:
                     return False, None
         return True, None
 
-    def _open(self, node: LexborNode, tag: str, kind: int, attributes: dict[str, str | None], names: str) -> tuple[bool, tuple[int, int, int] | None]:
+    def _open(
+        self, node: LexborNode, tag: str, kind: int, attributes: dict[str, str | None], names: str
+    ) -> tuple[bool, tuple[int, int, int] | None]:
         self._flush()
         reason, flags = boilerplate.names(tag, names) if names != " " else ("", frozenset())
         role = ""
@@ -267,14 +292,15 @@ class _Walker:
             self._heading = int(tag[1])
         elif kind == LIST:
             start = attributes.get("start") or ""
-            self._lists.append([int(tag == "ol"), int(start) - 1 if re.fullmatch(r"-?\d{1,6}", start) else 0])
+            self._lists.append([ORDERED.get(attributes.get("type") or "1", 1) if tag == "ol" else 0, int(start) - 1 if re.fullmatch(r"-?\d{1,6}", start) else 0])
         elif kind == ITEM:
             if not self._lists:
                 self._lists.append([0, 0])
             ordered = self._lists[-1]
             ordered[1] += 1
-            self._marker = "  " * (min(len(self._lists), 8) - 1) + (f"{ordered[1]}. " if ordered[0] else "- ")
-            self._label = str(ordered[1]) if ordered[0] else ""
+            lettered = ordered[0] > 1 and 1 <= ordered[1] <= 26
+            self._label = (chr(ordered[0] + ordered[1] - 1) if lettered else str(ordered[1])) if ordered[0] else ""
+            self._marker = "  " * (min(len(self._lists), 8) - 1) + (f"{self._label}. " if ordered[0] else "- ")
         elif kind == PRE:
             self._pre += 1
         elif kind == ROW:
@@ -347,6 +373,8 @@ class _Walker:
             return
         raw = "".join(self._buffer)
         self._buffer.clear()
+        if raw.isspace():
+            return
         link_chars, links, math = self._link_chars, self._links, self._math
         self._link_chars = self._links = self._math = 0
         if self._pre:
@@ -354,8 +382,6 @@ class _Walker:
             text = re.sub(f"[{SUB_OPEN}{SUP_OPEN}{SCRIPT_CLOSE}{CODE_OPEN}{CODE_CLOSE}]", "", text).replace(BREAK, "\n")
             if text.strip():
                 self.blocks.append(Block("code", mathml.finished(text), self._here))
-            return
-        if raw.isspace():
             return
         text = " ".join(JUNK_CHARS.sub("", raw).split())
         if BREAK in text:
@@ -410,7 +436,14 @@ class _Walker:
             tokens = names.split()
             if "MathJax_Preview" in tokens:
                 return _script_follows(node)
-            if not {"MathJax", "MathJax_Display", "MathJax_SVG", "MathJax_CHTML", "MathJax_SVG_Display", "MathJax_PHTML"}.isdisjoint(tokens):
+            if not {
+                "MathJax",
+                "MathJax_Display",
+                "MathJax_SVG",
+                "MathJax_CHTML",
+                "MathJax_SVG_Display",
+                "MathJax_PHTML",
+            }.isdisjoint(tokens):
                 if not _script_follows(node):
                     self._mathjax(node, any("Display" in token for token in tokens))
                 return True

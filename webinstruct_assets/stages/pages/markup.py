@@ -155,7 +155,10 @@ def locate(page: Page, marked: list[Marked], read: Callable[[str], str]) -> tupl
 
 def _keys(source: str, read: Callable[[str], str]) -> list[str]:
     """Keys of a marked-up text's blocks."""
-    pieces = [read(piece) if "<" in piece or "&" in piece or "\\" in piece or "$" in piece else piece for piece in BLOCK_END.split(source)]
+    pieces = [
+        read(piece) if "<" in piece or "&" in piece or "\\" in piece or "$" in piece else piece
+        for piece in BLOCK_END.split(source)
+    ]
     return [key for piece in pieces if (key := Finder.key(piece))]
 
 
@@ -219,5 +222,9 @@ def _within(layout: Layout, index: int, outer: list[int]) -> bool:
 
 
 def _blocks(layout: Layout, containers: list[int]) -> list[int]:
-    blocks = {block for index in containers for block in layout.kept(layout.containers[index].first, layout.containers[index].last)}
+    blocks = {
+        block
+        for index in containers
+        for block in layout.kept(layout.containers[index].first, layout.containers[index].last)
+    }
     return sorted(blocks)

@@ -16,18 +16,7 @@ SUB_OPEN, SUP_OPEN, SCRIPT_CLOSE = "\ue004", "\ue005", "\ue006"
 CODE_OPEN, CODE_CLOSE, BREAK = "\ue007", "\ue008", "\ue009"
 PRIVATE = re.compile("[\ue000-\ue00f]")
 
-_NAMES = (
-    "α alpha β beta γ gamma δ delta ε varepsilon ϵ epsilon ζ zeta η eta θ theta ϑ vartheta ι iota κ kappa λ lambda "
-    "μ mu µ mu ν nu ξ xi π pi ρ rho σ sigma ς varsigma τ tau υ upsilon φ varphi ϕ phi χ chi ψ psi ω omega Γ Gamma "
-    "Δ Delta Θ Theta Λ Lambda Ξ Xi Π Pi Σ Sigma Υ Upsilon Φ Phi Ψ Psi Ω Omega ∞ infty ∂ partial ∇ nabla ∑ sum "
-    "∏ prod ∫ int ∬ iint ∮ oint √ surd ± pm ∓ mp × times ÷ div · cdot ⋅ cdot ∗ ast ∘ circ ≤ le ≥ ge ≠ ne ≈ approx "
-    "≡ equiv ∼ sim ≃ simeq ≅ cong ∝ propto ≪ ll ≫ gg ∈ in ∉ notin ∋ ni ⊂ subset ⊆ subseteq ⊃ supset ⊇ supseteq "
-    "∪ cup ∩ cap ∖ setminus ∅ emptyset ∀ forall ∃ exists ¬ neg ∧ wedge ∨ vee ⊕ oplus ⊗ otimes ⊥ perp ∥ parallel "
-    "∠ angle → to ← leftarrow ↔ leftrightarrow ⇒ Rightarrow ⇐ Leftarrow ⇔ Leftrightarrow ↦ mapsto ⟶ longrightarrow "
-    "⟹ Longrightarrow ⇌ rightleftharpoons ↑ uparrow ↓ downarrow … dots ⋯ cdots ⋮ vdots ⋱ ddots ′ prime ℏ hbar "
-    "ℓ ell ℜ Re ℑ Im ℵ aleph ⟨ langle ⟩ rangle ⌊ lfloor ⌋ rfloor ⌈ lceil ⌉ rceil ‖ | ∣ mid ° degree † dagger "
-    "△ triangle □ square ∴ therefore ∵ because ⊢ vdash ⊨ models"
-).split()
+_NAMES = ["α", "alpha", "β", "beta", "γ", "gamma", "δ", "delta", "ε", "varepsilon", "ϵ", "epsilon", "ζ", "zeta", "η", "eta", "θ", "theta", "ϑ", "vartheta", "ι", "iota", "κ", "kappa", "λ", "lambda", "μ", "mu", "µ", "mu", "ν", "nu", "ξ", "xi", "π", "pi", "ρ", "rho", "σ", "sigma", "ς", "varsigma", "τ", "tau", "υ", "upsilon", "φ", "varphi", "ϕ", "phi", "χ", "chi", "ψ", "psi", "ω", "omega", "Γ", "Gamma", "Δ", "Delta", "Θ", "Theta", "Λ", "Lambda", "Ξ", "Xi", "Π", "Pi", "Σ", "Sigma", "Υ", "Upsilon", "Φ", "Phi", "Ψ", "Psi", "Ω", "Omega", "∞", "infty", "∂", "partial", "∇", "nabla", "∑", "sum", "∏", "prod", "∫", "int", "∬", "iint", "∮", "oint", "√", "surd", "±", "pm", "∓", "mp", "×", "times", "÷", "div", "·", "cdot", "⋅", "cdot", "∗", "ast", "∘", "circ", "≤", "le", "≥", "ge", "≠", "ne", "≈", "approx", "≡", "equiv", "∼", "sim", "≃", "simeq", "≅", "cong", "∝", "propto", "≪", "ll", "≫", "gg", "∈", "in", "∉", "notin", "∋", "ni", "⊂", "subset", "⊆", "subseteq", "⊃", "supset", "⊇", "supseteq", "∪", "cup", "∩", "cap", "∖", "setminus", "∅", "emptyset", "∀", "forall", "∃", "exists", "¬", "neg", "∧", "wedge", "∨", "vee", "⊕", "oplus", "⊗", "otimes", "⊥", "perp", "∥", "parallel", "∠", "angle", "→", "to", "←", "leftarrow", "↔", "leftrightarrow", "⇒", "Rightarrow", "⇐", "Leftarrow", "⇔", "Leftrightarrow", "↦", "mapsto", "⟶", "longrightarrow", "⟹", "Longrightarrow", "⇌", "rightleftharpoons", "↑", "uparrow", "↓", "downarrow", "…", "dots", "⋯", "cdots", "⋮", "vdots", "⋱", "ddots", "′", "prime", "ℏ", "hbar", "ℓ", "ell", "ℜ", "Re", "ℑ", "Im", "ℵ", "aleph", "⟨", "langle", "⟩", "rangle", "⌊", "lfloor", "⌋", "rfloor", "⌈", "lceil", "⌉", "rceil", "‖", "|", "∣", "mid", "°", "degree", "†", "dagger", "△", "triangle", "□", "square", "∴", "therefore", "∵", "because", "⊢", "vdash", "⊨", "models"]
 SYMBOLS = {char: "\\" + name for char, name in zip(_NAMES[::2], _NAMES[1::2], strict=True)}
 SYMBOLS |= {
     "−": "-", "‐": "-", "–": "-", "\u2061": "", "\u2062": "", "\u2063": "", "\u2064": "", "\xa0": " ", "%": "\\%",
@@ -35,8 +24,7 @@ SYMBOLS |= {
     "ℕ": "\\mathbb{N}", "ℤ": "\\mathbb{Z}", "ℚ": "\\mathbb{Q}", "ℂ": "\\mathbb{C}", "′": "'", "″": "''",
 }  # fmt: skip
 FUNCTIONS = frozenset(
-    "sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh coth log ln lg exp lim limsup liminf max min sup inf "
-    "det dim ker deg gcd arg hom Pr".split()
+    ["sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "coth", "log", "ln", "lg", "exp", "lim", "limsup", "liminf", "max", "min", "sup", "inf", "det", "dim", "ker", "deg", "gcd", "arg", "hom", "Pr"]
 )
 ACCENTS = {
     "¯": "overline", "‾": "overline", "_": "overline", "^": "hat", "ˆ": "hat", "~": "tilde", "˜": "tilde", "→": "vec",
@@ -268,7 +256,16 @@ def image_tex(classes: str, alt: str, source: str) -> str:
 ENVIRONMENT = r"(?:equation|align|gather|multline|eqnarray|displaymath|math|alignat|flalign)"
 DELIMITED = re.compile(
     r"(?P<code>" + CODE_OPEN + r"[^" + CODE_CLOSE + r"]*" + CODE_CLOSE + r")"
-    r"|(?P<done>[" + INLINE_OPEN + DISPLAY_OPEN + r"][^" + INLINE_CLOSE + DISPLAY_CLOSE + r"]*[" + INLINE_CLOSE + DISPLAY_CLOSE + r"])"
+    r"|(?P<done>["
+    + INLINE_OPEN
+    + DISPLAY_OPEN
+    + r"][^"
+    + INLINE_CLOSE
+    + DISPLAY_CLOSE
+    + r"]*["
+    + INLINE_CLOSE
+    + DISPLAY_CLOSE
+    + r"])"
     r"|\\\[(?P<bracket>(?:[^\\]|\\(?!\])){1,4000}?)\\\]"
     r"|\\\((?P<paren>(?:[^\\]|\\(?!\))){1,4000}?)\\\)"
     r"|\$\$(?P<dollars>[^$]{1,4000})\$\$"
@@ -279,7 +276,9 @@ DELIMITED = re.compile(
     r"|(?P<prose>\$)"
 )
 PROSE_WORDS = re.compile(r"(?<![\\A-Za-z{])[A-Za-z]{3,}(?![A-Za-z}])")
-MATH_SIGNS = re.compile(r"[\\^_=<>+*/|{}]|^[A-Za-z]'?$|^[A-Za-z]\([^)]*\)$|^-?\d+(?:[.,]\d+)?[A-Za-z]?$|^[A-Za-z](?:\s*,\s*[A-Za-z])+$|-")
+MATH_SIGNS = re.compile(
+    r"[\\^_=<>+*/|{}]|^[A-Za-z]'?$|^[A-Za-z]\([^)]*\)$|^-?\d+(?:[.,]\d+)?[A-Za-z]?$|^[A-Za-z](?:\s*,\s*[A-Za-z])+$|-"
+)
 
 
 def _is_math(body: str) -> bool:
@@ -342,20 +341,35 @@ def scripted(text: str) -> str:
             return base + SCRIPT.sub(lambda script: script[2], marks)
         if any(set(body) & {INLINE_OPEN, DISPLAY_OPEN, CODE_OPEN, BREAK} for _, body in scripts):
             return base + SCRIPT.sub(lambda script: script[2], marks)
-        tex = SCRIPT.sub(lambda script: ("_" if script[1] == SUB_OPEN else "^") + _argument(_symbols(script[2].strip())), marks)
+        tex = SCRIPT.sub(
+            lambda script: ("_" if script[1] == SUB_OPEN else "^") + _argument(_symbols(script[2].strip())),
+            marks,
+        )
         tex = re.sub(r"[_^]\{\}", "", tex)
         lead = re.search(r"[A-Za-zΑ-ω0-9()\[\]]*$", base)
         word = lead[0] if lead else ""
         outside = base[: len(base) - len(word)]
         if WORD.search(word) or WORD.search(plain):
-            return base + SCRIPT.sub(lambda script: INLINE_OPEN + ("_" if script[1] == SUB_OPEN else "^") + _argument(_symbols(script[2].strip())) + INLINE_CLOSE, marks)
+            return base + SCRIPT.sub(
+                lambda script: (
+                    INLINE_OPEN
+                    + ("_" if script[1] == SUB_OPEN else "^")
+                    + _argument(_symbols(script[2].strip()))
+                    + INLINE_CLOSE
+                ),
+                marks,
+            )
         while word.count("(") < word.count(")") or word.count("[") < word.count("]"):
             return outside + word + INLINE_OPEN + tex + INLINE_CLOSE
         opening = re.match(r"^[(\[]+", word)
-        if opening and (word + plain).count("(") + (word + plain).count("[") > (word + plain).count(")") + (word + plain).count("]"):
+        if opening and (word + plain).count("(") + (word + plain).count("[") > (word + plain).count(")") + (
+            word + plain
+        ).count("]"):
             outside, word = outside + opening[0], word[opening.end() :]
         closing = ""
-        while tex.endswith((")", "]")) and (word + plain).count(tex[-1]) > (word + plain).count("(" if tex[-1] == ")" else "["):
+        while tex.endswith((")", "]")) and (word + plain).count(tex[-1]) > (word + plain).count(
+            "(" if tex[-1] == ")" else "["
+        ):
             closing, tex, plain = tex[-1] + closing, tex[:-1], plain[:-1]
         elements = re.findall(r"[A-Z][a-z]?", word + plain)
         formula = len(elements) > 1 and FORMULA.fullmatch(word + plain) is not None
@@ -367,5 +381,10 @@ def scripted(text: str) -> str:
 
 def finished(text: str) -> str:
     """``text`` with the private marks as Markdown: ``$…$``, ``$$…$$``, back-ticked code."""
-    text = text.replace(INLINE_OPEN, "$").replace(INLINE_CLOSE, "$").replace(DISPLAY_OPEN, "$$").replace(DISPLAY_CLOSE, "$$")
+    text = (
+        text.replace(INLINE_OPEN, "$")
+        .replace(INLINE_CLOSE, "$")
+        .replace(DISPLAY_OPEN, "$$")
+        .replace(DISPLAY_CLOSE, "$$")
+    )
     return text.replace(CODE_OPEN, "`").replace(CODE_CLOSE, "`")

@@ -7,20 +7,21 @@ import re
 
 # "Question 3.", "Exercise 1.2:", "Q:", "Problem 4 (5 marks)"; the label alone may be a whole heading.
 QUESTION_MARK = re.compile(
-    r"(?P<word>question|problem|exercise|example|task|puzzle|quiz question|review question|practice problem|kata|part|card|"
+    r"(?:(?:the|a|our|reader|student|pupil|visitor|listener)(?:['’]s)?\s+)?(?P<word>question|problem|exercise|example|task|puzzle|quiz question|review question|practice problem|kata|part|card|"
     r"frage|aufgabe|pregunta|ejercicio)s?(?:\s+(?:for|of)\s+[a-z ]{3,20})?\s*(?P<number>[#№]?\s*\d+(?:\.\d+)*[a-z]?|[IVX]+|[A-Z])?\s*"
     r"(?:[\[(][^\])]{0,30}[\])])?\s*(?P<end>[.:)–—-]+|$)\s*"
     r"|(?P<q>q|que|ques)\s*\.?\s*(?P<qn>\d{0,3})\s*[.:)]+\s*",
     re.IGNORECASE,
 )
-ANSWER_WORDS = r"(?:(?:model|sample|worked|full|short|correct|suggested|example|detailed|our|final)\s+)*(?:answer|solution|soln|ans|working|explanation|resolution|lösung|antwort|respuesta|solución|réponse)"
+ANSWER_WORDS = r"(?:(?:model|sample|worked|full|short|correct|suggested|example|detailed|our|final)\s+)*(?:answer|solution|soln|ans|working|explanation|reply|resolution|lösung|antwort|respuesta|solución|réponse)"
 ANSWER_MARK = re.compile(rf"(?:{ANSWER_WORDS})(?:\s*(?:to|for)?\s*(?:question|problem|exercise|example)?\s*(?P<number>\d+(?:\.\d+)*))?\s*(?:[.:)–—-]+\s*|$)|a\s*\.?\s*\d{{0,3}}\s*:\s*", re.IGNORECASE)  # fmt: skip
-ANSWER_INSIDE = re.compile(rf"(?:(?<=[.?!:$)\]*_])|(?<=\n))\s*[(\[*_]{{0,3}}\s*(?-i:A|S)(?:(?<=A)nswer|(?<=A)ns|(?<=S)olution)\s*[.:][*_]{{0,3}}\s+", re.IGNORECASE)  # fmt: skip
+ANSWER_INSIDE = re.compile(r"(?:(?<=[.?!:$)\]*_])|(?<=\n))\s*[(\[*_]{0,3}\s*(?-i:A|S)(?:(?<=A)nswer|(?<=A)ns|(?<=S)olution)\s*[.:][*_]{0,3}\s+", re.IGNORECASE)  # fmt: skip
 KEY_HEADING = re.compile(
-    r"(?:(?:the|model|short|full|worked|sample|quick|all|expected|correct)\s+)*(?:answers?|solutions?|answer key|key|marking scheme|mark scheme|answer sheet|marking key)"
+    r"(?:(?:the|model|short|full|worked|sample|quick|all|expected|correct)\s+)*(?:answers?|solutions?|answer key|key|marking scheme|mark scheme|answer sheet|marking (?:key|guide|notes)|results)"
     r"(?:\s+(?:and|to|with|for|in)\s+[\w ,-]{1,50})?\s*[.:]?",
     re.IGNORECASE,
 )
+KEY_PREFIX = re.compile(r"(?:the\s+)?(?:answers?|key|answer key|solutions?|results)\s*:\s*(?=\S)", re.IGNORECASE)
 OPENER = re.compile(
     r"(?:(?:click|tap|press|please)\b.{0,20})?(?:show|see|view|reveal|check|open|display|hide|toggle|get|the|worked|full|model|our)?\s*(?:me\s+)?(?:the\s+|my\s+|a\s+)?"
     r"(?:worked\s+|full\s+|model\s+|correct\s+|sample\s+)?(?:answers?|solutions?|explanation|working|worked answer|result|spoiler|lösung|antwort)s?\b.{0,25}",
@@ -42,7 +43,7 @@ NOT_ASKED = re.compile(
     r"what do you think|did you (?:like|find|know)|was this|looking for|forgot|what(?:'s| is) new|still have|ready to|new here)\b",
     re.IGNORECASE,
 )
-LABEL = re.compile(r"[(\[]?(?P<label>\d{1,3}(?:\s?[(.]?[a-h]\)?)?|[a-h]|[ivx]{1,4})[)\].:]\)?\s+(?=\S)")
+LABEL = re.compile(r"[(\[]?(?P<label>\d{1,3}(?:\s?[(.]?[a-h]\)?)?|[a-h]|[ivx]{1,4})(?:[)\].:]\)?(?:\s+(?=\S)|$)|\s+[–—-]\s+(?=\S))")
 MARKS = re.compile(r"\s*[\[(]\s*\d+\s*(?:marks?|points?|pts?|p)\s*[\])]\s*$", re.IGNORECASE)
 
 

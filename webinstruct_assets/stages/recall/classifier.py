@@ -3,12 +3,14 @@
 Nothing here knows rounds, domains or files of a crawl.
 """
 
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from webinstruct_assets.core.config import FastTextConfig
+from webinstruct_assets.core.errors import QualityGate
 
 POSITIVE, NEGATIVE = "__label__positive", "__label__negative"
 
@@ -16,19 +18,33 @@ POSITIVE, NEGATIVE = "__label__positive", "__label__negative"
 def train(pages: Sequence[tuple[str, str]], path: Path, config: FastTextConfig, scratch: Path) -> None:
     """Trains on (label, text) pairs, label being positive or negative, and writes the model to ``path``.
 
-    One thread and a fixed seed: with more threads fastText's updates race and no two models are equal.
+    One thread and a fixed seed: with more threads fastText's updates race and no two models are equal. Pages are
+    shuffled: sorted by label, they drive its updates to NaN. Raises QualityGate when they end there all the same.
     """
     import fasttext
 
     corpus = scratch / "corpus.txt"
     scratch.mkdir(parents=True, exist_ok=True)
+    shuffled = list(pages)
+    random.Random(config.seed).shuffle(shuffled)
     with corpus.open("w", encoding="utf-8") as stream:
-        for label, text in pages:
+        for label, text in shuffled:
             stream.write(f"__label__{label} {text}\n")
-    model = fasttext.train_supervised(
-        input=str(corpus), dim=config.dim, epoch=config.epochs, lr=config.lr, wordNgrams=config.word_ngrams,
-        minCount=config.min_count, bucket=config.buckets, seed=config.seed, thread=1, verbose=0,
-    )
+    try:
+        model = fasttext.train_supervised(
+            input=str(corpus),
+            dim=config.dim,
+            epoch=config.epochs,
+            lr=config.lr,
+            wordNgrams=config.word_ngrams,
+            minCount=config.min_count,
+            bucket=config.buckets,
+            seed=config.seed,
+            thread=1,
+            verbose=0,
+        )
+    except RuntimeError as error:  # fastText's only sign of divergence
+        raise QualityGate(f"fastText training failed: {error}", "lower `recall.fasttext.lr`, or add pages") from error
     temporary = path.with_name(f".{path.name}.tmp")
     model.save_model(str(temporary))
     temporary.rename(path)
@@ -64,7 +80,12 @@ class Separation:
 
     def as_dict(self) -> dict[str, Any]:
         """For metrics."""
-        return {"auc": round(self.auc, 4), "threshold": self.threshold, "precision": round(self.precision, 4), "recall": round(self.recall, 4)}
+        return {
+            "auc": round(self.auc, 4),
+            "threshold": self.threshold,
+            "precision": round(self.precision, 4),
+            "recall": round(self.recall, 4),
+        }
 
 
 def separation(scores: Sequence[float], positive: Sequence[bool], target_precision: float) -> Separation | None:

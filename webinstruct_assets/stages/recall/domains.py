@@ -54,16 +54,24 @@ def domains_stage(asset: str, prefix: str, recall: str) -> Stage:
     def settings(ws: Workspace, key: PartitionKey) -> dict[str, Any]:
         config = ws.config.recall
         return {
-            "min_domain_pages": config.min_domain_pages, "min_recall_rate": config.min_recall_rate,
-            "sure_recall_rate": config.sure_recall_rate, "titles_per_domain": config.titles_per_domain,
+            "min_domain_pages": config.min_domain_pages,
+            "min_recall_rate": config.min_recall_rate,
+            "sure_recall_rate": config.sure_recall_rate,
+            "titles_per_domain": config.titles_per_domain,
             "judge_model": ws.model_identity(config.judge_model),
             "allow_list": digest_file(ws.path(ws.config.seeds.allow_list)),
         }
 
     return Stage(
-        asset=asset, dimensions=("snapshot",), prefix=prefix, schema=SCHEMA, run=_run(recall, prefix),
-        inputs=lambda ws, key: [Ref(recall, key)], settings=settings,
-        sources=("stages/recall/domains.py", "stages/recall/prompts/domain.yaml"), reusable=asset.startswith("round1"),
+        asset=asset,
+        dimensions=("snapshot",),
+        prefix=prefix,
+        schema=SCHEMA,
+        run=_run(recall, prefix),
+        inputs=lambda ws, key: [Ref(recall, key)],
+        settings=settings,
+        sources=("stages/recall/domains.py", "stages/recall/prompts/domain.yaml"),
+        reusable=asset.startswith("round1"),
     )
 
 
@@ -75,7 +83,9 @@ def _run(recall: str, prefix: str) -> Callable[[Job], None]:
         job.unit("domains", lambda: _judge(job, domains, prefix))
         judged = pl.read_parquet([job.folder / "part-domains.parquet"])
         job.metrics |= {
-            "recalled_pages": manifest.rows, "domains_recalled": domains.height, "domains_judged": judged.height,
+            "recalled_pages": manifest.rows,
+            "domains_recalled": domains.height,
+            "domains_judged": judged.height,
             "domains_selected": judged.filter("selected").height,
             "decided_by": dict(sorted(judged["decided_by"].value_counts().iter_rows())),
             **_accuracy(job, judged),
@@ -93,12 +103,20 @@ def _pages_per_domain(job: Job, recall: str) -> pl.DataFrame:
 
 def candidates(pages: pl.DataFrame, pages_per_domain: pl.DataFrame, titles: int) -> pl.DataFrame:
     """Recalled domains with their evidence and the first ``titles`` titles, most recalled pages first."""
-    recalled = pages.sort("id").group_by("domain", maintain_order=True).agg(
-        pl.col("id").first().alias("parent_id"), pl.len().cast(pl.Int64).alias("recalled"),
-        pl.col("score").cast(pl.Float64).mean().alias("mean_score"), pl.col("title").unique(maintain_order=True).head(titles).alias("titles"),
+    recalled = (
+        pages.sort("id")
+        .group_by("domain", maintain_order=True)
+        .agg(
+            pl.col("id").first().alias("parent_id"),
+            pl.len().cast(pl.Int64).alias("recalled"),
+            pl.col("score").cast(pl.Float64).mean().alias("mean_score"),
+            pl.col("title").unique(maintain_order=True).head(titles).alias("titles"),
+        )
     )
     joined = recalled.join(pages_per_domain, on="domain", how="left", validate="1:1")
-    return joined.with_columns((pl.col("recalled") / pl.col("pages")).alias("recall_rate")).sort("recalled", "domain", descending=[True, False])
+    return joined.with_columns((pl.col("recalled") / pl.col("pages")).alias("recall_rate")).sort(
+        "recalled", "domain", descending=[True, False]
+    )
 
 
 def _judge(job: Job, domains: pl.DataFrame, prefix: str) -> Unit:
@@ -112,11 +130,25 @@ def _judge(job: Job, domains: pl.DataFrame, prefix: str) -> Unit:
         row = {name: domain[name] for name in ("parent_id", "domain", "pages", "recalled", "recall_rate", "mean_score")}
         row |= {"id": identity, "selected": True, "decided_by": "", "model": "", "reply": ""}
         if domain["recalled"] < config.min_domain_pages:
-            rejects.append(Reject(identity, domain["parent_id"], "too_few_pages", f"{domain['domain']}: {domain['recalled']} recalled"))
+            rejects.append(
+                Reject(
+                    identity,
+                    domain["parent_id"],
+                    "too_few_pages",
+                    f"{domain['domain']}: {domain['recalled']} recalled",
+                )
+            )
         elif allow_list.match(domain["domain"]):
             rows.append({**row, "decided_by": "allow_list"})
         elif domain["recall_rate"] < config.min_recall_rate:
-            rejects.append(Reject(identity, domain["parent_id"], "low_recall_rate", f"{domain['domain']}: {domain['recall_rate']:.3f}"))
+            rejects.append(
+                Reject(
+                    identity,
+                    domain["parent_id"],
+                    "low_recall_rate",
+                    f"{domain['domain']}: {domain['recall_rate']:.3f}",
+                )
+            )
         elif domain["recall_rate"] >= config.sure_recall_rate:
             rows.append({**row, "decided_by": "recall_rate"})
         else:
@@ -133,15 +165,22 @@ def _ask(job: Job, undecided: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     model = job.ws.config.recall.judge_model
     with job.ws.llm(model, job.log) as client:
         replies = client.complete(
-            [request(row["domain"], row["titles"]) for row in undecided], on_reply=lambda index, reply: job.progress.advance(1))
+            [request(row["domain"], row["titles"]) for row in undecided],
+            on_reply=lambda index, reply: job.progress.advance(1),
+        )
     identity = job.settings["judge_model"]
     rows = []
     for row, reply in zip(undecided, replies, strict=True):
         label = parse_label(reply.text) if reply.error is None else None
-        rows.append({
-            **{name: value for name, value in row.items() if name != "titles"}, "selected": label == "educational",
-            "decided_by": "llm" if label else "llm_failed", "model": identity, "reply": reply.text or reply.error or "",
-        })
+        rows.append(
+            {
+                **{name: value for name, value in row.items() if name != "titles"},
+                "selected": label == "educational",
+                "decided_by": "llm" if label else "llm_failed",
+                "model": identity,
+                "reply": reply.text or reply.error or "",
+            }
+        )
     return rows
 
 
@@ -180,6 +219,14 @@ def _accuracy(job: Job, judged: pl.DataFrame) -> dict[str, Any]:
     compared = judged.join(gold, on="domain", how="inner")
     if compared.is_empty():
         return {}
-    by = compared.group_by("decided_by").agg(
-        pl.len().alias("domains"), (pl.col("selected") == pl.col("educational")).mean().alias("accuracy")).sort("decided_by")
-    return {"accuracy_on_gold": {row["decided_by"]: {"domains": row["domains"], "accuracy": round(row["accuracy"], 3)} for row in by.iter_rows(named=True)}}
+    by = (
+        compared.group_by("decided_by")
+        .agg(pl.len().alias("domains"), (pl.col("selected") == pl.col("educational")).mean().alias("accuracy"))
+        .sort("decided_by")
+    )
+    return {
+        "accuracy_on_gold": {
+            row["decided_by"]: {"domains": row["domains"], "accuracy": round(row["accuracy"], 3)}
+            for row in by.iter_rows(named=True)
+        }
+    }

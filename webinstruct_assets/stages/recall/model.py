@@ -27,46 +27,77 @@ SCHEMA: dict[str, pl.DataType] = {
 }
 
 
-def settings(ws: Workspace, key: PartitionKey) -> dict[str, Any]:
-    """Hyper-parameters and the gate."""
+def settings(ws: Workspace, precision: str) -> dict[str, Any]:
+    """Hyper-parameters and the gate; ``precision`` names the round's field of ``recall``."""
     recall = ws.config.recall
-    return {"fasttext": settings_of(recall.fasttext), "target_precision": recall.target_precision, "min_auc": recall.min_auc}
+    return {
+        "fasttext": settings_of(recall.fasttext),
+        "target_precision": getattr(recall, precision),
+        "min_auc": recall.min_auc,
+    }
 
 
-def model_stage(asset: str, prefix: str, labelled: str) -> Stage:
+def model_stage(asset: str, prefix: str, labelled: str, precision: str) -> Stage:
     """The Stage that trains ``asset`` from the labelled pages of asset ``labelled``."""
     return Stage(
-        asset=asset, dimensions=("snapshot",), prefix=prefix, schema=SCHEMA, run=_run(labelled, prefix),
-        inputs=lambda ws, key: [Ref(labelled, key)], settings=settings,
-        sources=("stages/recall/model.py", "stages/recall/classifier.py"), reusable=True,
+        asset=asset,
+        dimensions=("snapshot",),
+        prefix=prefix,
+        schema=SCHEMA,
+        run=_run(labelled, prefix),
+        inputs=lambda ws, key: [Ref(labelled, key)],
+        settings=lambda ws, key: settings(ws, precision),
+        sources=("stages/recall/model.py", "stages/recall/classifier.py"),
+        reusable=True,
     )
 
 
 def _run(labelled: str, prefix: str) -> Callable[[Job], None]:
     def run(job: Job) -> None:
         pages, recall = job.read(labelled), job.ws.config.recall
-        training, held_out = pages.filter(pl.col("split") == "train"), pages.filter(pl.col("split") == "held_out")
+        target = job.settings["target_precision"]
+        training, held_out = (
+            pages.filter(pl.col("split") == "train"),
+            pages.filter(pl.col("split") == "held_out"),
+        )
         path = job.folder / "model.bin"
         if not path.exists():
             job.log(f"{job.stage.asset} {job.key}: training on {training.height:,} pages")
-            train(list(zip(training["label"], training["text"], strict=True)), path, recall.fasttext, job.folder / "scratch")
+            train(
+                list(zip(training["label"], training["text"], strict=True)),
+                path,
+                recall.fasttext,
+                job.folder / "scratch",
+            )
         scores = Classifier(path).score(held_out["text"].to_list())
-        result = separation(scores, (held_out["label"] == "positive").to_list(), recall.target_precision)
+        result = separation(scores, (held_out["label"] == "positive").to_list(), target)
         if result is None or result.auc < recall.min_auc:
-            reached = f"AUC {result.auc:.3f} (needed {recall.min_auc})" if result else f"no threshold reaches precision {recall.target_precision}"
+            reached = (
+                f"AUC {result.auc:.3f} (needed {recall.min_auc})"
+                if result
+                else f"no threshold reaches precision {target}"
+            )
             raise QualityGate(
                 f"{job.stage.asset} {job.key}: held-out scores of {held_out.height} pages do not separate: {reached}",
                 "check the labelled pages, or `recall.fasttext` (the paper's parameters need tens of thousands of"
-                " pages), or lower `recall.target_precision`/`recall.min_auc`",
+                " pages), or lower the round's precision or `recall.min_auc`",
             )
         rows = held_out.select(
             pl.col("id").map_elements(lambda parent: row_id(prefix, parent), return_dtype=pl.String).alias("id"),
-            pl.col("id").alias("parent_id"), "url", "label", pl.Series("score", scores, dtype=pl.Float32),
+            pl.col("id").alias("parent_id"),
+            "url",
+            "label",
+            pl.Series("score", scores, dtype=pl.Float32),
         )
         # Training pages are kept through the model, held-out pages through their row.
         job.unit("held-out", lambda: Unit(rows=rows, rows_in=pages.height, rows_kept=pages.height))
         job.rows = training.height
-        job.metrics |= {**result.as_dict(), "parameters": settings_of(recall.fasttext), "training_pages": training.height,
-                        "held_out_pages": held_out.height, "model_bytes": path.stat().st_size}
+        job.metrics |= {
+            **result.as_dict(),
+            "parameters": settings_of(recall.fasttext),
+            "training_pages": training.height,
+            "held_out_pages": held_out.height,
+            "model_bytes": path.stat().st_size,
+        }
 
     return run

@@ -41,7 +41,10 @@ def run(job: Job) -> None:
     def compute() -> Unit:
         kept = pages.filter(pl.col("domain").is_in(selected.implode()))
         dropped = pages.filter(~pl.col("domain").is_in(selected.implode()))
-        rejects = [Reject(row_id(PREFIX, row["id"]), row["id"], "domain_not_selected", row["url"]) for row in dropped.iter_rows(named=True)]
+        rejects = [
+            Reject(row_id(PREFIX, row["id"]), row["id"], "domain_not_selected", row["url"])
+            for row in dropped.iter_rows(named=True)
+        ]
         wanted = kept.select(pl.col("warc_path").alias("warc_filename"), "url", pl.col("date").alias("fetch_time"))
         found = lookup(CrawlSource(job.ws.crawl_root(snapshot)), snapshot, wanted)
         places = {(row["warc_filename"], row["url"], row["fetch_time"]): row for row in found.iter_rows(named=True)}
@@ -51,11 +54,23 @@ def run(job: Job) -> None:
             if place is None:
                 rejects.append(Reject(row_id(PREFIX, page["id"]), page["id"], "not_in_index", page["url"]))
                 continue
-            rows.append({
-                "id": row_id(PREFIX, page["id"]), "parent_id": page["id"],
-                **{name: page[name] for name in ("url", "domain", "score")},
-                **{name: place[name] for name in ("warc_filename", "warc_record_offset", "warc_record_length", "content_digest", "fetch_time")},
-            })
+            rows.append(
+                {
+                    "id": row_id(PREFIX, page["id"]),
+                    "parent_id": page["id"],
+                    **{name: page[name] for name in ("url", "domain", "score")},
+                    **{
+                        name: place[name]
+                        for name in (
+                            "warc_filename",
+                            "warc_record_offset",
+                            "warc_record_length",
+                            "content_digest",
+                            "fetch_time",
+                        )
+                    },
+                }
+            )
         return Unit(rows=rows, rejects=rejects, rows_in=pages.height)
 
     job.unit("pages", compute)

@@ -7,8 +7,6 @@ so also random pages of the crawl. Unrecalled pages of selected domains are neit
 
 from typing import Any
 
-import polars as pl
-
 from webinstruct_assets.core.config import settings_of
 from webinstruct_assets.core.errors import QualityGate
 from webinstruct_assets.core.ids import row_id
@@ -33,27 +31,47 @@ def run(job: Job) -> None:
     """One pass over the WET files."""
     seeds = job.ws.config.seeds
     recalled = job.read("round1_recall")
-    offsets = {row["parent_id"]: set(row["offset"]) for row in recalled.group_by("parent_id").agg("offset").iter_rows(named=True)}
+    offsets = {
+        row["parent_id"]: set(row["offset"])
+        for row in recalled.group_by("parent_id").agg("offset").iter_rows(named=True)
+    }
     selected = set(job.read("round1_domains").filter("selected")["domain"])
     source = CrawlSource(job.ws.crawl_root(job.key["snapshot"]))
     files = wet_files(job.read("crawl_index"))
-    limits = {"positive": max(1, seeds.max_positives // len(files)), "negative": max(1, seeds.max_negatives // len(files))}
+    limits = {
+        "positive": max(1, seeds.max_positives // len(files)),
+        "negative": max(1, seeds.max_negatives // len(files)),
+    }
     job.progress.start(len(files), "WET files")
 
     def label(file: WetFile) -> Unit:
         rejects: list[Reject] = []
         candidates: dict[str, list[tuple[float, dict[str, Any]]]] = {"positive": [], "negative": []}
         for page in read_wet(source, file, PREFIX, rejects):
-            identity, text, domain = row_id(PREFIX, file.id, page.offset), one_line(page.text), registrable_domain(page.url)
+            identity, text, domain = (
+                row_id(PREFIX, file.id, page.offset),
+                one_line(page.text),
+                registrable_domain(page.url),
+            )
             found = page.offset in offsets.get(file.id, ())
             if not text or (domain in selected and not found):
                 rejects.append(Reject(identity, file.id, "ambiguous" if text else "empty_text", page.url))
                 continue
             name = "positive" if domain in selected else "negative"
             row = {
-                "id": identity, "parent_id": file.id, "url": page.url, "domain": domain, "label": name,
-                "source": "selected_domain" if name == "positive" else "recalled_but_not_selected" if found else "random",
-                "offset": page.offset, "split": split_of(seeds.seed, text, seeds.held_out), "text": text,
+                "id": identity,
+                "parent_id": file.id,
+                "url": page.url,
+                "domain": domain,
+                "label": name,
+                "source": "selected_domain"
+                if name == "positive"
+                else "recalled_but_not_selected"
+                if found
+                else "random",
+                "offset": page.offset,
+                "split": split_of(seeds.seed, text, seeds.held_out),
+                "text": text,
             }
             candidates[name].append((uniform(seeds.seed, page.url, page.offset), row))
         rows: list[dict[str, Any]] = []
@@ -62,8 +80,12 @@ def run(job: Job) -> None:
             rows += [row for _, row in ordered[:limit]]
             rejects += [Reject(row["id"], file.id, "not_sampled", row["url"]) for _, row in ordered[limit:]]
         rows.sort(key=lambda row: row["offset"])
-        return Unit(rows=rows, rejects=rejects, rows_in=len(rows) + len(rejects),
-                    counts={"positives": sum(row["label"] == "positive" for row in rows)})
+        return Unit(
+            rows=rows,
+            rejects=rejects,
+            rows_in=len(rows) + len(rejects),
+            counts={"positives": sum(row["label"] == "positive" for row in rows)},
+        )
 
     for file in files:
         job.unit(file.unit, lambda file=file: label(file))
@@ -86,6 +108,11 @@ ROUND2_SEED_SET = Stage(
     run=run,
     inputs=lambda ws, key: [Ref("crawl_index", key), Ref("round1_recall", key), Ref("round1_domains", key)],
     settings=settings,
-    sources=("stages/recall/round2_seed_set.py", "stages/seeds/pages.py", "stages/crawl/wet.py", "core/warc.py"),
+    sources=(
+        "stages/recall/round2_seed_set.py",
+        "stages/seeds/pages.py",
+        "stages/crawl/wet.py",
+        "core/warc.py",
+    ),
     reusable=True,
 )

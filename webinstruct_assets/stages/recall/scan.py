@@ -44,9 +44,19 @@ TITLE_CHARACTERS = 120
 def scan_stage(asset: str, prefix: str, model: str) -> Stage:
     """The Stage that recalls pages into ``asset`` with the model of asset ``model``."""
     return Stage(
-        asset=asset, dimensions=("snapshot",), prefix=prefix, schema=SCHEMA, run=_run(model, prefix),
-        inputs=lambda ws, key: [Ref("crawl_index", key), Ref(model, key)], settings=lambda ws, key: {},
-        sources=("stages/recall/scan.py", "stages/recall/classifier.py", "stages/crawl/wet.py", "core/warc.py"),
+        asset=asset,
+        dimensions=("snapshot",),
+        prefix=prefix,
+        schema=SCHEMA,
+        run=_run(model, prefix),
+        inputs=lambda ws, key: [Ref("crawl_index", key), Ref(model, key)],
+        settings=lambda ws, key: {},
+        sources=(
+            "stages/recall/scan.py",
+            "stages/recall/classifier.py",
+            "stages/crawl/wet.py",
+            "core/warc.py",
+        ),
         # The first round only serves to train the second: with a borrowed model there is nothing to train.
         reusable=asset.startswith("round1"),
     )
@@ -63,12 +73,18 @@ def _run(model: str, prefix: str) -> Callable[[Job], None]:
         for file in files:
             job.unit(file.unit, lambda file=file: _score_file(job, source, file, classifier, threshold, prefix))
             job.progress.advance(1)
-        job.metrics |= {"threshold": threshold, "pages_scored": int(job.count("pages")), "text_bytes": int(job.count("bytes"))}
+        job.metrics |= {
+            "threshold": threshold,
+            "pages_scored": int(job.count("pages")),
+            "text_bytes": int(job.count("bytes")),
+        }
 
     return run
 
 
-def _score_file(job: Job, source: CrawlSource, file: WetFile, classifier: Classifier, threshold: float, prefix: str) -> Unit:
+def _score_file(
+    job: Job, source: CrawlSource, file: WetFile, classifier: Classifier, threshold: float, prefix: str
+) -> Unit:
     rejects: list[Reject] = []
     rows: list[dict[str, Any]] = []
     pages_of_domain: Counter[str] = Counter()
@@ -83,10 +99,27 @@ def _score_file(job: Job, source: CrawlSource, file: WetFile, classifier: Classi
             rejects.append(Reject(identity, file.id, "below_threshold", f"{score:.4f} {page.url}"))
             continue
         title = page.text.strip().partition("\n")[0][:TITLE_CHARACTERS]
-        rows.append({
-            "id": identity, "parent_id": file.id, "url": page.url, "domain": domain, "title": title, "score": score,
-            "offset": page.offset, "date": page.date, "warc_path": file.warc_path, "text": text,
-        })
-    domains = pl.DataFrame(sorted(pages_of_domain.items()), schema={"domain": pl.String, "pages": pl.Int64}, orient="row")
+        rows.append(
+            {
+                "id": identity,
+                "parent_id": file.id,
+                "url": page.url,
+                "domain": domain,
+                "title": title,
+                "score": score,
+                "offset": page.offset,
+                "date": page.date,
+                "warc_path": file.warc_path,
+                "text": text,
+            }
+        )
+    domains = pl.DataFrame(
+        sorted(pages_of_domain.items()), schema={"domain": pl.String, "pages": pl.Int64}, orient="row"
+    )
     domains.write_parquet(job.folder / f"domains-{file.unit}.parquet")
-    return Unit(rows=rows, rejects=rejects, rows_in=len(rows) + len(rejects), counts={"pages": pages_of_domain.total(), "bytes": size})
+    return Unit(
+        rows=rows,
+        rejects=rejects,
+        rows_in=len(rows) + len(rejects),
+        counts={"pages": pages_of_domain.total(), "bytes": size},
+    )

@@ -60,7 +60,10 @@ def run(job: Job) -> None:
     job.progress.start(len(files), "WET files")
     per_file = max(1, seeds.max_negatives // len(files)), max(1, seeds.max_positives // len(files))
     for file in files:
-        job.unit(file.unit, lambda file=file: _label_file(source, file, allow_list, per_file, seeds.seed, seeds.held_out))
+        job.unit(
+            file.unit,
+            lambda file=file: _label_file(source, file, allow_list, per_file, seeds.seed, seeds.held_out),
+        )
         job.progress.advance(1)
     for index, path in enumerate(seeds.user_files):
         job.unit(f"user-{index}", lambda path=path: _label_user_file(job.ws.path(path), seeds.seed, seeds.held_out))
@@ -74,10 +77,20 @@ def run(job: Job) -> None:
             " with --model-from SNAPSHOT",
         )
     if negatives < seeds.min_positives:
-        raise QualityGate(f"seed_set {job.key}: only {negatives} negative pages", "use a larger crawl, or raise `seeds.max_negatives`")
+        raise QualityGate(
+            f"seed_set {job.key}: only {negatives} negative pages",
+            "use a larger crawl, or raise `seeds.max_negatives`",
+        )
 
 
-def _label_file(source: CrawlSource, file: WetFile, allow_list: AllowList, limits: tuple[int, int], seed: int, held_out: float) -> Unit:
+def _label_file(
+    source: CrawlSource,
+    file: WetFile,
+    allow_list: AllowList,
+    limits: tuple[int, int],
+    seed: int,
+    held_out: float,
+) -> Unit:
     max_negatives, max_positives = limits
     rejects: list[Reject] = []
     candidates: dict[str, list[tuple[float, dict[str, Any]]]] = {"positive": [], "negative": []}
@@ -91,9 +104,15 @@ def _label_file(source: CrawlSource, file: WetFile, allow_list: AllowList, limit
         listed = allow_list.match(host_of(page.url))
         label = "positive" if listed else "negative"
         row = {
-            "id": identity, "parent_id": file.id, "url": page.url, "domain": registrable_domain(page.url), "label": label,
-            "source": f"allow_list:{listed}" if listed else "random", "offset": page.offset,
-            "split": split_of(seed, text, held_out), "text": text,
+            "id": identity,
+            "parent_id": file.id,
+            "url": page.url,
+            "domain": registrable_domain(page.url),
+            "label": label,
+            "source": f"allow_list:{listed}" if listed else "random",
+            "offset": page.offset,
+            "split": split_of(seed, text, held_out),
+            "text": text,
         }
         candidates[label].append((uniform(seed, page.url, page.offset), row))
     rows = []
@@ -112,17 +131,29 @@ def _label_user_file(path: Path, seed: int, held_out: float) -> Unit:
         if not text:
             rejects.append(Reject(identity, "", "empty_text", f"{path.name} record {number}"))
             continue
-        rows.append({
-            "id": identity, "parent_id": "", "url": url, "domain": registrable_domain(url), "label": "positive",
-            "source": f"user:{path.name}", "offset": None, "split": split_of(seed, text, held_out), "text": text,
-        })
+        rows.append(
+            {
+                "id": identity,
+                "parent_id": "",
+                "url": url,
+                "domain": registrable_domain(url),
+                "label": "positive",
+                "source": f"user:{path.name}",
+                "offset": None,
+                "split": split_of(seed, text, held_out),
+                "text": text,
+            }
+        )
     return Unit(rows=rows, rejects=rejects, rows_in=len(rows) + len(rejects), counts=_counts(rows))
 
 
 def _counts(rows: list[dict[str, Any]]) -> dict[str, float]:
     labels = [row["label"] for row in rows]
-    return {"positives": labels.count("positive"), "negatives": labels.count("negative"),
-            "held_out": [row["split"] for row in rows].count("held_out")}
+    return {
+        "positives": labels.count("positive"),
+        "negatives": labels.count("negative"),
+        "held_out": [row["split"] for row in rows].count("held_out"),
+    }
 
 
 SEED_SET = Stage(

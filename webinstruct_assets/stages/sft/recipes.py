@@ -14,7 +14,10 @@ def recipe_config(ws: Workspace, name: str) -> RecipeConfig:
     try:
         return ws.files.recipes[name]
     except KeyError:
-        raise ConfigError(f"no recipe {name!r}", f"add config/recipes/{name}.yaml, or use one of: {', '.join(ws.files.recipes)}") from None
+        raise ConfigError(
+            f"no recipe {name!r}",
+            f"add config/recipes/{name}.yaml, or use one of: {', '.join(ws.files.recipes)}",
+        ) from None
 
 
 def is_base(recipe: RecipeConfig) -> bool:
@@ -28,7 +31,10 @@ def root_recipe(ws: Workspace, name: str) -> RecipeConfig:
     recipe = recipe_config(ws, name)
     while recipe.continues:
         if recipe.continues in seen:
-            raise ConfigError(f"config/recipes/{name}.yaml: 'continues' runs in a circle: {' → '.join([*seen, recipe.continues])}", "let one of them start from its base_model")
+            raise ConfigError(
+                f"config/recipes/{name}.yaml: 'continues' runs in a circle: {' → '.join([*seen, recipe.continues])}",
+                "let one of them start from its base_model",
+            )
         seen.append(recipe.continues)
         recipe = recipe_config(ws, recipe.continues)
     return recipe

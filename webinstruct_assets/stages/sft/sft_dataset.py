@@ -9,13 +9,13 @@ from typing import Any
 
 import polars as pl
 
-from webinstruct_assets.core.config import RecipeConfig
+from webinstruct_assets.core.config import RecipeConfig, settings_of
 from webinstruct_assets.core.errors import ConfigError
 from webinstruct_assets.core.ids import row_id
 from webinstruct_assets.core.keys import PartitionKey, Ref
 from webinstruct_assets.core.lake import REJECT_SCHEMA
 from webinstruct_assets.core.stage import Job, Stage, Unit
-from webinstruct_assets.core.workspace import Workspace, settings_of
+from webinstruct_assets.core.workspace import Workspace
 from webinstruct_assets.stages.sft.recipes import recipe_config
 
 # id: sf-…      parent_id: wi-… of the row it was taken from      snapshot, refiner, subject, source_type: its labels
@@ -37,7 +37,10 @@ def inputs(ws: Workspace, key: PartitionKey) -> Sequence[Ref]:
     if recipe.steps == 0:
         return []
     if not recipe.snapshots:
-        raise ConfigError(f"config/recipes/{key['recipe']}.yaml: field 'snapshots' is empty", "list the snapshots to train on, or set `steps: 0`")
+        raise ConfigError(
+            f"config/recipes/{key['recipe']}.yaml: field 'snapshots' is empty",
+            "list the snapshots to train on, or set `steps: 0`",
+        )
     return [Ref("webinstruct", PartitionKey.of({"snapshot": snapshot})) for snapshot in sorted(set(recipe.snapshots))]
 
 
@@ -78,30 +81,54 @@ def build(rows: pl.DataFrame, recipe: RecipeConfig, name: str) -> Unit:
         return Unit(rows=pl.DataFrame(schema=SCHEMA), rows_in=0)
     filters = recipe.filters
     text = pl.concat_str(_normalised("question"), _normalised("answer"), separator="\x1f")
-    judged = rows.sort("snapshot", "id").with_columns(text.alias("_text")).with_columns(
-        pl.when(_not_among("refiner", recipe.refiners)).then(pl.lit("other_refiner"))
-        .when(_not_among("subject", filters.subjects)).then(pl.lit("other_subject"))
-        .when(_not_among("source_type", filters.source_types)).then(pl.lit("other_source_type"))
-        .when(pl.col("answer_words") < filters.min_answer_words).then(pl.lit("short_answer"))
-        .alias("reason")
+    judged = (
+        rows.sort("snapshot", "id")
+        .with_columns(text.alias("_text"))
+        .with_columns(
+            pl.when(_not_among("refiner", recipe.refiners))
+            .then(pl.lit("other_refiner"))
+            .when(_not_among("subject", filters.subjects))
+            .then(pl.lit("other_subject"))
+            .when(_not_among("source_type", filters.source_types))
+            .then(pl.lit("other_source_type"))
+            .when(pl.col("answer_words") < filters.min_answer_words)
+            .then(pl.lit("short_answer"))
+            .alias("reason")
+        )
     )
     # Of equal texts that are still in, all but the first (oldest snapshot, then lowest id) are duplicates.
-    first = judged.filter(pl.col("reason").is_null()).group_by("_text", maintain_order=True).agg(pl.col("id").first().alias("_kept_id"))
+    first = (
+        judged.filter(pl.col("reason").is_null())
+        .group_by("_text", maintain_order=True)
+        .agg(pl.col("id").first().alias("_kept_id"))
+    )
     judged = judged.join(first, on="_text", how="left", maintain_order="left").with_columns(
-        pl.when(pl.col("reason").is_null() & (pl.col("id") != pl.col("_kept_id"))).then(pl.lit("duplicate_exact")).otherwise("reason").alias("reason"),
+        pl.when(pl.col("reason").is_null() & (pl.col("id") != pl.col("_kept_id")))
+        .then(pl.lit("duplicate_exact"))
+        .otherwise("reason")
+        .alias("reason"),
     )
     if filters.max_rows is not None:
         kept = judged.filter(pl.col("reason").is_null())["id"].to_list()
         drawn = set(sorted(kept, key=lambda identity: row_id("sf", recipe.seed, identity))[: filters.max_rows])
         judged = judged.with_columns(
-            pl.when(pl.col("reason").is_null() & ~pl.col("id").is_in(list(drawn))).then(pl.lit("over_max_rows")).otherwise("reason").alias("reason")
+            pl.when(pl.col("reason").is_null() & ~pl.col("id").is_in(list(drawn)))
+            .then(pl.lit("over_max_rows"))
+            .otherwise("reason")
+            .alias("reason")
         )
     chosen = judged.filter(pl.col("reason").is_null()).sort("id")
-    turns = [pl.struct(pl.lit(role).alias("role"), pl.col(column).alias("content")) for role, column in (("user", "question"), ("assistant", "answer"))]
+    turns = [
+        pl.struct(pl.lit(role).alias("role"), pl.col(column).alias("content"))
+        for role, column in (("user", "question"), ("assistant", "answer"))
+    ]
     conversations = chosen.select(
         pl.Series("id", [row_id("sf", parent, name) for parent in chosen["id"]], dtype=pl.String()),
         pl.col("id").alias("parent_id"),
-        "snapshot", "refiner", "subject", "source_type",
+        "snapshot",
+        "refiner",
+        "subject",
+        "source_type",
         pl.concat_list(turns).alias("messages"),
     )
     left_out = judged.filter(pl.col("reason").is_not_null())
@@ -111,7 +138,11 @@ def build(rows: pl.DataFrame, recipe: RecipeConfig, name: str) -> Unit:
         "reason",
         pl.when(pl.col("reason") == "duplicate_exact").then(pl.col("_kept_id")).otherwise(pl.lit("")).alias("detail"),
     )
-    return Unit(rows=conversations.cast(pl.Schema(SCHEMA)), rows_in=rows.height, rejects=rejects.cast(pl.Schema(REJECT_SCHEMA)))
+    return Unit(
+        rows=conversations.cast(pl.Schema(SCHEMA)),
+        rows_in=rows.height,
+        rejects=rejects.cast(pl.Schema(REJECT_SCHEMA)),
+    )
 
 
 def _not_among(column: str, allowed: list[str]) -> pl.Expr:

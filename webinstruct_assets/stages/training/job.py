@@ -1,11 +1,11 @@
 """The contract between the stage and the training process: one JSON file in, files in one folder out.
 
-    scratch/job.json        what to train (this dataclass), written by the stage
-    scratch/metrics.jsonl   one line per step, appended as the training goes
-    scratch/result.json     written last by a training that succeeded
-    scratch/error.json      kind, problem and fix of one that did not
-    scratch/checkpoints/    trainer checkpoints to resume from
-    model/                  the trained model (renamed into place when complete)
+scratch/job.json        what to train (this dataclass), written by the stage
+scratch/metrics.jsonl   one line per step, appended as the training goes
+scratch/result.json     written last by a training that succeeded
+scratch/error.json      kind, problem and fix of one that did not
+scratch/checkpoints/    trainer checkpoints to resume from
+model/                  the trained model (renamed into place when complete)
 """
 
 import json

@@ -54,7 +54,10 @@ def only_trainer(scratch: Path) -> Iterator[None]:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             stream.seek(0)
-            raise Busy(f"{scratch.parent}: another training process works here (pid {stream.read().strip()})", "wait for it to end, or stop it") from None
+            raise Busy(
+                f"{scratch.parent}: another training process works here (pid {stream.read().strip()})",
+                "wait for it to end, or stop it",
+            ) from None
         stream.truncate(0)
         stream.write(str(os.getpid()))
         stream.flush()

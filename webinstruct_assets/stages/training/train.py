@@ -48,7 +48,10 @@ def train(job: TrainingJob, on_log: Log) -> None:
             # torch and safetensors wrap the system's error in types of their own; its text stays.
             if os.strerror(errno.ENOSPC) not in str(error) and getattr(error, "errno", None) != errno.ENOSPC:
                 raise
-            problem = WebInstructError(f"no space left on the disk of {job.folder}", "free some; the training resumes from its last checkpoint")
+            problem = WebInstructError(
+                f"no space left on the disk of {job.folder}",
+                "free some; the training resumes from its last checkpoint",
+            )
             _write_error(job, problem)
             raise problem from error
 
@@ -81,12 +84,19 @@ def _train(job: TrainingJob, on_log: Log) -> None:
     trainer.save_model(str(partial))
     if trainer.is_world_process_zero():
         (partial / "training_args.bin").unlink(missing_ok=True)  # a pickle with paths of this machine
+        cast_like(Path(job.base_model), partial)
         shutil.rmtree(job.model, ignore_errors=True)
         os.replace(partial, job.model)
         result = {
-            "rows_read": prepared.rows_read, "dropped": prepared.dropped, "examples": examples, "global_batch": batch,
-            "world_size": trainer.args.world_size, "steps": trainer.state.global_step, "epochs": trainer.state.epoch,
-            "resumed_at": resumed_at, "device": str(trainer.args.device),
+            "rows_read": prepared.rows_read,
+            "dropped": prepared.dropped,
+            "examples": examples,
+            "global_batch": batch,
+            "world_size": trainer.args.world_size,
+            "steps": trainer.state.global_step,
+            "epochs": trainer.state.epoch,
+            "resumed_at": resumed_at,
+            "device": str(trainer.args.device),
         }
         write_atomically(job.scratch / "result.json", json.dumps(result).encode())
     shutil.rmtree(job.scratch / "checkpoints", ignore_errors=True)
@@ -105,8 +115,10 @@ def prepare(job: TrainingJob) -> Prepared:
     """The SFTTrainer of a job. Raises MissingModel."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback
+    from transformers.utils.logging import disable_progress_bar
     from trl import SFTConfig, SFTTrainer
 
+    disable_progress_bar()
     base = Path(job.base_model)
     if not (base / "config.json").exists():
         raise MissingModel(f"base model: {base} holds no config.json", "materialize or fetch the base model again")
@@ -165,7 +177,8 @@ def training_data(job: TrainingJob) -> "Dataset":
     if job.loss == "all":
         return data  # type: ignore[return-value]
     return data.map(  # type: ignore[union-attr]
-        lambda row: {"prompt": row["messages"][:-1], "completion": row["messages"][-1:]}, remove_columns=["messages"]
+        lambda row: {"prompt": row["messages"][:-1], "completion": row["messages"][-1:]},
+        remove_columns=["messages"],
     )
 
 
@@ -212,7 +225,10 @@ def _callback(job: TrainingJob, on_log: Log, main: bool) -> Any:
             if not main:
                 return
             record = {
-                "step": state.global_step, "loss": loss, "learning_rate": float(logs["learning_rate"]), "grad_norm": norm,
+                "step": state.global_step,
+                "loss": loss,
+                "learning_rate": float(logs["learning_rate"]),
+                "grad_norm": norm,
                 "tokens": tokens_before + int(logs.get("num_tokens", 0)),
                 "seconds": round(seconds_before + time.monotonic() - self.start, 3),
             }
@@ -229,10 +245,12 @@ def _callback(job: TrainingJob, on_log: Log, main: bool) -> Any:
             # The main process's clock decides for all: saving is a collective operation.
             now = time.monotonic()
             ended = state.global_step >= state.max_steps
-            save, stop = _agree([
-                not ended and now - self.saved >= job.save_seconds,
-                job.max_seconds is not None and seconds_before + now - self.start >= job.max_seconds,
-            ])
+            save, stop = _agree(
+                [
+                    not ended and now - self.saved >= job.save_seconds,
+                    job.max_seconds is not None and seconds_before + now - self.start >= job.max_seconds,
+                ]
+            )
             if stop:
                 control.should_training_stop = True
             elif save:
@@ -253,6 +271,23 @@ def _agree(flags: list[bool]) -> list[bool]:
     box: list[Any] = [flags]
     dist.broadcast_object_list(box, src=0)
     return list(box[0])
+
+
+def cast_like(base: Path, model: Path) -> None:
+    """Stores ``model`` in the number format of ``base``: half the size, and served with the same arithmetic."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    config = json.loads((base / "config.json").read_text())
+    name = config.get("dtype") or config.get("torch_dtype") or "float32"
+    dtype = getattr(torch, name)
+    for path in sorted(model.glob("*.safetensors")):
+        weights = {key: value.to(dtype) if value.is_floating_point() else value for key, value in load_file(path).items()}
+        save_file(weights, path, metadata={"format": "pt"})
+        path.chmod(0o644)
+    config_path = model / "config.json"
+    own = {key: value for key, value in json.loads(config_path.read_text()).items() if key != "torch_dtype"}
+    config_path.write_text(json.dumps({**own, "dtype": name}, indent=2, sort_keys=True))
 
 
 def copy_model(source: Path, target: Path) -> None:

@@ -61,7 +61,11 @@ def settings(ws: Workspace, key: PartitionKey) -> dict[str, Any]:
     base = {} if recipe.continues else {"base_model": base_identity(ws, key["recipe"], recipe)}
     if recipe.steps == 0:
         return {**base, "steps": 0}
-    return {**base, **{name: getattr(recipe, name) for name in HYPER_PARAMETERS}, "max_seconds": ws.config.trainer.max_seconds}
+    return {
+        **base,
+        **{name: getattr(recipe, name) for name in HYPER_PARAMETERS},
+        "max_seconds": ws.config.trainer.max_seconds,
+    }
 
 
 def base_identity(ws: Workspace, name: str, recipe: RecipeConfig) -> str:
@@ -125,10 +129,14 @@ def _trained(job: Job, work: TrainingJob) -> dict[str, Any]:
     if not (result_path.exists() and work.model.exists()):
         command = [*launcher(job.ws), sys.executable, "-m", ENTRY_MODULE, str(work.save())]
         # Tokenized data stays below the job's folder, never in the user's cache; training needs no network.
-        env = {"HF_DATASETS_CACHE": str(work.scratch / "cache"), "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+        env = {
+            "HF_DATASETS_CACHE": str(work.scratch / "cache"),
+            "HF_HUB_OFFLINE": "1",
+            "TOKENIZERS_PARALLELISM": "false",
+        }
         try:
             job.ws.launch(command, env, job.log)
-        except WebInstructError:
+        except Exception:  # each launcher has its own for a process that ended badly
             _raise_own_error(job, work)
             raise
     return json.loads(result_path.read_text())  # type: ignore[no-any-return]
@@ -139,7 +147,14 @@ def launcher(ws: Workspace) -> list[str]:
     trainer = ws.config.trainer
     if trainer.launcher or trainer.accelerate_config is None:
         return list(trainer.launcher)
-    return [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(ws.path(trainer.accelerate_config)), "--no_python"]
+    return [
+        sys.executable,
+        "-m",
+        "accelerate.commands.launch",
+        "--config_file",
+        str(ws.path(trainer.accelerate_config)),
+        "--no_python",
+    ]
 
 
 def _raise_own_error(job: Job, work: TrainingJob) -> None:
@@ -152,9 +167,16 @@ def _raise_own_error(job: Job, work: TrainingJob) -> None:
 
 def _log_table(job: Job, work: TrainingJob, result: dict[str, Any], rows_in: int) -> Unit:
     name = job.key["recipe"]
-    rows = [{"id": row_id("tc", name, record["step"]), "parent_id": "", **record} for record in read_metrics(work.metrics)]
+    rows = [
+        {"id": row_id("tc", name, record["step"]), "parent_id": "", **record} for record in read_metrics(work.metrics)
+    ]
     rejects = [
-        Reject(row_id("tc", name, parent), parent, "prompt_fills_max_length", f"no token of its answer is within {work.max_length} tokens")
+        Reject(
+            row_id("tc", name, parent),
+            parent,
+            "prompt_fills_max_length",
+            f"no token of its answer is within {work.max_length} tokens",
+        )
         for parent in result["dropped"]
     ]
     return Unit(rows=rows, rows_in=rows_in, rows_kept=rows_in - len(rejects), rejects=rejects)

@@ -1,0 +1,1 @@
+"""Runnable measurements: each compares with a real peer or bound on the same input and prints a ratio."""

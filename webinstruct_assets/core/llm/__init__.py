@@ -1,0 +1,1 @@
+"""Language models: where their weights lie, a shared local vLLM server, a client and its ledger of answers."""

@@ -1,0 +1,112 @@
+"""A page as numbered lines, and from line numbers back to character spans.
+
+Page text comes in; the lines, the cuts that fit a model's context, and verbatim spans of line ranges go out.
+Numbers start at 1 and run through the whole page, so that a reply means the same whatever cut it answers.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from webinstruct_assets.stages.pages.document import Span, trim
+from webinstruct_assets.stages.pages.questions import ANSWER_MARK, QUESTION_MARK, question_like
+
+CHARS_PER_TOKEN = 3  # prose has about 4; formulas and other languages less, and a prompt must never be too long
+SHOWN_CHARS = 360  # of a longer line the model sees its beginning and end: it only has to recognise it
+MARKER = re.compile(r"(?:#{1,6} |\s*(?:[-*]|[0-9]{1,4}\.|[A-Za-z]\.) )")
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Lines ``first``..``last`` (both inclusive, from 1) of a page, that fit into one request."""
+
+    first: int
+    last: int
+
+
+def line_spans(text: str) -> list[Span]:
+    """The span of each line of ``text``."""
+    spans, start = [], 0
+    for line in text.split("\n"):
+        spans.append(Span(start, start + len(line)))
+        start += len(line) + 1
+    return spans
+
+
+def estimate_tokens(text: str) -> int:
+    """Tokens of ``text``, rather too many than too few."""
+    return len(text) // CHARS_PER_TOKEN + 1
+
+
+def shown(line: str) -> str:
+    """A line as the model sees it."""
+    if len(line) <= SHOWN_CHARS:
+        return line
+    head = SHOWN_CHARS * 2 // 3
+    return f"{line[:head]} … {line[-(SHOWN_CHARS - head) :]}"
+
+
+def numbered(text: str, spans: Sequence[Span], cut: Cut) -> str:
+    """The lines of a cut, each behind its number."""
+    return "\n".join(f"{number} {shown(text[spans[number - 1].start : spans[number - 1].end])}" for number in range(cut.first, cut.last + 1))
+
+
+def cuts(text: str, spans: Sequence[Span], budget: int) -> list[Cut]:
+    """The page in pieces of at most ``budget`` tokens, cut before headings or questions where possible.
+
+    Code is not cut inside unless it alone is longer than the budget.
+    """
+    lines = [text[span.start : span.end] for span in spans]
+    costs = [estimate_tokens(shown(line)) + 3 for line in lines]
+    borders = _borders(lines)
+    pieces: list[Cut] = []
+    first = 0
+    while first < len(lines):
+        last, used = first, costs[first]
+        while last + 1 < len(lines) and used + costs[last + 1] <= budget:
+            last += 1
+            used += costs[last]
+        if last + 1 < len(lines):
+            middle = first + (last - first) // 2
+            last = max(range(middle, last + 1), key=lambda place: (borders[place + 1], place))
+        pieces.append(Cut(first + 1, last + 1))
+        first = last + 1
+    return pieces
+
+
+def _borders(lines: Sequence[str]) -> list[int]:
+    """How good a place it is to cut before each line: 3 heading, 2 question, 1 any other line, 0 inside code."""
+    scores, fenced = [], False
+    for line in lines:
+        if fenced:
+            scores.append(0)
+        elif line.startswith("#"):
+            scores.append(3)
+        elif question_like(line):
+            scores.append(2)
+        else:
+            scores.append(1)
+        if line.startswith("```"):
+            fenced = not fenced
+    return scores
+
+
+def spans_of(text: str, spans: Sequence[Span], ranges: Iterable[tuple[int, int]], *, answer: bool) -> tuple[Span, ...]:
+    """Verbatim spans of line ranges, without the Markdown marker and the "Question 3:"/"Answer:" label before the first."""
+    found: list[Span] = []
+    for first, last in sorted(ranges):
+        span = Span(spans[first - 1].start, spans[last - 1].end)
+        if not found and not text.startswith("```", span.start):
+            end = spans[first - 1].end
+            marker = MARKER.match(text, span.start, end)
+            start = marker.end() if marker else span.start
+            label = (ANSWER_MARK if answer else QUESTION_MARK).match(text, start, end)
+            span = Span(label.end() if label else start, span.end)
+        span = trim(text, span)
+        if span.end <= span.start:
+            continue
+        if found and span.start <= found[-1].end + 1:
+            found[-1] = Span(found[-1].start, max(found[-1].end, span.end))
+        else:
+            found.append(span)
+    return tuple(found)

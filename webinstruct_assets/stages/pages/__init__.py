@@ -1,0 +1,1 @@
+"""From a WARC record to a cleaned page and the pairs its markup and structure show."""

@@ -1,0 +1,1 @@
+"""Refinement: an LLM formats and completes pairs, and checks decide whether question and answer survived it."""

@@ -1,0 +1,229 @@
+"""The final answer of a text, and whether two texts end in the same one.
+
+In: a question with an answer before and after refinement. Out: a ``Final`` each, and ``same_final``. When in
+doubt the answers count as different: a wrongly rejected pair costs less than a wrongly changed one.
+"""
+
+import re
+import threading
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal
+
+from webinstruct_assets.stages.decontamination.words import words
+
+SHORT_WORDS = 12  # an answer of at most this many words is all result and no reasoning
+KEPT_WORDS = 0.6  # share of a prose answer's telling words that a rewording must keep
+
+_DELIMITERS = re.compile(r"\\[()\[\]]|\$\$?|\\(?:left|right|displaystyle|tfrac(?!\s*[{\d])|,|;|:|!)(?![a-zA-Z])")
+_WRAPPED = re.compile(r"\\(?:text|mathrm|mathbf|textbf|mathit|operatorname|mbox)\s*\{([^{}]*)\}")
+_FRACTION = re.compile(r"\\[dt]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}")
+_THOUSANDS = re.compile(r"(?<=\d)(?:,|\{,\})(?=\d{3}(?!\d))")
+_SUPERSCRIPT = re.compile(r"[⁻⁺]?[⁰¹²³⁴-⁹]+")
+_NUMBER = re.compile(r"(?<![\w.^_])(?<!\^[-+])[-+]?\d+(?:\.\d+)?(?:\s*\*\s*10\s*\^\s*[-+]?\d+|[eE][-+]?\d+)?(?:\s*/\s*\d+(?![\d.]))?")
+_LEADING_NUMBER = re.compile(rf"(?:about|≈|=)?\s*({_NUMBER.pattern})\s*([%a-zA-Z°/^*\d ]{{0,24}})[.;:](?:\s|$)")
+_BOXED = re.compile(r"\\(?:boxed|fbox)\s*\{((?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*)\}")
+_MATH = re.compile(r"\$\$(.+?)\$\$|\$([^$\n]+?)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
+_OPTION = re.compile(r"(?:(?<=\s)|^)\(?([A-Ha-h])[).:]\s+")
+_STATED = re.compile(r"(?:answer|option|choice)\s*(?:is|:|=)?\s*\(?([A-H])\)?(?![\w'])")
+_YES_NO = re.compile(r"(yes|no|true|false)\b", re.IGNORECASE)
+_STATED_YES_NO = re.compile(r"\b(?:answer|statement|claim|it|this|that)\s*(?:is|:)\s*(yes|no|true|false)\b", re.IGNORECASE)
+_NEGATIONS = frozenset({"not", "no", "never", "cannot", "neither", "nor", "t", "without"})
+_STOP_WORDS = frozenset(
+    """
+    about after also and are because been but can does each for from had has have how into its more most not one only
+    other out over same should some such than that the their them then there these they this those through two use
+    was were what when where which while who why will with would you your
+    """.split()
+)
+_UNITS = {
+    spelling: unit
+    for unit, spellings in {
+        "m": "m metre metres meter meters", "km": "km kilometre kilometres kilometer kilometers", "cm": "cm centimetre centimetres centimeter centimeters",
+        "mm": "mm millimetre millimetres millimeter millimeters", "g": "g gram grams", "kg": "kg kilogram kilograms", "mg": "mg milligram milligrams",
+        "s": "s sec second seconds", "min": "min minute minutes", "h": "h hour hours", "day": "day days", "year": "year years",
+        "N": "N newton newtons", "kN": "kN", "J": "J joule joules", "kJ": "kJ kilojoule kilojoules", "eV": "eV", "W": "W watt watts", "kW": "kW",
+        "V": "V volt volts", "A": "A ampere amperes amp amps", "mA": "mA", "Hz": "Hz hertz", "kHz": "kHz", "Pa": "Pa pascal pascals", "kPa": "kPa",
+        "K": "K kelvin", "mol": "mol mole moles", "L": "L l litre litres liter liters", "mL": "mL ml millilitre millilitres milliliter milliliters",
+        "%": "% percent", "deg": "° degree degrees",
+    }.items()
+    for spelling in spellings.split()
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Final:
+    """A final answer. ``value``: a letter, a number or expression as written, or the words of a text."""
+
+    kind: Literal["choice", "number", "expression", "yes_no", "text", "prose"]
+    value: str
+    unit: str = ""
+
+
+def plain(text: str) -> str:
+    """``text`` with TeX arithmetic written out: ``\\(\\frac{1}{2}\\)`` is ``1/2``, ``3 \\times 10^{-2}`` is ``3 * 10^-2``."""
+    text = _SUPERSCRIPT.sub(lambda match: "^" + unicodedata.normalize("NFKC", match[0]), text).replace("−", "-").replace("–", "-")
+    text = _DELIMITERS.sub(" ", _THOUSANDS.sub("", text))
+    for _ in range(3):  # fractions within fractions
+        text = _FRACTION.sub(lambda match: f"{_grouped(match[1])}/{_grouped(match[2])}", _WRAPPED.sub(r"\1", text))
+    text = re.sub(r"\\(?:times|cdot)(?![a-zA-Z])|×|·|⋅", "*", text)
+    text = re.sub(r"\^\s*\{\s*([-+]?\w+)\s*\}", r"^\1", text).replace("\\%", "%").replace("\\circ", "°")
+    return re.sub(r"\\approx(?![a-zA-Z])|≈|\\simeq(?![a-zA-Z])", "=", text)
+
+
+def _grouped(inner: str) -> str:
+    inner = inner.strip()
+    return inner if re.fullmatch(r"\w+(\.\d+)?", inner) else f"({inner})"
+
+
+def numbers(text: str) -> set[str]:
+    """The distinct unsigned numbers of a text (``0.50`` is ``0.5``), those in exponents and names (``q2``) included."""
+    return {f"{Fraction(digits).limit_denominator(10**9)}" for digits in re.findall(r"\d+(?:\.\d+)?", plain(text))}
+
+
+def number_value(text: str) -> Fraction | None:
+    """A number as ``numbers`` and ``Final`` write it; None when it is not one, or absurdly large."""
+    match = re.fullmatch(r"([-+]?\d+(?:\.\d+)?)(?:\*10\^([-+]?\d{1,3})|[eE]([-+]?\d{1,3}))?(?:/(\d+))?", re.sub(r"\s", "", text))
+    if match is None:
+        return None
+    value = Fraction(match[1]) * Fraction(10) ** int(match[2] or match[3] or 0)
+    below = int(match[4] or 1)
+    return value / below if below else None
+
+
+def options(question: str) -> dict[str, str]:
+    """Letter -> text of a question's choices, {} when it has none (A and B must be there, in order)."""
+    marks = list(_OPTION.finditer(question))
+    letters = [mark[1].upper() for mark in marks]
+    for first in range(len(marks)):
+        run = 1
+        while first + run < len(marks) and ord(letters[first + run]) == ord("A") + run:
+            run += 1
+        if letters[first] == "A" and run > 1:
+            ends = [mark.start() for mark in marks[first + 1 : first + run]] + [len(question)]
+            return {letters[first + i]: question[marks[first + i].end() : end].strip() for i, end in enumerate(ends)}
+    return {}
+
+
+def final_answer(question: str, answer: str) -> Final:
+    """The final answer of ``answer``: boxed, a choice's letter, yes/no, a closing number or expression, or its words."""
+    text = answer.strip()
+    choices = options(question)
+    if choices and (letter := _choice(text, choices)):
+        return Final("choice", letter)
+    if boxed := _BOXED.findall(text):
+        return _math_final(boxed[-1], "") or Final("text", " ".join(words(boxed[-1])))
+    if match := _YES_NO.match(text) or _STATED_YES_NO.search(text):
+        return Final("yes_no", {"true": "yes", "false": "no"}.get(match[1].lower(), match[1].lower()))
+    if match := _LEADING_NUMBER.match(plain(text)):
+        return Final("number", re.sub(r"\s", "", match[1]), _unit(match[2]))
+    if (closing := _closing_math(text)) and (final := _math_final(*closing)):
+        return final
+    found = list(_NUMBER.finditer(plain(text)))
+    if found:
+        return Final("number", re.sub(r"\s", "", found[-1][0]), _unit(plain(text)[found[-1].end() :]))
+    sequence = words(text)
+    return Final("text" if len(sequence) <= SHORT_WORDS else "prose", " ".join(sequence))
+
+
+def _choice(text: str, choices: dict[str, str]) -> str | None:
+    for pattern in (r"\(?([A-Ha-h])\)?[.:)]?", r"\(?([A-H])[).:,](?:\s.*)?"):
+        if match := re.fullmatch(pattern, text, re.DOTALL):
+            return match[1].upper()
+    stated = [match for match in [*_STATED.findall(text), *re.findall(r"\(([A-H])\)", text)] if match in choices]
+    if stated:
+        return stated[-1]
+    said = [letter for letter, choice in choices.items() if words(choice) and words(choice) == words(text)]
+    return said[0] if len(said) == 1 else None
+
+
+def _closing_math(text: str) -> tuple[str, str] | None:
+    """(formula, what follows it) when the text ends in a formula, followed by a few words at most."""
+    delimited = list(_MATH.finditer(text))
+    if delimited and len(text[delimited[-1].end() :].split()) <= 4:
+        groups = delimited[-1].groups()
+        return next(group for group in groups if group is not None), text[delimited[-1].end() :]
+    if len(text) <= 60 and ("=" in text or re.search(r"[\^\\√]", text)):
+        return text.rstrip(" ."), ""
+    return None
+
+
+def _math_final(formula: str, after: str) -> Final | None:
+    side = re.split(r"(?<![\\<>!])=|\\approx(?![a-zA-Z])|≈|\\Rightarrow|\\to(?![a-zA-Z])", formula)[-1].strip(" .,;")
+    written = plain(side).strip(" .,;")
+    if match := re.fullmatch(rf"({_NUMBER.pattern})\s*(.*)", written, re.DOTALL):
+        rest = match[match.lastindex or 2].strip()
+        if not rest or _unit(rest) or re.fullmatch(r"[a-zA-Z]{3,}.*", rest):
+            return Final("number", re.sub(r"\s", "", match[1]), _unit(rest or plain(after)))
+    names = [word for word in re.findall(r"[a-zA-Z]{3,}", re.sub(r"\\[a-zA-Z]+", "", side)) if word not in ("sin", "cos", "tan", "log", "exp", "sqrt")]
+    return Final("expression", re.sub(r"\s|\\[,;:! ]", "", side)) if side and not names else None
+
+
+def _unit(after: str) -> str:
+    match = re.match(r"\s*\\?([%°]|[a-zA-Z]+)", after)
+    return _UNITS.get(match[1], "") if match else ""
+
+
+def same_final(question: str, before: str, after: str) -> tuple[bool, str]:
+    """Whether both answers to ``question`` end in the same result, and both results in words for a reject's detail."""
+    old, new = final_answer(question, before), final_answer(question, after)
+    said = f"{_said(old)} -> {_said(new)}"
+    return _same(old, new, before, after), said
+
+
+def _said(final: Final) -> str:
+    value = final.value if len(final.value) <= 80 else final.value[:80] + "…"
+    return f"{final.kind} {value!r}" + (f" {final.unit}" if final.unit else "")
+
+
+def _same(old: Final, new: Final, before: str, after: str) -> bool:
+    short = len(words(before)) <= SHORT_WORDS
+    if short and old.kind in ("number", "expression") and numbers(before) - numbers(after):
+        return False  # "1.0 m/s and 4.0 m/s": every number of a bare result is part of it
+    if old.kind in ("choice", "yes_no"):
+        return (old.kind, old.value) == (new.kind, new.value)
+    if old.kind == "text":
+        return _says(words(before), words(after)) or (old.kind, old.value) == (new.kind, new.value)
+    if old.kind == "prose":
+        return _keeps(before, after) and not numbers(after)
+    if new.kind not in ("number", "expression"):
+        return False
+    if old.unit and new.unit and old.unit != new.unit:
+        return False
+    if old.kind == new.kind == "number":
+        return number_value(old.value) is not None and number_value(old.value) == number_value(new.value)
+    return old.value == new.value or same_expression(old.value, new.value)
+
+
+def _says(result: Sequence[str], text: Sequence[str]) -> bool:
+    """Whether the words of a short result stand in ``text`` unbroken, and not right after a negation."""
+    size = len(result)
+    for start in range(len(text) - size + 1 if size else 0):
+        if list(text[start : start + size]) == list(result) and not _NEGATIONS & set(text[max(0, start - 2) : start]):
+            return True
+    return False
+
+
+def _keeps(before: str, after: str) -> bool:
+    kept, negated = kept_words(before, after), [sum(word in _NEGATIONS for word in words(text)) for text in (before, after)]
+    return kept >= KEPT_WORDS and negated[0] == negated[1]
+
+
+def kept_words(before: str, after: str) -> float:
+    """Share of the telling words of ``before`` (three letters or more, no function words) that ``after`` has; 1 if none."""
+    telling = {word for word in words(before) if len(word) > 2 and word.isalpha() and word not in _STOP_WORDS}
+    return len(telling & set(words(after))) / len(telling) if telling else 1.0
+
+
+def same_expression(one: str, other: str) -> bool:
+    """Whether two formulas are mathematically equal (math-verify); False for what is too large to try."""
+    from math_verify import parse, verify
+
+    if any(len(text) > 120 or "!" in text or re.search(r"\^\s*\{?[-+]?\d{3}|\^[^+\-=]*\^", text) for text in (one, other)):
+        return False  # web text: a tower of powers would keep sympy busy for ever
+    # math-verify's time limits use SIGALRM, which only the main thread may set.
+    limit = 3 if threading.current_thread() is threading.main_thread() else None
+    old, new = (parse(f"${text}$", parsing_timeout=limit) for text in (one, other))  # type: ignore[arg-type]
+    return bool(old and new and verify(old, new, timeout_seconds=limit))

@@ -1,0 +1,176 @@
+"""Whether a refiner's reply may replace the pair.
+
+In: a pair and the reply to it. Out: an ``Outcome``: the refined pair, or the reason for rejecting it. A pair whose
+refinement fails is rejected; the original never passes for a refined one.
+
+Reasons: ``llm_error``, ``defect_truncated``, ``defect_invalid`` (not the JSON asked for), ``defect_empty``,
+``defect_refusal``, ``defect_leaked_prompt``, ``defect_loop``, ``defect_shortened`` (reasoning lost),
+``question_changed`` (numbers, choices, wording or what is asked for), ``answer_changed`` (another final answer).
+"""
+
+import json
+import re
+from collections import Counter
+from dataclasses import dataclass
+from itertools import pairwise
+
+from webinstruct_assets.core.llm.client import LlmReply
+from webinstruct_assets.stages.decontamination.words import words
+from webinstruct_assets.stages.refinement.answers import SHORT_WORDS, final_answer, kept_words, numbers, options, same_final
+
+KEPT_QUESTION = 0.6  # share of a question's telling words that a rewording must keep
+KEPT_LENGTH = 0.5  # a reasoned answer may lose half of its words, not more
+REASONED_WORDS = 20
+LOOP_WORDS, LOOP_TIMES = 5, 3
+LEAK_WORDS = 8
+
+_REFUSAL = re.compile(
+    r"\bas an? (?:ai|artificial intelligence|(?:large )?language model)\b|\bi(?:'m| am) (?:just )?an? (?:ai|language model)\b"
+    r"|\bi(?:'m| am) (?:sorry|unable)\b|\bi (?:cannot|can't|can not|won't) (?:help|assist|answer|provide|do|fulfil|comply)"
+    r"|\bi apologi[sz]e\b",
+    re.IGNORECASE,
+)
+_LABEL = re.compile(
+    r"^\s*(?:(?:question|problem|exercise|example|task|item|q)\s*(?:no\.?\s*)?[\dIVX]*[a-z]?\s*[.:)\]-]+\s*|\(?\d{1,3}[a-z]?[).:\]]\s+|\([a-z]\)\s+)",
+    re.IGNORECASE,
+)
+_MARKS = re.compile(r"[(\[]\s*\d+\s*(?:marks?|points?|pts?|credits?)\s*[)\]]", re.IGNORECASE)
+_ASKS = re.compile(
+    r"\?|__|\.{4}|…|\b(?:find|solve|compute|calculate|determine|evaluate|show|prove|simplify|factori[sz]e|factor|expand|state|explain|describe"
+    r"|give|name|write|list|estimate|sketch|draw|derive|convert|express|differentiate|integrate|define|identify|complete|choose|select"
+    r"|balance|how|what|why|which|who|when|where|true or false|yes or no)\b",
+    re.IGNORECASE,
+)
+_SENTENCE = re.compile(r"(?<=[.?!])\s+")
+_NUMBER_WORDS = dict(zip("zero one two three four five six seven eight nine ten eleven twelve".split(), map(str, range(13)), strict=True))
+# TeX commands whose first letter makes a JSON escape: models write "\times" where "\\times" is meant.
+_TEX_IN_JSON = (
+    "bar|begin|beta|big|binom|boldsymbol|bot|boxed|bullet|frac|forall|fbox|nabla|ne|neg|neq|ni|not|nu|rangle|rceil|rfloor|rho|right|Rightarrow"
+    "|rightarrow|rm|tan|tau|text|textbf|textit|tfrac|theta|times|tilde|to|top|triangle"
+)
+_ESCAPE = re.compile(rf"\\(?:[\\\"/]|u[0-9a-fA-F]{{4}}|(?P<tex>(?:{_TEX_IN_JSON})(?![a-zA-Z]))|[bfnrt]|)")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """``status``: ``refined`` or ``unchanged`` for a kept pair, "" for one rejected with ``reason`` and ``detail``."""
+
+    status: str
+    question: str = ""
+    answer: str = ""
+    reason: str = ""
+    detail: str = ""
+
+
+def check_reply(question: str, answer: str, reply: LlmReply, *, context: str = "", prompt_text: str = "") -> Outcome:
+    """The outcome of one pair. ``context`` and ``prompt_text``: what else the model was shown."""
+    if reply.error is not None:
+        return _reject("llm_error", reply.error)
+    if reply.finish_reason == "length":
+        return _reject("defect_truncated", f"cut off after {reply.tokens_out} tokens: …{reply.text[-120:]}")
+    parsed = parse_reply(reply.text)
+    if parsed is None:
+        return _reject("defect_invalid", reply.text[:200] or "(empty reply)")
+    new_question, new_answer = parsed
+    if not words(new_question) or not words(new_answer):
+        return _reject("defect_empty", "no question" if not words(new_question) else "no answer")
+    for check in (_defect, _question_problem, _answer_problem):
+        if problem := check(question, answer, new_question, new_answer, context, prompt_text):
+            return _reject(*problem)
+    unchanged = _folded(question) == _folded(new_question) and _folded(answer) == _folded(new_answer)
+    return Outcome("unchanged" if unchanged else "refined", new_question, new_answer)
+
+
+def _reject(reason: str, detail: str) -> Outcome:
+    return Outcome("", reason=reason, detail=detail)
+
+
+def _folded(text: str) -> str:
+    return " ".join(text.split())
+
+
+def parse_reply(text: str) -> tuple[str, str] | None:
+    """Question and answer of a reply; None when it is not the JSON that was asked for."""
+    start, end = text.find("{"), text.rfind("}")
+    if start < 0 or end < start:
+        return None
+    try:
+        reply = json.loads(_ESCAPE.sub(_repaired, text[start : end + 1]), strict=False)
+    except ValueError:
+        return None
+    if not isinstance(reply, dict) or not isinstance(reply.get("question"), str) or not isinstance(reply.get("answer"), str):
+        return None
+    return reply["question"].strip(), reply["answer"].strip()
+
+
+def _repaired(escape: re.Match[str]) -> str:
+    # An escape that JSON does not have (the empty alternative: \s, \(, …) is a TeX backslash too.
+    return "\\" + escape[0] if escape["tex"] or escape[0] == "\\" else escape[0]
+
+
+def _defect(question: str, answer: str, new_question: str, new_answer: str, context: str, prompt_text: str) -> tuple[str, str] | None:
+    old, new = f"{question}\n{answer}", f"{new_question}\n{new_answer}"
+    if (match := _REFUSAL.search(new)) and not _REFUSAL.search(old):
+        return "defect_refusal", new[max(0, match.start() - 40) : match.end() + 80]
+    shown = _grams(words(prompt_text), LEAK_WORDS)
+    leaked = [gram for gram in _grams(words(new), LEAK_WORDS) if gram in shown]
+    if leaked and leaked[0] not in _grams(words(f"{old}\n{context}"), LEAK_WORDS):
+        return "defect_leaked_prompt", leaked[0]
+    if loop := _loop(old, new):
+        return "defect_loop", loop
+    length = len(words(answer))
+    if length >= REASONED_WORDS and len(words(new_answer)) < KEPT_LENGTH * length:
+        return "defect_shortened", f"answer of {length} words became {len(words(new_answer))}"
+    return None
+
+
+def _grams(sequence: list[str], size: int) -> Counter[str]:
+    return Counter(" ".join(sequence[start : start + size]) for start in range(len(sequence) - size + 1))
+
+
+def _loop(old: str, new: str) -> str | None:
+    """A phrase that the reply repeats without the original doing so, None if there is none."""
+    sequence = words(new)
+    before = _grams(words(old), LOOP_WORDS)
+    for gram, times in _grams(sequence, LOOP_WORDS).most_common(1):
+        if times >= LOOP_TIMES and times > before[gram]:
+            return f"{times} times {gram!r}"
+    same = 1
+    for one, other in pairwise(sequence):
+        same = same + 1 if one == other else 1
+        if same > LOOP_WORDS:
+            return f"{other!r} over and over"
+    return None
+
+
+def _question_problem(question: str, answer: str, new_question: str, new_answer: str, context: str, prompt_text: str) -> tuple[str, str] | None:
+    old, new = _MARKS.sub(" ", _LABEL.sub("", question)), _MARKS.sub(" ", _LABEL.sub("", new_question))
+    spelled = {_NUMBER_WORDS[word] for word in words(new) if word in _NUMBER_WORDS}
+    if lost := numbers(old) - numbers(new) - spelled:
+        return "question_changed", f"number lost: {', '.join(sorted(lost))}"
+    known = numbers(question) | numbers(context) | {_NUMBER_WORDS[word] for word in words(old) if word in _NUMBER_WORDS}
+    if added := numbers(new) - known:
+        return "question_changed", f"number added: {', '.join(sorted(added))}"
+    if options(old).keys() != options(new).keys():
+        return "question_changed", f"choices {''.join(options(old)) or 'none'} -> {''.join(options(new)) or 'none'}"
+    if (kept := kept_words(old, new)) < KEPT_QUESTION:
+        return "question_changed", f"only {kept:.0%} of its words are left"
+    if _ASKS.search(old) and not _ASKS.search(new):
+        return "question_changed", "it no longer asks for anything"
+    asked = [sentence for sentence in _SENTENCE.split(old) if _ASKS.search(sentence)]
+    if asked and (kept := kept_words(asked[-1], new)) < KEPT_QUESTION:
+        return "question_changed", f"only {kept:.0%} of what it asks for is left: {asked[-1]}"
+    final = final_answer(question, answer)
+    if final.kind == "text" and final.value in " ".join(words(new)) and final.value not in " ".join(words(old)):
+        return "question_changed", f"it gives the answer away: {final.value!r}"
+    return None
+
+
+def _answer_problem(question: str, answer: str, new_question: str, new_answer: str, context: str, prompt_text: str) -> tuple[str, str] | None:
+    same, said = same_final(question, answer, new_answer)
+    if not same:
+        return "answer_changed", said
+    # Beyond the last line: a reasoned answer that shares few words with the original has other reasoning.
+    if len(words(answer)) > SHORT_WORDS and (kept := kept_words(answer, new_answer)) < KEPT_LENGTH:
+        return "answer_changed", f"{said}, but only {kept:.0%} of its words are left"
+    return None

@@ -1,0 +1,158 @@
+"""Asset ``refined_qa``: pairs as one refiner rewrote them, those whose question and final answer survived it.
+
+Partitioned by refiner and snapshot (paper §2.3: two refiners, both over all pairs); reads ``decontaminated_qa`` and,
+for a refiner with ``give_context``, ``pages``. Every pair either leads to a refined row or to a reject with one of
+the reasons of ``checks.py``, or ``too_long`` (the pair does not fit the refiner's or the model's limit; not asked).
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import polars as pl
+
+from webinstruct_assets.core.config import RefinerConfig
+from webinstruct_assets.core.errors import ConfigError
+from webinstruct_assets.core.ids import row_id
+from webinstruct_assets.core.keys import PartitionKey, Ref
+from webinstruct_assets.core.llm.client import LlmReply, LlmRequest
+from webinstruct_assets.core.stage import Job, Reject, Stage, Unit
+from webinstruct_assets.core.workspace import Workspace, settings_of
+from webinstruct_assets.stages.refinement.checks import check_reply
+from webinstruct_assets.stages.refinement.prompt import RefinePrompt, build_request, load_prompt, page_context
+
+# id: rq-…      parent_id: dq-…      question, answer: refined      original_*: as extracted
+# status: refined, or unchanged where the refiner left the text as it was      model: identity of the refiner's LLM
+# prompt_hash: digest of the prompt file's content
+SCHEMA: dict[str, pl.DataType] = {
+    "id": pl.String(),
+    "parent_id": pl.String(),
+    "url": pl.String(),
+    "domain": pl.String(),
+    "question": pl.String(),
+    "answer": pl.String(),
+    "original_question": pl.String(),
+    "original_answer": pl.String(),
+    "status": pl.String(),
+    "model": pl.String(),
+    "prompt_hash": pl.String(),
+}
+PAIRS_PER_UNIT = 64
+# Units asked for together: a server is full only while more requests wait than it runs at once.
+UNITS_PER_WINDOW = 8
+
+
+def refiner_config(ws: Workspace, name: str) -> RefinerConfig:
+    """The refiner's file. Raises ConfigError naming the known ones."""
+    if name not in ws.files.refiners:
+        raise ConfigError(f"no refiner {name!r}", f"add config/refiners/{name}.yaml, or use one of: {', '.join(ws.files.refiners)}")
+    return ws.files.refiners[name]
+
+
+def inputs(ws: Workspace, key: PartitionKey) -> Sequence[Ref]:
+    """Pairs, and the pages where the refiner is shown them."""
+    snapshot = PartitionKey.of({"snapshot": key["snapshot"]})
+    pages = [Ref("pages", snapshot)] if refiner_config(ws, key["refiner"]).give_context else []
+    return [Ref("decontaminated_qa", snapshot), *pages]
+
+
+def settings(ws: Workspace, key: PartitionKey) -> dict[str, Any]:
+    """The refiner with its model's identity and prompt; its description says nothing about the result."""
+    refiner = refiner_config(ws, key["refiner"])
+    prompt = load_prompt(refiner.prompt)
+    settings = {name: value for name, value in settings_of(refiner).items() if name != "description"}
+    spec = ws.model_spec(refiner.model)
+    return {**settings, "model": ws.model_identity(refiner.model), "prompt_hash": prompt.hash(), "max_model_len": spec.max_model_len}
+
+
+def run(job: Job) -> None:
+    """Asks for windows of units at a time and commits unit by unit."""
+    refiner = refiner_config(job.ws, job.key["refiner"])
+    prompt = load_prompt(refiner.prompt)
+    pairs = job.read("decontaminated_qa").sort("id")
+    contexts = _contexts(job, pairs) if refiner.give_context else {}
+    units = [list(pairs[start : start + PAIRS_PER_UNIT].iter_rows(named=True)) for start in range(0, pairs.height, PAIRS_PER_UNIT)]
+    job.progress.start(pairs.height, "pairs")
+    for first in range(0, len(units), UNITS_PER_WINDOW):
+        window = _Window(job, refiner, prompt, units[first : first + UNITS_PER_WINDOW], contexts)
+        for offset in range(len(window.units)):
+            job.unit(f"{first + offset:05}", lambda window=window, offset=offset: window.compute(offset))
+    kept = job.count("refined") + job.count("unchanged")
+    job.metrics |= {
+        "pairs": pairs.height, "refined": int(job.count("refined")), "unchanged": int(job.count("unchanged")),
+        "asked": int(job.count("asked")), "kept_of_asked": round(kept / job.count("asked"), 3) if job.count("asked") else 0.0,
+        "tokens_in": int(job.count("tokens_in")), "tokens_out": int(job.count("tokens_out")),
+        "prompt": refiner.prompt, "model": job.settings["model"],
+    }  # fmt: skip
+
+
+def _contexts(job: Job, pairs: pl.DataFrame) -> dict[str, str]:
+    """Pair id -> page text around it. A URL captured twice has no context: spans are offsets into one capture."""
+    texts = dict(job.read("pages").unique("url", keep="none").select("url", "text").iter_rows())
+    return {
+        row["id"]: page_context(texts.get(row["url"], ""), [*(row["question_spans"] or ()), *(row["answer_spans"] or ())])
+        for row in pairs.select("id", "url", "question_spans", "answer_spans").iter_rows(named=True)
+    }
+
+
+class _Window:
+    """Some units whose requests are in flight together; asked when the first of them is computed."""
+
+    def __init__(self, job: Job, refiner: RefinerConfig, prompt: RefinePrompt, units: list[list[dict[str, Any]]], contexts: dict[str, str]):
+        self.job, self.refiner, self.prompt, self.units, self.contexts = job, refiner, prompt, units, contexts
+        self._shown = "\n".join([prompt.system, *(f"{example.refined_question}\n{example.refined_answer}" for example in prompt.examples)])
+        self._requests: dict[str, LlmRequest | str] = {}
+        self._replies: dict[str, LlmReply] = {}
+
+    def compute(self, offset: int) -> Unit:
+        """The unit at ``offset``."""
+        if not self._requests:
+            self._ask(offset)
+        rows: list[dict[str, Any]] = []
+        rejects: list[Reject] = []
+        counts: Counter[str] = Counter()
+        for pair in self.units[offset]:
+            reply = self._replies.get(pair["id"])
+            if reply is None:
+                rejects.append(Reject(pair["id"], pair["parent_id"], "too_long", str(self._requests[pair["id"]])))
+                continue
+            counts.update({"asked": 1, "tokens_in": reply.tokens_in, "tokens_out": reply.tokens_out})
+            context = self.contexts.get(pair["id"], "")
+            outcome = check_reply(pair["question"], pair["answer"], reply, context=context, prompt_text=self._shown)
+            if not outcome.status:
+                rejects.append(Reject(pair["id"], pair["parent_id"], outcome.reason, outcome.detail))
+                continue
+            counts[outcome.status] += 1
+            rows.append({
+                "id": row_id("rq", pair["id"], self.job.key["refiner"]), "parent_id": pair["id"], "url": pair["url"], "domain": pair["domain"],
+                "question": outcome.question, "answer": outcome.answer, "original_question": pair["question"], "original_answer": pair["answer"],
+                "status": outcome.status, "model": self.job.settings["model"], "prompt_hash": self.job.settings["prompt_hash"],
+            })  # fmt: skip
+        self.job.progress.advance(0, Counter(reject.reason for reject in rejects))
+        return Unit(rows=rows, rows_in=len(self.units[offset]), rejects=rejects, counts=counts)
+
+    def _ask(self, offset: int) -> None:
+        """Sends the requests of this and the later units, longest replies first so that none straggles at the end."""
+        for pair in (pair for unit in self.units[offset:] for pair in unit):
+            context = self.contexts.get(pair["id"], "")
+            self._requests[pair["id"]] = build_request(self.prompt, self.refiner, pair, context, self.job.settings["max_model_len"])
+        asked = {identity: request for identity, request in self._requests.items() if isinstance(request, LlmRequest)}
+        order = sorted(asked, key=lambda identity: (-asked[identity].max_tokens, identity))
+        self.job.progress.advance(len(self._requests) - len(asked))
+        if not order:
+            return
+        with self.job.ws.llm(self.refiner.model, self.job.log) as client:
+            replies = client.complete([asked[identity] for identity in order], on_reply=lambda index, reply: self.job.progress.advance(1))
+        self._replies = dict(zip(order, replies, strict=True))
+
+
+REFINED_QA = Stage(
+    asset="refined_qa",
+    dimensions=("refiner", "snapshot"),
+    prefix="rq",
+    schema=SCHEMA,
+    run=run,
+    inputs=inputs,
+    settings=settings,
+    sources=("stages/refinement/*.py", "stages/refinement/prompts/*", "stages/decontamination/words.py"),
+)

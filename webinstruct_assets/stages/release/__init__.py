@@ -1,0 +1,1 @@
+"""The release: pooled pairs of all refiners without exact duplicates, with subject and source type."""

@@ -1,0 +1,204 @@
+"""Asset ``webinstruct``: the merged dataset of one snapshot with subject and source type.
+
+Partitioned by snapshot; reads ``refined_qa`` of every refiner of the environment and pools them (paper §2.3: two
+refiners, 5M pairs each, make the 10M). Exact duplicates become rejects ``duplicate_exact`` that name the row that
+stays: a refined one before an unchanged one, then the refiner listed first in the environment, then the lower id.
+Subject and source type come from rules where these are clear and from ``release.subject_model`` otherwise; the
+accuracy of both on the demo's gold files, where these know the URL, stands in the metrics.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import polars as pl
+
+from webinstruct_assets.core.ids import row_id
+from webinstruct_assets.core.keys import PartitionKey, Ref
+from webinstruct_assets.core.llm.client import LlmRequest
+from webinstruct_assets.core.stage import Job, Reject, Stage, Unit
+from webinstruct_assets.core.urls import host_of
+from webinstruct_assets.core.workspace import Workspace
+from webinstruct_assets.stages.release.duplicates import with_representatives
+from webinstruct_assets.stages.release.labels import label_request, load_label_prompt, read_label
+from webinstruct_assets.stages.release.source_types import SOURCE_TYPES, source_type_by_rule
+from webinstruct_assets.stages.release.subjects import SUBJECTS, subject_by_rule
+
+# id: wi-…      parent_id: rq-…      refiner: whose refinement it is      answer_words: words separated by spaces
+# subject: one of SUBJECTS           source_type: education | forum | other, one per host
+# subject_by, source_type_by: rule | llm, or llm_failed where the LLM gave no usable label (then Other / other)
+SCHEMA: dict[str, pl.DataType] = {
+    "id": pl.String(),
+    "parent_id": pl.String(),
+    "url": pl.String(),
+    "domain": pl.String(),
+    "question": pl.String(),
+    "answer": pl.String(),
+    "refiner": pl.String(),
+    "subject": pl.String(),
+    "subject_by": pl.String(),
+    "source_type": pl.String(),
+    "source_type_by": pl.String(),
+    "answer_words": pl.Int32(),
+}
+ROWS_PER_UNIT = 512
+URLS_PER_HOST = 3
+TOP_DOMAINS = 20
+Label = tuple[str, str]  # (label, decided by)
+# The demo's gold names subjects in one word.
+GOLD_SUBJECTS = {
+    "mathematics": "Mathematics", "physics": "Physics", "chemistry": "Chemistry", "biology": "Biology",
+    "computing": "Computer Science/Technology", "economics": "Economics/Business",
+}  # fmt: skip
+
+
+def inputs(ws: Workspace, key: PartitionKey) -> Sequence[Ref]:
+    """The snapshot's refined pairs of every refiner in the environment."""
+    return [Ref("refined_qa", PartitionKey.of({"refiner": name, "snapshot": key["snapshot"]})) for name in sorted(set(ws.config.refiners))]
+
+
+def settings(ws: Workspace, key: PartitionKey) -> dict[str, Any]:
+    """The labelling model and the order in which refiners are preferred; which are pooled is in the inputs."""
+    return {"subject_model": ws.model_identity(ws.config.release.subject_model), "refiners": list(ws.config.refiners)}
+
+
+def run(job: Job) -> None:
+    """De-duplicates over all rows, labels hosts, then labels and writes rows in units."""
+    rows = with_representatives(pool(job))
+    source_types = _source_types(job, rows)
+    ordered = rows.sort("id")
+    job.progress.start(rows.height, "pairs")
+    for number, start in enumerate(range(0, ordered.height, ROWS_PER_UNIT)):
+        part = ordered[start : start + ROWS_PER_UNIT]
+        job.unit(f"{number:05}", lambda part=part: _unit(job, part, source_types))
+    parts = sorted(job.folder.glob("part-*.parquet"))
+    job.metrics |= statistics(pl.read_parquet(parts) if parts else pl.DataFrame(schema=SCHEMA))
+    job.metrics |= _accuracy(job, parts)
+
+
+def pool(job: Job) -> pl.DataFrame:
+    """Rows of all refiners with their refiner, in order of preference for duplicates."""
+    frames = [
+        job.ws.lake.read(manifest)
+        .select("id", "parent_id", "url", "domain", "question", "answer", "status")
+        .with_columns(pl.lit(manifest.keys["refiner"]).alias("refiner"))
+        for manifest in job.manifests("refined_qa")
+        if manifest.rows
+    ]
+    if not frames:
+        return pl.DataFrame(schema={name: pl.String() for name in ("id", "parent_id", "url", "domain", "question", "answer", "status", "refiner")})
+    preference = {name: place for place, name in reversed(list(enumerate(job.settings["refiners"])))}
+    order = [(pl.col("status") == "unchanged"), pl.col("refiner").replace_strict(preference, default=len(preference), return_dtype=pl.Int64)]
+    return pl.concat(frames).sort(*order, "id")
+
+
+def _unit(job: Job, part: pl.DataFrame, source_types: Mapping[str, Label]) -> Unit:
+    kept = part.filter(pl.col("id") == pl.col("representative"))
+    rejects = [
+        Reject(row["id"], row["parent_id"], "duplicate_exact", f"same question and answer as {row_id('wi', row['representative'])} ({row['representative']})")
+        for row in part.filter(pl.col("id") != pl.col("representative")).iter_rows(named=True)
+    ]
+    job.progress.advance(len(rejects), {"duplicate_exact": len(rejects)})
+    records = list(kept.iter_rows(named=True))
+    subjects = _subjects(job, records)
+    rows = []
+    for record, (subject, subject_by) in zip(records, subjects, strict=True):
+        source_type, source_type_by = source_types[host_of(record["url"])]
+        rows.append({
+            **{name: record[name] for name in ("url", "domain", "question", "answer", "refiner")}, "id": row_id("wi", record["id"]),
+            "parent_id": record["id"], "subject": subject, "subject_by": subject_by, "source_type": source_type,
+            "source_type_by": source_type_by, "answer_words": len(record["answer"].split()),
+        })  # fmt: skip
+    return Unit(rows=rows, rows_in=part.height, rejects=rejects)
+
+
+def _subjects(job: Job, records: Sequence[Mapping[str, Any]]) -> list[Label]:
+    prompt = load_label_prompt("subject.yaml")
+    ruled = [subject_by_rule(record["question"], record["answer"]) for record in records]
+    job.progress.advance(sum(subject is not None for subject in ruled))
+    requests = [
+        label_request(prompt, SUBJECTS, f"{record['question']}\n{record['answer']}", record["id"])
+        for record, subject in zip(records, ruled, strict=True)
+        if subject is None
+    ]
+    asked = iter(_ask(job, requests, SUBJECTS, "Other", count=True))
+    return [(subject, "rule") if subject else next(asked) for subject in ruled]
+
+
+def _source_types(job: Job, rows: pl.DataFrame) -> dict[str, Label]:
+    """Host -> source type; few hosts, so all are decided before the first unit (answered requests are remembered)."""
+    pages: dict[str, list[str]] = defaultdict(list)
+    questions: dict[str, str] = {}
+    for url, question in rows.select("url", "question").sort("url", "question").iter_rows():
+        host = host_of(url)
+        questions.setdefault(host, question)
+        if url not in pages[host][-1:]:
+            pages[host].append(url)
+    ruled = {host: source_type_by_rule(host, urls) for host, urls in sorted(pages.items())}
+    prompt = load_label_prompt("source_type.yaml")
+    undecided = [host for host, source_type in ruled.items() if source_type is None]
+    requests = []
+    for host in undecided:
+        paths = "\n".join("- /" + url.split("/", 3)[-1] for url in pages[host][:URLS_PER_HOST])
+        requests.append(label_request(prompt, SOURCE_TYPES, f"Host: {host}\nPages:\n{paths}\nA question there: {questions[host]}", host))
+    asked = dict(zip(undecided, _ask(job, requests, SOURCE_TYPES, "other"), strict=True))
+    return {host: (source_type, "rule") if source_type else asked[host] for host, source_type in ruled.items()}
+
+
+def _ask(job: Job, requests: Sequence[LlmRequest], labels: Sequence[str], default: str, *, count: bool = False) -> list[Label]:
+    if not requests:
+        return []
+    with job.ws.llm(job.ws.config.release.subject_model, job.log) as client:
+        replies = client.complete(requests, on_reply=lambda index, reply: job.progress.advance(1) if count else None)
+    read = [read_label(reply, labels) for reply in replies]
+    return [(label, "llm") if label else (default, "llm_failed") for label in read]
+
+
+def statistics(rows: pl.DataFrame) -> dict[str, Any]:
+    """Counts and lengths of the dataset, largest first (paper §3)."""
+    counts = {f"by_{name}": dict(Counter(rows[name].to_list()).most_common()) for name in ("subject", "source_type", "refiner")}
+    decided = {name: dict(sorted(Counter(rows[name].to_list()).items())) for name in ("subject_by", "source_type_by")}
+    domains = sorted(Counter(rows["domain"].to_list()).items(), key=lambda entry: (-entry[1], entry[0]))[:TOP_DOMAINS]
+    words = rows["answer_words"]
+    lengths = {}
+    if rows.height:
+        quantiles = {f"p{round(100 * q)}": words.quantile(q, "nearest") for q in (0.1, 0.5, 0.9)}
+        lengths = {"mean": round(float(words.mean()), 1), **{name: int(value) for name, value in quantiles.items() if value is not None}, "max": words.max()}  # type: ignore[arg-type]
+    return {
+        **counts, **decided, "hosts": len({host_of(url) for url in rows["url"]}), "domains": rows["domain"].n_unique(),
+        "top_domains": [{"domain": name, "pairs": number} for name, number in domains], "answer_words": lengths,
+    }  # fmt: skip
+
+
+def _accuracy(job: Job, parts: Sequence[Any]) -> dict[str, Any]:
+    """Share of right labels per way of deciding, over the URLs and hosts that the gold files know; {} without them."""
+    folder = job.ws.path(job.ws.config.crawl.demo_sources)
+    rows = pl.read_parquet(parts) if parts else pl.DataFrame(schema=SCHEMA)
+    accuracy = {}
+    if (folder / "gold.jsonl").exists():
+        gold = pl.read_ndjson(folder / "gold.jsonl", infer_schema_length=None).select("url", "subject").drop_nulls().unique("url")
+        named = gold.with_columns(pl.col("subject").replace(GOLD_SUBJECTS).alias("gold"))
+        accuracy["subject"] = right_share(rows.join(named.select("url", "gold"), on="url"), "subject")
+    if (folder / "domains.jsonl").exists():
+        gold = pl.read_ndjson(folder / "domains.jsonl", infer_schema_length=None).select("host", pl.col("source_type").alias("gold")).drop_nulls()
+        hosts = rows.with_columns(pl.col("url").map_elements(host_of, return_dtype=pl.String).alias("host"))
+        accuracy["source_type"] = right_share(hosts.unique("host").join(gold, on="host"), "source_type")
+    return {"accuracy_on_gold": accuracy} if any(accuracy.values()) else {}
+
+
+def right_share(rows: pl.DataFrame, label: str) -> dict[str, Any]:
+    """``rows`` have ``label``, ``<label>_by`` and ``gold``: decided by -> number and share of right labels."""
+    by = rows.group_by(f"{label}_by").agg(pl.len().alias("labels"), (pl.col(label) == pl.col("gold")).mean().alias("accuracy"))
+    return {row[f"{label}_by"]: {"labels": row["labels"], "accuracy": round(row["accuracy"], 3)} for row in by.sort(f"{label}_by").iter_rows(named=True)}
+
+
+WEBINSTRUCT = Stage(
+    asset="webinstruct",
+    dimensions=("snapshot",),
+    prefix="wi",
+    schema=SCHEMA,
+    run=run,
+    inputs=inputs,
+    settings=settings,
+    sources=("stages/release/*.py", "stages/release/prompts/*", "stages/release/rules/*"),
+)

@@ -1,0 +1,177 @@
+import json
+import threading
+import urllib.error
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from webinstruct_assets.core.errors import ConfigError, DeadEndpoint
+from webinstruct_assets.core.llm.client import LlmClient, LlmReply, LlmRequest
+from webinstruct_assets.core.llm.ledger import Ledger
+from webinstruct_assets.core.llm.server import Endpoint
+
+FRANCE = LlmRequest(messages=({"role": "user", "content": "What is the capital of France?"},), max_tokens=16)
+COLOUR = {
+    "type": "object",
+    "properties": {"colour": {"enum": ["red", "green", "blue"]}, "sure": {"type": "boolean"}},
+    "required": ["colour", "sure"],
+    "additionalProperties": False,
+}
+
+
+@contextmanager
+def proxy(endpoint: Endpoint, unavailable: int = 0) -> Iterator[tuple[str, Counter[int]]]:
+    """A real HTTP proxy before the server that counts answers by status; its first ``unavailable`` are 503."""
+    seen: Counter[int] = Counter()
+    target = endpoint.base_url.removesuffix("/v1")
+
+    class Forward(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            if seen[503] < unavailable:
+                status, answer = 503, b"{}"
+            else:
+                headers = {"Content-Type": "application/json"}
+                try:
+                    with urllib.request.urlopen(urllib.request.Request(target + self.path, body, headers)) as reply:
+                        status, answer = reply.status, reply.read()
+                except urllib.error.HTTPError as error:
+                    status, answer = error.code, error.read()
+            seen[status] += 1
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Forward)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/v1", seen
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_key_holds_all_that_bears_on_the_answer_and_nothing_else() -> None:
+    base = LlmRequest(prompt="a", max_tokens=5)
+    assert base.key("m") == LlmRequest(prompt="a", max_tokens=5, tag="record-7").key("m")
+    others = [
+        base.key("other model"),
+        LlmRequest(prompt="b", max_tokens=5).key("m"),
+        LlmRequest(messages=({"role": "user", "content": "a"},), max_tokens=5).key("m"),
+        LlmRequest(prompt="a", max_tokens=6).key("m"),
+        LlmRequest(prompt="a", max_tokens=5, temperature=0.5).key("m"),
+        LlmRequest(prompt="a", max_tokens=5, top_p=0.9).key("m"),
+        LlmRequest(prompt="a", max_tokens=5, seed=1).key("m"),
+        LlmRequest(prompt="a", max_tokens=5, stop=("x",)).key("m"),
+        LlmRequest(prompt="a", max_tokens=5, json_schema=COLOUR).key("m"),
+    ]
+    assert len({base.key("m"), *others}) == 10
+
+
+def test_request_is_either_chat_or_prompt() -> None:
+    with pytest.raises(ValueError, match="either messages or a prompt"):
+        LlmRequest(max_tokens=1)
+
+
+def test_dead_endpoint_is_named_with_a_fix(tmp_path: Path) -> None:
+    client = LlmClient("http://127.0.0.1:9/v1", "demo", "m", Ledger(tmp_path / "ledger.sqlite"), max_retries=1)
+    with pytest.raises(DeadEndpoint, match=r"http://127\.0\.0\.1:9/v1 cannot be reached(?s:.*)base_url"):
+        client.complete([FRANCE] * 3)
+
+
+@pytest.mark.llm
+def test_replies_come_in_order_and_are_announced(client: LlmClient) -> None:
+    requests = [LlmRequest(prompt=f"{n}, {n + 1}, {n + 2},", max_tokens=4 + n) for n in range(6)]
+    heard: dict[int, LlmReply] = {}
+    replies = client.complete(requests, heard.__setitem__)
+    assert [reply.tokens_out for reply in replies] == [4, 5, 6, 7, 8, 9]
+    assert heard == dict(enumerate(replies))
+    assert all(reply.error is None and reply.finish_reason == "length" and not reply.from_ledger for reply in replies)
+    assert client.usage.requests == 6 and client.usage.tokens_out == 39 and client.usage.seconds > 0
+
+
+@pytest.mark.llm
+def test_chat_answer_stops_at_the_end_of_its_turn(client: LlmClient) -> None:
+    [reply] = client.complete([FRANCE])
+    assert "Paris" in reply.text and reply.finish_reason == "stop" and "<|im_end|>" not in reply.text
+
+
+@pytest.mark.llm
+def test_ledger_answers_what_was_asked_before(endpoint: Endpoint, tmp_path: Path) -> None:
+    requests = [FRANCE, LlmRequest(prompt="One, two,", max_tokens=3), FRANCE]
+    with proxy(endpoint) as (url, seen):
+        first = LlmClient(url, "demo", "m", Ledger(tmp_path / "ledger.sqlite"))
+        asked = first.complete(requests)
+        assert seen == {200: 2}  # the repeated one is asked once
+        again = LlmClient(url, "demo", "m", Ledger(tmp_path / "ledger.sqlite"))
+        known = again.complete(requests)
+        assert seen == {200: 2}
+    assert [reply.text for reply in known] == [reply.text for reply in asked]
+    assert [reply.from_ledger for reply in asked] == [False, False, True]
+    assert all(reply.from_ledger for reply in known)
+    assert (again.usage.requests, again.usage.from_ledger, again.usage.tokens_out) == (3, 3, 0)
+
+
+@pytest.mark.llm
+def test_answers_before_a_crash_are_not_asked_again(endpoint: Endpoint, tmp_path: Path) -> None:
+    requests = [LlmRequest(prompt=f"Number {n}:", max_tokens=2) for n in range(5)]
+
+    def fail_at_third(index: int, reply: LlmReply) -> None:
+        if index == 2:
+            raise KeyboardInterrupt
+
+    with proxy(endpoint) as (url, seen):
+        with pytest.raises(KeyboardInterrupt):
+            LlmClient(url, "demo", "m", Ledger(tmp_path / "l.sqlite"), concurrency=1).complete(requests, fail_at_third)
+        LlmClient(url, "demo", "m", Ledger(tmp_path / "l.sqlite"), concurrency=1).complete(requests)
+        assert seen == {200: 5}
+
+
+@pytest.mark.llm
+def test_answer_follows_the_json_schema(client: LlmClient) -> None:
+    ask = {"role": "user", "content": "What colour is grass? Answer in JSON."}
+    plain = "The colour of grass as JSON: "
+    replies = client.complete([
+        LlmRequest(messages=(ask,), max_tokens=60, json_schema=COLOUR),
+        LlmRequest(prompt=plain, max_tokens=60, json_schema=COLOUR),
+    ])
+    for reply in replies:
+        answer = json.loads(reply.text)
+        assert answer["colour"] in ("red", "green", "blue") and isinstance(answer["sure"], bool)
+
+
+@pytest.mark.llm
+def test_too_long_a_request_is_an_error_reply_and_is_not_stored(client: LlmClient) -> None:
+    too_long = LlmRequest(prompt="word " * 3000, max_tokens=4)
+    replies = client.complete([too_long, FRANCE])
+    assert replies[0].error and "2048" in replies[0].error and replies[0].text == ""
+    assert replies[1].error is None
+    assert client.ledger.get_many([too_long.key(client.model_identity)]) == {}
+
+
+@pytest.mark.llm
+def test_overloaded_server_is_tried_again_up_to_the_budget(endpoint: Endpoint, tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger.sqlite")
+    with proxy(endpoint, unavailable=2) as (url, seen):
+        [reply] = LlmClient(url, "demo", "m", ledger, max_retries=2).complete([FRANCE])
+        assert reply.error is None and seen == {503: 2, 200: 1}
+    with proxy(endpoint, unavailable=99) as (url, seen):
+        [reply] = LlmClient(url, "demo", "other", ledger, max_retries=1).complete([FRANCE])
+        assert reply.error and "503" in reply.error and seen == {503: 2}
+
+
+@pytest.mark.llm
+def test_wrong_model_name_is_a_configuration_error(endpoint: Endpoint, tmp_path: Path) -> None:
+    client = LlmClient(endpoint.base_url, "no-such-model", "m", Ledger(tmp_path / "ledger.sqlite"))
+    with pytest.raises(ConfigError, match=r"no-such-model(?s:.*)served_name"):
+        client.complete([FRANCE])

@@ -1,0 +1,142 @@
+"""sft_dataset: what a recipe takes, why each other row is left out, and that both are the same every time."""
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+import yaml
+
+from webinstruct_assets.core.config import RecipeConfig
+from webinstruct_assets.core.errors import ConfigError, MissingInput
+from webinstruct_assets.core.keys import PartitionKey
+from webinstruct_assets.core.stage import Job, Stage, Unit, execute, identify
+from webinstruct_assets.core.workspace import Workspace
+from webinstruct_assets.stages.release.webinstruct import WEBINSTRUCT
+from webinstruct_assets.stages.sft.recipes import base_recipe, root_recipe
+from webinstruct_assets.stages.sft.sft_dataset import SFT_DATASET, build
+
+
+def row(number: int, **changes: Any) -> dict[str, Any]:
+    """One row of the dataset; numbers make ids."""
+    return {
+        "id": f"wi-{number:024x}", "parent_id": f"rq-{number:024x}", "url": "https://a.example/", "domain": "a.example",
+        "question": f"What is {number} + 1?", "answer": f"It is {number + 1}.", "refiner": "one", "subject": "Mathematics",
+        "subject_by": "rule", "source_type": "Education", "source_type_by": "rule", "answer_words": 3, **changes,
+    }  # fmt: skip
+
+
+def frame(rows: list[dict[str, Any]], snapshot: str = "local-demo") -> pl.DataFrame:
+    return pl.DataFrame(rows, schema=dict(WEBINSTRUCT.schema), strict=True).with_columns(snapshot=pl.lit(snapshot))
+
+
+def recipe(**changes: Any) -> RecipeConfig:
+    return RecipeConfig.model_validate({"description": "", "base_model": "m", "snapshots": ["local-demo"], **changes})
+
+
+def reasons(unit: Unit) -> dict[str, str]:
+    rejects = unit.rejects
+    assert isinstance(rejects, pl.DataFrame)
+    return dict(zip(rejects["parent_id"], rejects["reason"], strict=True))
+
+
+def test_every_row_is_kept_or_has_its_reason() -> None:
+    rows = frame([
+        row(1), row(2, refiner="two"), row(3, subject="Art"), row(4, source_type="Forum"), row(5, answer_words=1),
+        row(6, question="WHAT is 1  +\n1?", answer=" it is 2. "),
+    ])  # fmt: skip
+    filters = {"subjects": ["Mathematics"], "source_types": ["Education"], "min_answer_words": 2}
+    unit = build(rows, recipe(refiners=["one"], filters=filters), "r")
+    assert isinstance(unit.rows, pl.DataFrame)
+    assert unit.rows["parent_id"].to_list() == [row(1)["id"]]
+    assert unit.rows["messages"].to_list() == [
+        [{"role": "user", "content": "What is 1 + 1?"}, {"role": "assistant", "content": "It is 2."}]
+    ]
+    expected = ["other_refiner", "other_subject", "other_source_type", "short_answer", "duplicate_exact"]
+    assert list(reasons(unit).values()) == expected
+    assert unit.rows_in == 6
+
+
+def test_the_older_snapshot_keeps_a_duplicate() -> None:
+    newer = frame([row(1)], "CC-MAIN-2024-18")
+    older = frame([row(2, question=row(1)["question"], answer=row(1)["answer"])], "CC-MAIN-2024-10")
+    unit = build(pl.concat([newer, older]), recipe(), "r")
+    assert isinstance(unit.rows, pl.DataFrame)
+    assert unit.rows["snapshot"].to_list() == ["CC-MAIN-2024-10"]
+    assert reasons(unit) == {row(1)["id"]: "duplicate_exact"}
+
+
+def test_a_filtered_row_does_not_make_another_a_duplicate() -> None:
+    twin = {"question": row(2)["question"], "answer": row(2)["answer"]}
+    unit = build(frame([row(1, refiner="two", **twin), row(2)]), recipe(refiners=["one"]), "r")
+    assert isinstance(unit.rows, pl.DataFrame)
+    assert unit.rows["parent_id"].to_list() == [row(2)["id"]]
+
+
+def test_max_rows_is_a_seeded_sample_that_input_order_does_not_change() -> None:
+    rows = frame([row(number) for number in range(200)])
+    small = {"max_rows": 20}
+    first, shuffled, other = (
+        build(rows, recipe(filters=small), "r"), build(rows.sample(fraction=1, shuffle=True, seed=3), recipe(filters=small), "r"),
+        build(rows, recipe(filters=small, seed=1), "r"),
+    )  # fmt: skip
+    assert isinstance(first.rows, pl.DataFrame) and isinstance(shuffled.rows, pl.DataFrame) and isinstance(other.rows, pl.DataFrame)
+    assert first.rows.height == 20
+    assert first.rows.equals(shuffled.rows)
+    assert first.rows["parent_id"].is_sorted()
+    assert set(first.rows["parent_id"]) != set(other.rows["parent_id"])
+    assert set(reasons(first).values()) == {"over_max_rows"}
+
+
+def write_recipe(home: Path, name: str, **content: Any) -> None:
+    base = {"description": "t", "base_model": "smollm2-135m"}
+    (home / f"config/recipes/{name}.yaml").write_text(yaml.safe_dump({**base, **content}))
+
+
+def publish(ws: Workspace, snapshot: str, rows: list[dict[str, Any]]) -> None:
+    """Makes a partition of ``webinstruct`` with these rows."""
+
+    def run(job: Job) -> None:
+        job.unit("00000", lambda: Unit(rows=rows, rows_in=len(rows)))
+
+    stage = Stage("webinstruct", ("snapshot",), "wi", WEBINSTRUCT.schema, run, lambda ws, key: [], lambda ws, key: {}, ("core/ids.py",))
+    execute(stage, PartitionKey.of({"snapshot": snapshot}), ws, log=lambda line: None, run_id="test")
+
+
+def test_through_the_lake(home: Path) -> None:
+    write_recipe(home, "trial", snapshots=["local-b", "local-a"])
+    ws = Workspace.open(home)
+    key = PartitionKey.of({"recipe": "trial"})
+    with pytest.raises(MissingInput, match="webinstruct/local-a"):
+        execute(SFT_DATASET, key, ws, log=print, run_id="test")
+    publish(ws, "local-a", [row(1), row(2)])
+    publish(ws, "local-b", [row(3), row(4, question=row(1)["question"], answer=row(1)["answer"])])
+    manifest = execute(SFT_DATASET, key, ws, log=print, run_id="test")
+    assert (manifest.rows_in, manifest.rows, manifest.rejected) == (4, 3, {"duplicate_exact": 1})
+    assert sorted(ws.lake.read(manifest)["snapshot"]) == ["local-a", "local-a", "local-b"]
+    # The learning rate does not bear on the data.
+    write_recipe(home, "trial", snapshots=["local-b", "local-a"], learning_rate=1.0)
+    assert identify(SFT_DATASET, key, Workspace.open(home)).fingerprint == manifest.fingerprint
+
+
+def test_a_zero_step_recipe_has_no_rows(workspace: Workspace) -> None:
+    manifest = execute(SFT_DATASET, PartitionKey.of({"recipe": "base-smollm2"}), workspace, log=print, run_id="test")
+    assert (manifest.rows, manifest.inputs) == (0, [])
+
+
+def test_recipe_without_snapshots(home: Path) -> None:
+    write_recipe(home, "trial")
+    with pytest.raises(ConfigError, match="trial.yaml: field 'snapshots'"):
+        execute(SFT_DATASET, PartitionKey.of({"recipe": "trial"}), Workspace.open(home), log=print, run_id="test")
+
+
+def test_base_of_a_recipe_follows_what_it_continues(home: Path) -> None:
+    write_recipe(home, "plus", continues="demo-sft", base_model="other", snapshots=["local-demo"])
+    write_recipe(home, "ring-a", continues="ring-b")
+    write_recipe(home, "ring-b", continues="ring-a")
+    ws = Workspace.open(home)
+    assert base_recipe(ws, "plus") == "base-smollm2"
+    assert base_recipe(ws, "base-smollm2") is None
+    assert base_recipe(ws, "mammoth2-7b") is None  # its base recipe is not in the demo's environment
+    with pytest.raises(ConfigError, match="circle"):
+        root_recipe(ws, "ring-a")
