@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 LOCKS := $(addprefix requirements/,build.lock torch.lock core.lock llm-cpu.lock dev.lock)
 
-.PHONY: help install demo ui test test-slow lint format types lock clean
+.PHONY: help install demo ui test test-slow lint format types perf lock clean
 
 help:  ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1|\2/p' Makefile | column -t -s '|'
@@ -45,6 +45,9 @@ format: install  ## rewrite the sources in ruff's format
 
 types: install  ## mypy
 	@$(BIN)/mypy
+
+perf: install  ## what loading the definitions costs
+	@$(BIN)/python -m perf.load_time
 
 lock: install  ## renew requirements/*.lock from pyproject.toml (UPGRADE=1: newest versions)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tools/lock.py $(if $(UPGRADE),--upgrade)

@@ -23,7 +23,6 @@ SNAPSHOTS_PER_TICK = 2
 mine_snapshot = dg.define_asset_job(
     "mine_snapshot",
     selection=dg.AssetSelection.assets(MINED_TO).upstream() - dg.AssetSelection.assets("benchmark_items"),
-    partitions_def=SNAPSHOT,
     description="One snapshot from its file list to decontaminated pairs.",
 )
 

@@ -163,8 +163,8 @@ def sql(query: str | None, as_json: bool) -> None:
         _prompt(connection)
         return
     try:
-        frame = connection.sql(query)
-        if frame is None:
+        frame: duckdb.DuckDBPyRelation | None = connection.sql(query)
+        if frame is None:  # a statement without a result
             return
         if as_json:
             names = frame.columns
@@ -185,11 +185,10 @@ def _prompt(connection: Any) -> None:
     import duckdb
 
     click.echo("DuckDB over the lake; SHOW TABLES lists the views; an empty line or Ctrl-D ends")
-    while line := click.get_text_stream("stdin").readline() if not sys.stdin.isatty() else _line():
-        if not line.strip():
-            break
+    while query := _line():
         try:
-            if (frame := connection.sql(line)) is not None:
+            frame: duckdb.DuckDBPyRelation | None = connection.sql(query)
+            if frame is not None:
                 frame.show(max_width=180)
         except duckdb.Error as error:
             click.echo(f"error: {error}", err=True)
@@ -197,7 +196,7 @@ def _prompt(connection: Any) -> None:
 
 def _line() -> str:
     try:
-        return input("webinstruct> ") + "\n"
+        return input("webinstruct> " if sys.stdin.isatty() else "").strip()
     except EOFError:
         return ""
 
@@ -265,7 +264,8 @@ def trace(what: str, everything: bool, raw: bool, as_json: bool) -> None:
                 f" digest sha1:{place['content_digest']} fetched {place['fetch_time']}\n             {place['url']}\n"
             )
             if raw:
-                click.get_binary_stream("stdout").write(tracer.raw_record(place) + b"\n")
+                sys.stdout.flush()
+                sys.stdout.buffer.write(tracer.raw_record(place) + b"\n")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import dagster as dg
 from webinstruct_assets.core.workspace import Workspace
 
 
-class WorkspaceResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+class WorkspaceResource(dg.ConfigurableResource):
     """The project root and environment; empty values mean WEBINSTRUCT_HOME and WEBINSTRUCT_ENV."""
 
     environment: str = ""

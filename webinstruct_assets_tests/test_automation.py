@@ -1,5 +1,6 @@
 """Sensor and schedule against a real instance, and the graph's names as a decision."""
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import dagster as dg
 import pytest
 
 from webinstruct_assets import automation
+from webinstruct_assets.core.keys import PartitionKey
 from webinstruct_assets.core.workspace import Workspace
 from webinstruct_assets.definitions import defs
 from webinstruct_assets.graph import STAGES
@@ -73,11 +75,13 @@ def test_assets_tell_what_they_are() -> None:
 
 def test_the_lineage_is_the_stages_inputs(workspace: Workspace) -> None:
     """Dagster's edges are those of the manifests."""
-    from webinstruct_assets.graph import Selection, partitions
-
+    values = {name: list(getattr(workspace.files, f"{name}s")) for name in ("refiner", "recipe", "benchmark")}
+    values["snapshot"] = ["local-demo"]
     graph = defs.resolve_asset_graph()
     for stage in STAGES:
-        refs = [ref for key in partitions(stage, workspace, Selection()) for ref in stage.inputs(workspace, key)]
+        combinations = itertools.product(*(values[name] for name in stage.dimensions))
+        keys = [PartitionKey.of(dict(zip(stage.dimensions, item, strict=True))) for item in combinations]
+        refs = [ref for key in keys for ref in stage.inputs(workspace, key)]
         used = {ref.asset for ref in refs} - {stage.asset}
         drawn = {key.to_user_string() for key in graph.get(dg.AssetKey(stage.asset)).parent_keys}
         assert used == drawn, stage.asset

@@ -9,6 +9,6 @@ from webinstruct_assets.stages.benchmarks.benchmark_items import BENCHMARK_ITEMS
 
 
 @dg.asset(partitions_def=BENCHMARK, **face(BENCHMARK_ITEMS, kinds={"parquet"}))
-def benchmark_items(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
+def benchmark_items(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:
     """Questions, answers and solutions of a benchmark: what evaluation asks and decontamination looks for."""
     return materialize(context, workspace, BENCHMARK_ITEMS)

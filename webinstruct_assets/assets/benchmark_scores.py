@@ -16,6 +16,6 @@ from webinstruct_assets.stages.evaluation.benchmark_scores import BENCHMARK_SCOR
     deps=[benchmark_items, trained_checkpoint],
     **face(BENCHMARK_SCORES, kinds={"lm-eval", "llm"}, pool="gpu"),
 )
-def benchmark_scores(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
+def benchmark_scores(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:
     """Score of a recipe on a benchmark with its confidence interval, per-item predictions, the base model beside it."""
     return materialize(context, workspace, BENCHMARK_SCORES, plot=score_bars)

@@ -9,6 +9,6 @@ from webinstruct_assets.stages.crawl.crawl_index import CRAWL_INDEX
 
 
 @dg.asset(partitions_def=SNAPSHOT, **face(CRAWL_INDEX, kinds={"warc"}))
-def crawl_index(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
+def crawl_index(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:
     """The snapshot's WARC, WET and columnar-index file lists with counts and digest: the root of all lineage."""
     return materialize(context, workspace, CRAWL_INDEX)

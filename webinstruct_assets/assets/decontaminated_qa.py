@@ -16,6 +16,6 @@ from webinstruct_assets.stages.decontamination.decontaminated_qa import DECONTAM
     deps=[pages, extracted_qa, dg.AssetDep(benchmark_items, partition_mapping=dg.AllPartitionMapping())],
     **face(DECONTAMINATED_QA, kinds={"parquet"}),
 )
-def decontaminated_qa(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
+def decontaminated_qa(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:
     """Pairs left after the 10-gram check against all enabled benchmarks, hits listed (paper §2.2)."""
     return materialize(context, workspace, DECONTAMINATED_QA)

@@ -11,6 +11,6 @@ from webinstruct_assets.stages.recall.fasttext_model import FASTTEXT_MODEL
 
 
 @dg.asset(partitions_def=SNAPSHOT, deps=[seed_set], **face(FASTTEXT_MODEL, kinds={"fasttext"}))
-def fasttext_model(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
+def fasttext_model(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:
     """First-round fastText model with its parameters, held-out precision, recall and AUC, and its threshold (paper §2.1)."""
     return materialize(context, workspace, FASTTEXT_MODEL, plot=score_histogram)

@@ -10,6 +10,6 @@ from webinstruct_assets.stages.pages.pages import PAGES
 
 
 @dg.asset(partitions_def=SNAPSHOT, deps=[recalled_urls], **face(PAGES, kinds={"parquet"}))
-def pages(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
+def pages(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:
     """Cleaned text of the recalled pages: mathematics as TeX, boilerplate dropped, marked-up pairs kept with their spans."""
     return materialize(context, workspace, PAGES)

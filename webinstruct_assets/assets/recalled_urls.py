@@ -16,6 +16,6 @@ from webinstruct_assets.stages.recall.recalled_urls import RECALLED_URLS
     deps=[crawl_index, round2_recall, round2_domains],
     **face(RECALLED_URLS, kinds={"parquet"}),
 )
-def recalled_urls(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
+def recalled_urls(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:
     """URL, domain, score, WARC file, offset, length and digest of each recalled page of a selected domain."""
     return materialize(context, workspace, RECALLED_URLS)

@@ -16,6 +16,6 @@ from webinstruct_assets.stages.refinement.refined_qa import REFINED_QA
     deps=[pages, decontaminated_qa],
     **face(REFINED_QA, kinds={"parquet", "llm"}, pool="gpu"),
 )
-def refined_qa(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
+def refined_qa(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:
     """Pairs refined by one refiner LLM: layout, missing context and reasoning; a changed answer is a reject (paper §2.3)."""
     return materialize(context, workspace, REFINED_QA, plot=shares("status", "Refined pairs by status"))

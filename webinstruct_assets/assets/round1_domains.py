@@ -15,6 +15,6 @@ from webinstruct_assets.stages.recall.round1_domains import ROUND1_DOMAINS
     deps=[round1_recall],
     **face(ROUND1_DOMAINS, kinds={"parquet", "llm"}, pool="gpu"),
 )
-def round1_domains(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
+def round1_domains(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:
     """Domains of the first recall, judged by allow-list, recall rate and, for the rest, the LLM (paper: GPT-3.5)."""
     return materialize(context, workspace, ROUND1_DOMAINS, plot=domain_rates)

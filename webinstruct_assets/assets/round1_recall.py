@@ -16,6 +16,6 @@ from webinstruct_assets.stages.recall.round1_recall import ROUND1_RECALL
     deps=[crawl_index, fasttext_model],
     **face(ROUND1_RECALL, kinds={"parquet", "fasttext"}),
 )
-def round1_recall(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
+def round1_recall(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:
     """Pages of the snapshot that the first model recalls; they only serve to train the second (paper §2.1)."""
     return materialize(context, workspace, ROUND1_RECALL, plot=score_histogram)

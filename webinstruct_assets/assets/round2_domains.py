@@ -15,6 +15,6 @@ from webinstruct_assets.stages.recall.round2_domains import ROUND2_DOMAINS
     deps=[round2_recall],
     **face(ROUND2_DOMAINS, kinds={"parquet", "llm"}, pool="gpu"),
 )
-def round2_domains(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
+def round2_domains(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:
     """Domains of the second recall, judged again (paper: GPT-4)."""
     return materialize(context, workspace, ROUND2_DOMAINS, plot=domain_rates)

@@ -16,6 +16,6 @@ from webinstruct_assets.stages.recall.round2_recall import ROUND2_RECALL
     deps=[crawl_index, round2_model],
     **face(ROUND2_RECALL, kinds={"parquet", "fasttext"}),
 )
-def round2_recall(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
+def round2_recall(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:
     """Pages of the snapshot that the second model recalls."""
     return materialize(context, workspace, ROUND2_RECALL, plot=score_histogram)

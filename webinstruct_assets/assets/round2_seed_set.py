@@ -16,6 +16,6 @@ from webinstruct_assets.stages.recall.round2_seed_set import ROUND2_SEED_SET
     deps=[crawl_index, round1_recall, round1_domains],
     **face(ROUND2_SEED_SET, kinds={"parquet"}),
 )
-def round2_seed_set(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
+def round2_seed_set(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:
     """Pages of selected domains against pages of the others and random pages (paper §2.1, second round)."""
     return materialize(context, workspace, ROUND2_SEED_SET)

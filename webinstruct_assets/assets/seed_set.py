@@ -10,6 +10,6 @@ from webinstruct_assets.stages.seeds.seed_set import SEED_SET
 
 
 @dg.asset(partitions_def=SNAPSHOT, deps=[crawl_index], **face(SEED_SET, kinds={"parquet"}))
-def seed_set(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
+def seed_set(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:
     """Labelled seed pages: exam and quiz pages of allow-listed hosts and user files against random crawl pages (paper §2.1)."""
     return materialize(context, workspace, SEED_SET)

@@ -15,6 +15,6 @@ from webinstruct_assets.stages.sft.sft_dataset import SFT_DATASET
     deps=[dg.AssetDep(webinstruct, partition_mapping=dg.AllPartitionMapping())],
     **face(SFT_DATASET, kinds={"parquet"}),
 )
-def sft_dataset(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
+def sft_dataset(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:
     """Chat-formatted training set of a recipe: its snapshots, refiners, filters and size."""
     return materialize(context, workspace, SFT_DATASET)

@@ -23,14 +23,16 @@ from webinstruct_assets.stages.training.trained_checkpoint import TRAINED_CHECKP
 )
 def trained_checkpoint(
     context: dg.AssetExecutionContext, workspace: WorkspaceResource, pipes: dg.PipesSubprocessClient
-) -> dg.MaterializeResult:  # type: ignore[type-arg]
+) -> dg.MaterializeResult:
     """TRL SFT checkpoint of a recipe with its loss curve and tokens/s; a zero-step recipe is the base model."""
 
     def launch(command: Sequence[str], env: Mapping[str, str], log: Callable[[str], None]) -> None:
         try:
             pipes.run(command=with_pipes(command), env=dict(env), context=context)
         except Exception as error:  # the type that Pipes raises is not public
-            raise WebInstructError(f"the training process ended with an error: {error}", "see its log lines above") from error
+            raise WebInstructError(
+                f"the training process ended with an error: {error}", "see its log lines above"
+            ) from error
 
     def through_pipes(ws: Workspace) -> Workspace:
         return replace(ws, launch=launch)

@@ -11,6 +11,6 @@ from webinstruct_assets.stages.release.webinstruct import WEBINSTRUCT
 
 
 @dg.asset(partitions_def=SNAPSHOT, deps=[refined_qa], **face(WEBINSTRUCT, kinds={"parquet", "llm"}, pool="gpu"))
-def webinstruct(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
+def webinstruct(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:
     """The merged dataset of a snapshot: all refiners pooled, with subject and source type (paper §2.3, §3)."""
     return materialize(context, workspace, WEBINSTRUCT, plot=shares("subjects", "Pairs by subject"))

@@ -302,7 +302,11 @@ class Config:
         }
 
     def _check_references(self, path: Path) -> None:
-        known = {"refiners": self.refiners, "recipes": self.recipes, "benchmarks": self.benchmarks}
+        known: dict[str, dict[str, Any]] = {
+            "refiners": self.refiners,
+            "recipes": self.recipes,
+            "benchmarks": self.benchmarks,
+        }
         for kind, files in known.items():
             for name in getattr(self.environment, kind):
                 if name not in files:

@@ -139,7 +139,7 @@ class Lake:
 
     def _ref_at(self, asset: str, folder: Path) -> Ref:
         steps = folder.relative_to(self.root / asset).parts
-        return Ref(asset, PartitionKey.of(dict(step.split("=", 1) for step in steps)))  # type: ignore[arg-type]
+        return Ref(asset, PartitionKey.of(dict(step.split("=", 1) for step in steps)))
 
     def publish(self, manifest: Manifest) -> None:
         """Makes the manifest current, then removes builds that it replaced."""

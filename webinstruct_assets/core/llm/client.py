@@ -131,9 +131,7 @@ class LlmClient:
             self.usage.seconds += time.monotonic() - started
         return [replies[index] for index in range(len(requests))]
 
-    async def _ask_all(
-        self, asked: list[tuple[str, LlmRequest]], deliver: Callable[[str, LlmReply], None]
-    ) -> None:
+    async def _ask_all(self, asked: list[tuple[str, LlmRequest]], deliver: Callable[[str, LlmReply], None]) -> None:
         from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
         # A proxy from the environment must not get requests for this machine.
@@ -207,7 +205,9 @@ class LlmClient:
             ) from error
         except openai.OpenAIError as error:  # 400 (too long, bad schema), 5xx after all tries, no valid body
             return _failed(str(error))
-        return LlmReply(text or "", finish, usage.prompt_tokens if usage else 0, usage.completion_tokens if usage else 0)
+        return LlmReply(
+            text or "", finish, usage.prompt_tokens if usage else 0, usage.completion_tokens if usage else 0
+        )
 
 
 def _failed(error: str) -> LlmReply:

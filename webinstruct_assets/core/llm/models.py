@@ -20,8 +20,13 @@ from webinstruct_assets.core.ids import digest_file, digest_json
 HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "tokenizer*", "*.model", "vocab*", "merges.txt"]
 # Files beside the weights that change what a model answers.
 IDENTITY_FILES = [
-    "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "tokenizer.model",
-    "chat_template.jinja", "*.safetensors",
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "tokenizer.model",
+    "chat_template.jinja",
+    "*.safetensors",
 ]
 # ChatML as SmolLM2-Instruct uses it; for a GGUF that carries its tokens but no template.
 CHATML = (

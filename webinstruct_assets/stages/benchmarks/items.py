@@ -64,7 +64,7 @@ def answer_after(text: str, marker: str, field: str = "answer") -> str:
 
 
 def _group(text: str) -> str:
-    """The content of the brace group that ``text`` starts with (or of ``\\boxed 7``: the next word)."""
+    r"""The content of the brace group that ``text`` starts with (or of ``\boxed 7``: the next word)."""
     text = text.lstrip()
     if not text.startswith("{"):
         return text.split("$")[0].split()[0] if text.split("$")[0].split() else ""

@@ -14,10 +14,11 @@ from typing import Any
 
 import polars as pl
 
+from webinstruct_assets.core.config import settings_of
 from webinstruct_assets.core.ids import row_id
 from webinstruct_assets.core.keys import PartitionKey, Ref
 from webinstruct_assets.core.stage import Job, Reject, Stage, Unit
-from webinstruct_assets.core.workspace import Workspace, settings_of
+from webinstruct_assets.core.workspace import Workspace
 from webinstruct_assets.stages.decontamination.index import BenchmarkIndex, BenchmarkItem, Match
 
 _SPANS = pl.List(pl.Struct({"start": pl.Int64(), "end": pl.Int64()}))
@@ -58,7 +59,9 @@ DETAIL_CHARS = 200
 def inputs(ws: Workspace, key: PartitionKey) -> Sequence[Ref]:
     """Pairs, page texts where they count, and every enabled benchmark."""
     pages = [Ref("pages", key)] if ws.config.decontamination.level == "page" else []
-    benchmarks = [Ref("benchmark_items", PartitionKey.of({"benchmark": name})) for name in sorted(set(ws.config.benchmarks))]
+    benchmarks = [
+        Ref("benchmark_items", PartitionKey.of({"benchmark": name})) for name in sorted(set(ws.config.benchmarks))
+    ]
     return [Ref("extracted_qa", key), *pages, *benchmarks]
 
 
@@ -116,11 +119,17 @@ def _page_texts(job: Job, pairs: pl.DataFrame) -> dict[str, str]:
     """Text of the pages that have pairs; empty at level ``pair``."""
     if job.settings["level"] == "pair":
         return {}
-    pages = job.read("pages").select("id", "text").join(pairs.select(pl.col("parent_id").alias("id")).unique(), on="id", how="semi")
+    pages = (
+        job.read("pages")
+        .select("id", "text")
+        .join(pairs.select(pl.col("parent_id").alias("id")).unique(), on="id", how="semi")
+    )
     return dict(pages.iter_rows())
 
 
-def check_pages(pages: Sequence[pl.DataFrame], texts: dict[str, str], index: BenchmarkIndex, level: str) -> tuple[Unit, list[dict[str, Any]]]:
+def check_pages(
+    pages: Sequence[pl.DataFrame], texts: dict[str, str], index: BenchmarkIndex, level: str
+) -> tuple[Unit, list[dict[str, Any]]]:
     """One unit: the pairs of ``pages`` (one frame of pairs per page) and the hits found on the way."""
     rows: list[dict[str, Any]] = []
     rejects: list[Reject] = []
@@ -136,12 +145,18 @@ def check_pages(pages: Sequence[pl.DataFrame], texts: dict[str, str], index: Ben
             if reason:
                 rejects.append(Reject(pair["id"], pair["parent_id"], "contaminated", _detail(reason[0])))
             else:
-                rows.append({**{name: pair[name] for name in SCHEMA}, "id": row_id("dq", pair["id"]), "parent_id": pair["id"]})
+                rows.append(
+                    {**{name: pair[name] for name in SCHEMA}, "id": row_id("dq", pair["id"]), "parent_id": pair["id"]}
+                )
     return Unit(rows=rows, rows_in=len(rows) + len(rejects), rejects=rejects, counts={"hits": len(hits)}), hits
 
 
-def _look_up(page_id: str, url: str, text: str, pairs: list[dict[str, Any]], index: BenchmarkIndex) -> Iterator[dict[str, Any]]:
-    places = [("page", "", text)] + [(field, pair["id"], pair[field]) for pair in pairs for field in ("question", "answer")]
+def _look_up(
+    page_id: str, url: str, text: str, pairs: list[dict[str, Any]], index: BenchmarkIndex
+) -> Iterator[dict[str, Any]]:
+    places = [("page", "", text)] + [
+        (field, pair["id"], pair[field]) for pair in pairs for field in ("question", "answer")
+    ]
     for place, pair_id, content in places:
         matches = index.find(content)
         for match in matches:
@@ -158,7 +173,9 @@ def _detail(hit: dict[str, Any]) -> str:
     return f"{where} shares with {match.benchmark}/{match.item_id} ({match.field}): {json.dumps(quote, ensure_ascii=False)}"
 
 
-def by_benchmark(hits: pl.DataFrame, pairs: pl.DataFrame, items: Sequence[BenchmarkItem], level: str) -> list[dict[str, Any]]:
+def by_benchmark(
+    hits: pl.DataFrame, pairs: pl.DataFrame, items: Sequence[BenchmarkItem], level: str
+) -> list[dict[str, Any]]:
     """Per benchmark: items, items hit, and the pages and pairs that it drops (a pair may count for several)."""
     totals: dict[str, int] = defaultdict(int)
     for item in items:

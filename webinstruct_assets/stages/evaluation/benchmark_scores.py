@@ -18,7 +18,12 @@ from webinstruct_assets.core.stage import Job, Stage, Unit
 from webinstruct_assets.core.workspace import Workspace
 from webinstruct_assets.stages.benchmarks.benchmark_items import benchmark_config
 from webinstruct_assets.stages.benchmarks.sources import require_file
-from webinstruct_assets.stages.evaluation.demonstrations import check_not_tested, demonstrations, document, shown_document
+from webinstruct_assets.stages.evaluation.demonstrations import (
+    check_not_tested,
+    demonstrations,
+    document,
+    shown_document,
+)
 from webinstruct_assets.stages.evaluation.harness import Answer, evaluate
 from webinstruct_assets.stages.sft.recipes import base_recipe, root_recipe
 
@@ -84,7 +89,9 @@ def run(job: Job) -> None:
     )  # fmt: skip
     for base in job.manifests("benchmark_scores"):
         accuracy = base.metrics["accuracy"]
-        job.metrics.update(base_recipe=base.keys["recipe"], base_accuracy=accuracy, delta=round(job.metrics["accuracy"] - accuracy, 6))
+        job.metrics.update(
+            base_recipe=base.keys["recipe"], base_accuracy=accuracy, delta=round(job.metrics["accuracy"] - accuracy, 6)
+        )
 
 
 def wilson(correct: int, total: int) -> tuple[float, float]:
@@ -110,14 +117,18 @@ def _evaluate(job: Job) -> Unit:
     path = job.ws.path(config.fewshot)
     shown = demonstrations(name, config, path)
     check_not_tested(path, shown, every_item["question"].to_list())
-    documents = [document(item["question"], item["choices"], item["answer"], item["item_id"], item["answer"]) for item in items]
+    documents = [
+        document(item["question"], item["choices"], item["answer"], item["item_id"], item["answer"]) for item in items
+    ]
 
     (checkpoint,) = job.manifests("trained_checkpoint")
     identity = f"trained_checkpoint/{recipe}@{checkpoint.data_version}"
     like = root_recipe(job.ws, recipe).base_model
     with job.ws.serve(job.input_file("trained_checkpoint", "model"), recipe, identity, job.log, like=like) as client:
         job.progress.start(len(items), "items")
-        answers = evaluate(name, config, documents, [shown_document(item) for item in shown], client, job.progress.advance)
+        answers = evaluate(
+            name, config, documents, [shown_document(item) for item in shown], client, job.progress.advance
+        )
 
     errors = [answer.reply.error for answer in answers if answer.reply.error is not None]
     if len(errors) > MAX_ERRORS * len(answers):
@@ -126,7 +137,10 @@ def _evaluate(job: Job) -> Unit:
             "raise max_model_len of the base model in the environment if prompts are too long; look at the server's log",
         )
     base_correct = _base_verdicts(job)
-    rows = [_row(item, recipe, answer, base_correct.get(item["item_id"])) for item, answer in zip(items, answers, strict=True)]
+    rows = [
+        _row(item, recipe, answer, base_correct.get(item["item_id"]))
+        for item, answer in zip(items, answers, strict=True)
+    ]
     return Unit(rows=rows, rows_in=len(items), counts=_counts(answers))
 
 

@@ -27,12 +27,19 @@ def demonstrations(name: str, config: BenchmarkConfig, path: Path) -> list[Item]
         try:
             item = to_item(record, number, reading)
         except BadItem as problem:
-            raise BadInput(f"{path}: record {number}: {problem}", "write id, question, answer, solution (and choices) there") from problem
+            raise BadInput(
+                f"{path}: record {number}: {problem}", "write id, question, answer, solution (and choices) there"
+            ) from problem
         if item.solution is None:
-            raise BadInput(f"{path}: record {number}: field 'solution': missing or empty", "write the worked solution there")
+            raise BadInput(
+                f"{path}: record {number}: field 'solution': missing or empty", "write the worked solution there"
+            )
         items.append(item)
     if len(items) < config.shots:
-        raise BadInput(f"{path}: {len(items)} demonstrations, benchmark {name!r} is run with {config.shots}", "write more, or lower `shots`")
+        raise BadInput(
+            f"{path}: {len(items)} demonstrations, benchmark {name!r} is run with {config.shots}",
+            "write more, or lower `shots`",
+        )
     return items[: config.shots]
 
 
@@ -41,12 +48,21 @@ def check_not_tested(path: Path, shown: Sequence[Item], questions: Sequence[str]
     tested = {same_words(question) for question in questions}
     for item in shown:
         if same_words(item.question) in tested:
-            raise BadInput(f"{path}: record {item.item_id!r}: its question is an item of the benchmark", "write another demonstration")
+            raise BadInput(
+                f"{path}: record {item.item_id!r}: its question is an item of the benchmark",
+                "write another demonstration",
+            )
 
 
 def document(question: str, choices: Sequence[str] | None, target: str, item_id: str, answer: str) -> dict[str, Any]:
     """What the task's prompt template is filled with."""
-    return {"item_id": item_id, "question": question, "choices": list(choices) if choices else None, "answer": answer, "target": target}
+    return {
+        "item_id": item_id,
+        "question": question,
+        "choices": list(choices) if choices else None,
+        "answer": answer,
+        "target": target,
+    }
 
 
 def shown_document(item: Item) -> dict[str, Any]:

@@ -84,7 +84,7 @@ def _is_sentence(statement: str, found: re.Match[str]) -> bool:
 
 
 def extract_math(completion: str, choices: Sequence[str] | None = None) -> str | None:
-    """The expression stated after "The answer is"; else the last ``\\boxed``."""
+    r"""The expression stated after "The answer is"; else the last ``\boxed``."""
     statement = final_statement(completion)
     if statement is None:
         return last_boxed(completion)
@@ -99,7 +99,7 @@ def extract_text(completion: str, choices: Sequence[str] | None = None) -> str |
 
 
 def last_boxed(text: str) -> str | None:
-    """Content of the last complete ``\\boxed{…}``."""
+    r"""Content of the last complete ``\boxed{…}``."""
     start = text.rfind("\\boxed{")
     if start < 0:
         return None
@@ -169,7 +169,9 @@ def to_number(text: str) -> Decimal | None:
     if not found or not re.search(r"\d", found[0]):
         return None
     # Units are words ("18 dollars", "5 %"); anything with an operator, brace or digit is an expression.
-    if not re.fullmatch(r"(?:\.|%|°|\s*(?:[A-Za-zµ°%]+[\s.]*)+)?", text[found.end() :]) or re.fullmatch(r"\s*[a-z]\.?", text[found.end() :]):
+    if not re.fullmatch(r"(?:\.|%|°|\s*(?:[A-Za-zµ°%]+[\s.]*)+)?", text[found.end() :]) or re.fullmatch(
+        r"\s*[a-z]\.?", text[found.end() :]
+    ):
         return None
     try:
         return Decimal(found[0].replace(",", ""))
@@ -217,7 +219,10 @@ def _parsed(text: str) -> list[Any]:
         return []
     latex = text if "$" in text or "\\boxed" in text or "\\[" in text else f"${text}$"
     targets = [LatexExtractionConfig(), ExprExtractionConfig()]
-    return list(parse(latex, extraction_config=targets, parsing_timeout=_timeout()) or parse(text, extraction_config=targets, parsing_timeout=_timeout()))
+    return list(
+        parse(latex, extraction_config=targets, parsing_timeout=_timeout())
+        or parse(text, extraction_config=targets, parsing_timeout=_timeout())
+    )
 
 
 def _evaluated(expression: Any) -> Decimal | None:

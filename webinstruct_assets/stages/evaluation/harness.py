@@ -4,6 +4,7 @@ In: documents, demonstrations and an LLM client. Out: one ``Answer`` per documen
 that lm-eval built. Everything of lm-eval is imported inside functions: it pulls in torch and datasets.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,7 +63,7 @@ def served_model(client: "LlmClient", replies: list[LlmReply], on_reply: Callabl
     """An lm-eval model over an endpoint's completions; leaves the replies (token counts, errors) in ``replies``."""
     from lm_eval.api.model import LM
 
-    class ServedModel(LM):  # type: ignore[misc]
+    class ServedModel(LM):
         def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
             asked = [request_of(*request.args) for request in requests]
             replies.extend(client.complete(asked, on_reply=lambda index, reply: on_reply()))
@@ -80,7 +81,11 @@ def served_model(client: "LlmClient", replies: list[LlmReply], on_reply: Callabl
 def request_of(prompt: str, generation: dict[str, Any]) -> LlmRequest:
     """Greedy decoding to the task's stop strings."""
     return LlmRequest(
-        prompt=prompt, max_tokens=int(generation["max_gen_toks"]), temperature=0.0, seed=0, stop=tuple(generation["until"])
+        prompt=prompt,
+        max_tokens=int(generation["max_gen_toks"]),
+        temperature=0.0,
+        seed=0,
+        stop=tuple(generation["until"]),
     )
 
 
@@ -89,15 +94,16 @@ def evaluate(
     client: "LlmClient", on_reply: Callable[[], None],
 ) -> list[Answer]:  # fmt: skip
     """Runs the benchmark through lm-eval's evaluator."""
-    import os
-
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     from lm_eval.evaluator import evaluate as harness_evaluate
 
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)  # it warns that our data set takes no options
     replies: list[LlmReply] = []
     task = benchmark_task(name, config, documents, shown)
     results = harness_evaluate(
-        served_model(client, replies, on_reply), {"tasks": {name: task}, "groups": {}}, bootstrap_iters=0, log_samples=True
+        served_model(client, replies, on_reply),
+        {"tasks": {name: task}, "groups": {}},
+        bootstrap_iters=0,
+        log_samples=True,
     )
     assert results is not None  # None is what other ranks than the first return, and there is only one
     samples = sorted(results["samples"][name], key=lambda sample: sample["doc_id"])

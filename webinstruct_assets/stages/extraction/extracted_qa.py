@@ -27,7 +27,7 @@ from webinstruct_assets.stages.extraction.pointing import Prompt, Reading, load_
 from webinstruct_assets.stages.extraction.quality import measure, read_gold
 from webinstruct_assets.stages.pages.document import Span, joined
 from webinstruct_assets.stages.pages.pages import SPANS, span_rows
-from webinstruct_assets.stages.pages.questions import asks, question_like
+from webinstruct_assets.stages.pages.questions import asks, open_question
 
 if TYPE_CHECKING:
     from webinstruct_assets.core.llm.client import LlmClient
@@ -76,7 +76,9 @@ class _Llm:
     @property
     def client(self) -> "LlmClient":
         if self._client is None:
-            self._client = self._stack.enter_context(self._job.ws.llm(self._job.ws.config.extraction.model, self._job.log))
+            self._client = self._stack.enter_context(
+                self._job.ws.llm(self._job.ws.config.extraction.model, self._job.log)
+            )
         return self._client
 
 
@@ -96,7 +98,18 @@ def run(job: Job) -> None:
         for number, start in enumerate(range(0, pages.height, UNIT_PAGES)):
             chunk = pages.slice(start, UNIT_PAGES).to_dicts()
             job.unit(f"{number:05d}", lambda chunk=chunk: _unit(job, llm, chunk))
-    for name in ("pages", "pages_with_pairs", "pages_to_llm", "rule_pairs", "llm_pairs", "llm_requests", "llm_duplicates", "llm_not_asking", "tokens_in", "tokens_out"):
+    for name in (
+        "pages",
+        "pages_with_pairs",
+        "pages_to_llm",
+        "rule_pairs",
+        "llm_pairs",
+        "llm_requests",
+        "llm_duplicates",
+        "llm_not_asking",
+        "tokens_in",
+        "tokens_out",
+    ):
         job.metrics[name] = int(job.count(name))
     job.metrics["void_by_step"] = {step: count for step in STEPS if (count := int(job.count(f"void_{step}")))}
     _measure(job, pages)
@@ -145,12 +158,14 @@ def _plan(row: dict[str, Any], *, rules: bool, llm: bool, budget: int) -> _Page:
         return _Page(row, pairs, lines, "rules_only" if pairs else "no_question")
     if not llm:
         return _Page(row, pairs, lines, "llm_off")
-    wanted = [cut for cut in cuts(row["text"], lines, budget) if any(cut.first <= number <= cut.last for number in open_lines)]
+    wanted = [
+        cut for cut in cuts(row["text"], lines, budget) if any(cut.first <= number <= cut.last for number in open_lines)
+    ]
     return _Page(row, pairs, lines, "llm", wanted)
 
 
 def unexplained(text: str, lines: Sequence[Span], pairs: Sequence[dict[str, Any]]) -> list[int]:
-    """Numbers of question-like lines that no pair covers.
+    """Numbers of lines that ask and that no pair covers.
 
     A thread whose accepted answer was found counts as explained: what else is asked in it is talk about the same.
     So does the page's main heading once the page has pairs.
@@ -164,7 +179,7 @@ def unexplained(text: str, lines: Sequence[Span], pairs: Sequence[dict[str, Any]
         if content.startswith("```"):
             fenced = not fenced
         named = content.startswith("#") and not asks(content)  # "## Question 1 [4 marks]" names what comes below
-        if fenced or named or not question_like(content) or (pairs and content.startswith("# ")):
+        if fenced or named or not open_question(content) or (pairs and content.startswith("# ")):
             continue
         if not any(span.start < line.end and line.start < span.end for span in covered):
             found.append(number)
@@ -198,14 +213,21 @@ def _ask(job: Job, llm: _Llm, asked: list[tuple[_Page, Cut]], prompt: Prompt, co
 
     replies = llm.client.complete(requests, on_reply=progress)
     for (page, cut), reply in zip(asked, replies, strict=True):
-        reading = read_reply(page.row["text"], page.lines, cut, reply.text, finish_reason=reply.finish_reason, error=reply.error)
+        reading = read_reply(
+            page.row["text"], page.lines, cut, reply.text, finish_reason=reply.finish_reason, error=reply.error
+        )
         page.readings.append(reading)
-        counts.update(llm_requests=1, tokens_in=reply.tokens_in, tokens_out=reply.tokens_out, llm_not_asking=reading.not_asking)
+        counts.update(
+            llm_requests=1, tokens_in=reply.tokens_in, tokens_out=reply.tokens_out, llm_not_asking=reading.not_asking
+        )
 
 
 def _rows(page: _Page, model: str, prompt_hash: str, counts: Counter[str]) -> list[dict[str, Any]]:
     """Rows of a page: the rules' pairs, then the LLM's that repeat none of them."""
-    rows = [_row(page.row, pair["rule"], pair["kind"], pair["question_spans"], pair["answer_spans"], "", "") for pair in page.pairs]
+    rows = [
+        _row(page.row, pair["rule"], pair["kind"], pair["question_spans"], pair["answer_spans"], "", "")
+        for pair in page.pairs
+    ]
     counts["rule_pairs"] += len(rows)
     used = [span for pair in page.pairs for name in ("question_spans", "answer_spans") for span in pair[name]]
     for reading in page.readings:
@@ -219,7 +241,15 @@ def _rows(page: _Page, model: str, prompt_hash: str, counts: Counter[str]) -> li
     return rows
 
 
-def _row(page: dict[str, Any], rule: str, kind: str, question: Sequence[Span], answer: Sequence[Span], model: str, prompt_hash: str) -> dict[str, Any]:
+def _row(
+    page: dict[str, Any],
+    rule: str,
+    kind: str,
+    question: Sequence[Span],
+    answer: Sequence[Span],
+    model: str,
+    prompt_hash: str,
+) -> dict[str, Any]:
     return {
         "id": row_id(PREFIX, page["id"], *question, "answer", *answer), "parent_id": page["id"], "url": page["url"],
         "domain": page["domain"], "title": page["title"], "question": joined(page["text"], question),
@@ -235,7 +265,10 @@ def _reject(page: _Page) -> Reject:
         for reading in page.readings:
             if reading.problem == problem:
                 return Reject(identity, page.row["id"], problem, f"{reading.detail} ({page.row['url']})")
-    detail = {"no_question": "no question-like line", "llm_off": "question-like lines, but the LLM is switched off"}.get(page.step)
+    detail = {
+        "no_question": "no question-like line",
+        "llm_off": "question-like lines, but the LLM is switched off",
+    }.get(page.step)
     if detail is None:
         not_asking = sum(reading.not_asking for reading in page.readings)
         detail = f"the LLM found no pair{f' ({not_asking} whose question does not ask)' if not_asking else ''}"

@@ -12,7 +12,7 @@ from webinstruct_assets.stages.pages.document import Span, trim
 from webinstruct_assets.stages.pages.questions import ANSWER_MARK, QUESTION_MARK, question_like
 
 CHARS_PER_TOKEN = 3  # prose has about 4; formulas and other languages less, and a prompt must never be too long
-SHOWN_CHARS = 360  # of a longer line the model sees its beginning and end: it only has to recognise it
+SHOWN_CHARS = 240  # of a longer line the model sees its beginning and end: it only has to recognise it
 MARKER = re.compile(r"(?:#{1,6} |\s*(?:[-*]|[0-9]{1,4}\.|[A-Za-z]\.) )")
 
 
@@ -48,7 +48,10 @@ def shown(line: str) -> str:
 
 def numbered(text: str, spans: Sequence[Span], cut: Cut) -> str:
     """The lines of a cut, each behind its number."""
-    return "\n".join(f"{number} {shown(text[spans[number - 1].start : spans[number - 1].end])}" for number in range(cut.first, cut.last + 1))
+    return "\n".join(
+        f"{number} {shown(text[spans[number - 1].start : spans[number - 1].end])}"
+        for number in range(cut.first, cut.last + 1)
+    )
 
 
 def cuts(text: str, spans: Sequence[Span], budget: int) -> list[Cut]:

@@ -75,7 +75,15 @@ class Reading:
     not_asking: int = 0
 
 
-def read_reply(text: str, spans: Sequence[Span], cut: Cut, reply: str, *, finish_reason: str | None = "stop", error: str | None = None) -> Reading:
+def read_reply(
+    text: str,
+    spans: Sequence[Span],
+    cut: Cut,
+    reply: str,
+    *,
+    finish_reason: str | None = "stop",
+    error: str | None = None,
+) -> Reading:
     """The usable pairs of a reply. Problems: ``llm_error``, ``llm_truncated``, ``llm_invalid_range``.
 
     A reply with one invalid pair keeps its valid ones; the problem is reported beside them.
@@ -86,7 +94,10 @@ def read_reply(text: str, spans: Sequence[Span], cut: Cut, reply: str, *, finish
         return Reading(problem="llm_truncated", detail=f"{len(reply)} characters: {reply[:80]}")
     try:
         entries = json.loads(reply)["pairs"]
-        parsed = [(_ranges(entry["question"]), _ranges(entry["answer"]), str(entry.get("kind", "unknown"))) for entry in entries]
+        parsed = [
+            (_ranges(entry["question"]), _ranges(entry["answer"]), str(entry.get("kind", "unknown")))
+            for entry in entries
+        ]
     except (ValueError, KeyError, TypeError) as problem:
         return Reading(problem="llm_error", detail=f"not the JSON asked for ({problem!r}): {reply[:120]}")
     reading = Reading()

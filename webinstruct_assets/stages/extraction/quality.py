@@ -16,7 +16,9 @@ from typing import Any
 from webinstruct_assets.core.errors import BadInput
 
 MATCH = 0.7
-TEX_STYLE = re.compile(r"\\(?:mathrm|text|mathbf|displaystyle|textstyle|left|right|operatorname|dfrac|tfrac|quad|,|;|!)(?![A-Za-z])")
+TEX_STYLE = re.compile(
+    r"\\(?:mathrm|text|mathbf|displaystyle|textstyle|left|right|operatorname|dfrac|tfrac|quad|,|;|!)(?![A-Za-z])"
+)
 SIGNS = re.compile(r"[\\${}_^`*#|]")
 WORD = re.compile(r"\w+|[^\w\s]")
 PUNCTUATION = frozenset(".,;:!?'\"()[]“”‘’-–—")
@@ -40,9 +42,13 @@ def read_gold(path: Path) -> list[dict[str, Any]]:
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         try:
             entry = json.loads(line)
-            gold.append({**entry, "url": str(entry["url"]), "question": str(entry["question"]), "answer": str(entry["answer"])})
+            gold.append(
+                {**entry, "url": str(entry["url"]), "question": str(entry["question"]), "answer": str(entry["answer"])}
+            )
         except (ValueError, KeyError, TypeError) as error:
-            raise BadInput(f"{path}: line {number}: {error!r}", "each line is an object with url, question and answer") from error
+            raise BadInput(
+                f"{path}: line {number}: {error!r}", "each line is an object with url, question and answer"
+            ) from error
     return gold
 
 

@@ -30,22 +30,130 @@ DROP_TOKENS = {
 TOKEN_REASON = {token: reason for reason, tokens in DROP_TOKENS.items() for token in tokens.split()}
 ALWAYS = frozenset({"ad", "cookie", "share", "related", "comment", "prompt"})
 CONTENT_TOKENS = frozenset(
-    ["content", "article", "entry", "main", "story", "question", "questions", "answer", "answers", "solution", "solutions", "thread", "topic", "faq", "faqs", "post", "text"]
+    [
+        "content",
+        "article",
+        "entry",
+        "main",
+        "story",
+        "question",
+        "questions",
+        "answer",
+        "answers",
+        "solution",
+        "solutions",
+        "thread",
+        "topic",
+        "faq",
+        "faqs",
+        "post",
+        "text",
+    ]
 )
 LAYOUT_TOKENS = frozenset(
-    ["with", "has", "no", "wrapper", "container", "page", "layout", "site", "body", "left", "right", "two", "col", "columns", "row", "grid"]
+    [
+        "with",
+        "has",
+        "no",
+        "wrapper",
+        "container",
+        "page",
+        "layout",
+        "site",
+        "body",
+        "left",
+        "right",
+        "two",
+        "col",
+        "columns",
+        "row",
+        "grid",
+    ]
 )
 ANSWER_TOKENS = frozenset(
-    ["answer", "answers", "solution", "solutions", "explanation", "worked", "working", "ans", "soln", "spoiler", "hint", "reveal", "antwort", "lösung", "reponse"]
+    [
+        "answer",
+        "answers",
+        "solution",
+        "solutions",
+        "explanation",
+        "worked",
+        "working",
+        "ans",
+        "soln",
+        "spoiler",
+        "hint",
+        "reveal",
+        "antwort",
+        "lösung",
+        "reponse",
+    ]
 )
 QUESTION_TOKENS = frozenset(["question", "questions", "problem", "exercise", "mcq", "ques", "frage", "aufgabe"])
 OPENABLE_TOKENS = frozenset(
-    ["answer", "answers", "solution", "solutions", "explanation", "spoiler", "hidden", "hide", "collapse", "collapsible", "collapsed", "accordion", "panel", "toggle", "reveal", "faq", "faqs", "qa", "details", "hint", "tab", "worked"]
+    [
+        "answer",
+        "answers",
+        "solution",
+        "solutions",
+        "explanation",
+        "spoiler",
+        "hidden",
+        "hide",
+        "collapse",
+        "collapsible",
+        "collapsed",
+        "accordion",
+        "panel",
+        "toggle",
+        "reveal",
+        "faq",
+        "faqs",
+        "qa",
+        "details",
+        "hint",
+        "tab",
+        "worked",
+    ]
 )
-STEM_TOKENS = frozenset("stem given passage scenario stimulus".split())
-POST_TOKENS = frozenset(["post", "reply", "comment", "msg", "message", "answer", "question", "response", "topic", "card"])
+STEM_TOKENS = frozenset(["stem", "given", "passage", "scenario", "stimulus"])
+POST_TOKENS = frozenset(
+    ["post", "reply", "comment", "msg", "message", "answer", "question", "response", "topic", "card"]
+)
 META_TOKENS = frozenset(
-    ["meta", "byline", "author", "username", "user", "who", "when", "date", "time", "timestamp", "posted", "votes", "vote", "score", "sig", "signature", "avatar", "badge", "ribbon", "reputation", "rank", "joined", "rep", "tick", "thx", "thanks", "foot", "postfoot", "poster", "userinfo", "usercard"]
+    [
+        "meta",
+        "byline",
+        "author",
+        "username",
+        "user",
+        "who",
+        "when",
+        "date",
+        "time",
+        "timestamp",
+        "posted",
+        "votes",
+        "vote",
+        "score",
+        "sig",
+        "signature",
+        "avatar",
+        "badge",
+        "ribbon",
+        "reputation",
+        "rank",
+        "joined",
+        "rep",
+        "tick",
+        "thx",
+        "thanks",
+        "foot",
+        "postfoot",
+        "poster",
+        "userinfo",
+        "usercard",
+    ]
 )
 ACCEPTED = re.compile(
     r"(?:^|[\s_-])(?:accepted|acceptedanswer|accepted-answer|is-accepted|is-best|best-answer|bestanswer|post--solution|"

@@ -48,7 +48,35 @@ KINDS: dict[str, int] = {
     for tag in tags.split()
 }  # fmt: skip
 CONTAINER_TAGS = frozenset(
-    ["body", "div", "section", "article", "main", "header", "form", "fieldset", "blockquote", "dl", "dt", "dd", "details", "summary", "ul", "ol", "li", "table", "tr", "td", "th", "nav", "footer", "aside", "figure", "menu", "center"]
+    [
+        "body",
+        "div",
+        "section",
+        "article",
+        "main",
+        "header",
+        "form",
+        "fieldset",
+        "blockquote",
+        "dl",
+        "dt",
+        "dd",
+        "details",
+        "summary",
+        "ul",
+        "ol",
+        "li",
+        "table",
+        "tr",
+        "td",
+        "th",
+        "nav",
+        "footer",
+        "aside",
+        "figure",
+        "menu",
+        "center",
+    ]
 )
 ORDERED = {"a": ord("a"), "A": ord("A")}  # list types counted with letters
 PRUNED = frozenset({"nav", "footer"})  # not even read: a third of a page's nodes, and no page keeps answers there
@@ -292,7 +320,12 @@ class _Walker:
             self._heading = int(tag[1])
         elif kind == LIST:
             start = attributes.get("start") or ""
-            self._lists.append([ORDERED.get(attributes.get("type") or "1", 1) if tag == "ol" else 0, int(start) - 1 if re.fullmatch(r"-?\d{1,6}", start) else 0])
+            self._lists.append(
+                [
+                    ORDERED.get(attributes.get("type") or "1", 1) if tag == "ol" else 0,
+                    int(start) - 1 if re.fullmatch(r"-?\d{1,6}", start) else 0,
+                ]
+            )
         elif kind == ITEM:
             if not self._lists:
                 self._lists.append([0, 0])

@@ -46,9 +46,7 @@ SCHEMA: dict[str, pl.DataType] = {
         "question": pl.String(), "answer": pl.String(), "rule": pl.String(), "question_spans": SPANS, "answer_spans": SPANS,
     })),
 }  # fmt: skip
-MARKUP_REJECTS: dict[str, pl.DataType] = {
-    name: pl.String() for name in ("page_id", "url", "rule", "reason", "detail")
-}
+MARKUP_REJECTS: dict[str, pl.DataType] = {name: pl.String() for name in ("page_id", "url", "rule", "reason", "detail")}
 HTML_TYPES = ("text/html", "application/xhtml+xml")
 
 
@@ -66,7 +64,9 @@ def run(job: Job) -> None:
     counts = ("words", "math", "dropped_blocks", "pages_with_pairs")
     job.metrics |= {name: int(job.count(name)) for name in counts}
     job.metrics["markup_pairs"] = _by_name(job, "rule_", [*RULES])
-    job.metrics["markup_rejected"] = {str(reason): count for reason, count in rejects["reason"].value_counts(sort=True).iter_rows()}
+    job.metrics["markup_rejected"] = {
+        str(reason): count for reason, count in rejects["reason"].value_counts(sort=True).iter_rows()
+    }
     job.metrics["dropped_by_reason"] = _by_name(job, "drop_", DROP_REASONS)
 
 
@@ -95,7 +95,12 @@ def _unit(job: Job, source: CrawlSource, name: str, chunk: list[dict[str, Any]])
         rows.append(_row(identity, recalled, page))
         unused += [{"page_id": identity, "url": page.url, "rule": rule, "reason": reason, "detail": detail}
                    for rule, reason, detail in page.markup_rejects]  # fmt: skip
-        counts.update(words=page.n_words, math=page.math, dropped_blocks=sum(page.dropped.values()), pages_with_pairs=bool(page.markup_pairs))
+        counts.update(
+            words=page.n_words,
+            math=page.math,
+            dropped_blocks=sum(page.dropped.values()),
+            pages_with_pairs=bool(page.markup_pairs),
+        )
         counts.update(f"rule_{pair.rule}" for pair in page.markup_pairs)
         counts.update({f"drop_{reason}": count for reason, count in page.dropped.items()})
     pl.DataFrame(unused, schema=MARKUP_REJECTS).write_parquet(_scratch(job) / f"markup-{name}.parquet")
@@ -124,7 +129,9 @@ def _clean(source: CrawlSource, recalled: dict[str, Any], max_bytes: int, min_wo
     except WebInstructError as error:
         raise PageRejected("fetch_failed", error.problem) from error
     if not _is_recalled(record, recalled["content_digest"]):
-        raise PageRejected("digest_mismatch", f"{file} at {offset}: not the payload {recalled['content_digest']} of the index")
+        raise PageRejected(
+            "digest_mismatch", f"{file} at {offset}: not the payload {recalled['content_digest']} of the index"
+        )
     return clean_record(record, recalled["url"], max_bytes=max_bytes, min_words=min_words)
 
 
@@ -137,7 +144,10 @@ def _is_recalled(record: WarcRecord, digest: str) -> bool:
     expected = digest.removeprefix("sha1:")
     if not expected or payload_digest(record.payload).removeprefix("sha1:") == expected:
         return True
-    stored_otherwise = any(record.http_header(name) for name in ("content-encoding", "transfer-encoding")) or "warc-truncated" in record.warc_headers
+    stored_otherwise = (
+        any(record.http_header(name) for name in ("content-encoding", "transfer-encoding"))
+        or "warc-truncated" in record.warc_headers
+    )
     return stored_otherwise and record.payload_digest.removeprefix("sha1:") == expected
 
 

@@ -43,7 +43,9 @@ NOT_ASKED = re.compile(
     r"what do you think|did you (?:like|find|know)|was this|looking for|forgot|what(?:'s| is) new|still have|ready to|new here)\b",
     re.IGNORECASE,
 )
-LABEL = re.compile(r"[(\[]?(?P<label>\d{1,3}(?:\s?[(.]?[a-h]\)?)?|[a-h]|[ivx]{1,4})(?:[)\].:]\)?(?:\s+(?=\S)|$)|\s+[–—-]\s+(?=\S))")
+LABEL = re.compile(
+    r"[(\[]?(?P<label>\d{1,3}(?:\s?[(.]?[a-h]\)?)?|[a-h]|[ivx]{1,4})(?:[)\].:]\)?(?:\s+(?=\S)|$)|\s+[–—-]\s+(?=\S))"
+)
 MARKS = re.compile(r"\s*[\[(]\s*\d+\s*(?:marks?|points?|pts?|p)\s*[\])]\s*$", re.IGNORECASE)
 
 
@@ -68,3 +70,22 @@ def question_like(text: str) -> bool:
     return IMPERATIVE.match(stripped) is not None or any(
         IMPERATIVE.match(sentence) for sentence in re.split(r"(?<=[.:;])\s+", stripped)[1:4]
     )
+
+
+OPEN_TAIL = 60  # characters that may follow a question on its line: a hint, the marks, a choice of units
+
+
+def open_question(line: str) -> bool:
+    """Whether a line asks for an answer that can stand on other lines.
+
+    A question in the middle of a paragraph is answered there, or rhetorical; nothing could be pointed at.
+    """
+    if not question_like(line):
+        return False
+    stripped = line.strip()
+    marks = [found.end() for found in ASKS.finditer(stripped)]
+    if not marks:
+        return True
+    if IMPERATIVE.match(stripped) or LABEL.match(stripped) or QUESTION_MARK.match(stripped):
+        return True
+    return len(stripped) - marks[-1] <= max(OPEN_TAIL, 0.35 * len(stripped))

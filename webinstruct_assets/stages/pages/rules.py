@@ -198,16 +198,24 @@ def opened(page: Page, layout: Layout) -> list[Pair]:
 def _stem(text: str, layout: Layout, question: int) -> tuple[Span, ...]:
     """The text that a lettered list or table of questions shares: the paragraph right before it, or its "given" element."""
     containers, blocks = layout.containers, layout.blocks
-    owner = next((up for up in layout.ancestors(blocks[question].container) if containers[up].tag in ("ol", "ul", "table")), -1)
+    owner = next(
+        (up for up in layout.ancestors(blocks[question].container) if containers[up].tag in ("ol", "ul", "table")), -1
+    )
     if owner < 0:
         return ()
     before = layout.kept(0, containers[owner].first)
-    if not before or blocks[before[-1]].kind != "paragraph" or blocks[before[-1]].row >= 0 or asks(blocks[before[-1]].text):
+    if (
+        not before
+        or blocks[before[-1]].kind != "paragraph"
+        or blocks[before[-1]].row >= 0
+        or asks(blocks[before[-1]].text)
+    ):
         return ()
     stem = before[-1]
     named = any("stem" in containers[up].flags for up in layout.ancestors(blocks[stem].container))
     lettered = LETTERED.fullmatch(blocks[question].label) is not None or any(
-        LETTERED.fullmatch(blocks[cell].text.strip(" ().")) for cell in layout.kept(containers[owner].first, question)[-2:]
+        LETTERED.fullmatch(blocks[cell].text.strip(" ()."))
+        for cell in layout.kept(containers[owner].first, question)[-2:]
     )
     return layout.spans([stem]) if named or (lettered and len(blocks[stem].text) >= 40) else ()
 
@@ -323,8 +331,13 @@ def _without_question_label(text: str, layout: Layout, body: list[int]) -> tuple
 
 # -- tables of questions and answers -------------------------------------------------------------------------
 
-QUESTION_COLUMN = re.compile(r"(?:the\s+)?(?:question|problem|task|exercise|item|frage|aufgabe|pregunta)s?", re.IGNORECASE)
-ANSWER_COLUMN = re.compile(r"(?:(?:the|our|model|correct|worked|full|expected)\s+)*(?:answer|solution|result|working|reply|antwort|lösung|respuesta)s?", re.IGNORECASE)
+QUESTION_COLUMN = re.compile(
+    r"(?:the\s+)?(?:question|problem|task|exercise|item|frage|aufgabe|pregunta)s?", re.IGNORECASE
+)
+ANSWER_COLUMN = re.compile(
+    r"(?:(?:the|our|model|correct|worked|full|expected)\s+)*(?:answer|solution|result|working|reply|antwort|lösung|respuesta)s?",
+    re.IGNORECASE,
+)
 
 
 def question_table(page: Page, layout: Layout) -> list[Pair]:
@@ -339,7 +352,10 @@ def question_table(page: Page, layout: Layout) -> list[Pair]:
     for cells in rows.values():
         texts = [layout.blocks[index].text.strip().rstrip(":") for index in cells]
         owner = _table_of(layout, cells[0])
-        columns = [[place for place, text in enumerate(texts) if column.fullmatch(text)] for column in (QUESTION_COLUMN, ANSWER_COLUMN)]
+        columns = [
+            [place for place, text in enumerate(texts) if column.fullmatch(text)]
+            for column in (QUESTION_COLUMN, ANSWER_COLUMN)
+        ]
         if all(len(found) == 1 for found in columns):
             (asked,), (answered,) = columns
             width, table = len(cells), owner
@@ -355,7 +371,9 @@ def question_table(page: Page, layout: Layout) -> list[Pair]:
 
 
 def _table_of(layout: Layout, block: int) -> int:
-    return next((up for up in layout.ancestors(layout.blocks[block].container) if layout.containers[up].tag == "table"), -1)
+    return next(
+        (up for up in layout.ancestors(layout.blocks[block].container) if layout.containers[up].tag == "table"), -1
+    )
 
 
 # -- definition lists ----------------------------------------------------------------------------------------
@@ -627,7 +645,11 @@ def _key(page: Page, layout: Layout) -> _Key | None:
     above_end, below_start, level, start = keys[0]
     below = kept[below_start:]
     for place, index in enumerate(below):
-        if blocks[index].kind == "heading" and blocks[index].level <= level and not LABEL_CELL.fullmatch(blocks[index].text):
+        if (
+            blocks[index].kind == "heading"
+            and blocks[index].level <= level
+            and not LABEL_CELL.fullmatch(blocks[index].text)
+        ):
             below = below[:place]
             break
     return _Key(kept[:above_end], below, start)
@@ -644,7 +666,9 @@ def _numbers(text: str, layout: Layout, indexes: list[int]) -> int:
     return len(found)
 
 
-def _with_choices(text: str, questions: list[tuple[str, tuple[Span, ...]]], given: dict[str, tuple[Span, ...]]) -> list[tuple[str, tuple[Span, ...]]]:
+def _with_choices(
+    text: str, questions: list[tuple[str, tuple[Span, ...]]], given: dict[str, tuple[Span, ...]]
+) -> list[tuple[str, tuple[Span, ...]]]:
     """Questions whose lettered parts have no answers of their own take them in: they are choices."""
     whole: list[tuple[str, tuple[Span, ...]]] = []
     for label, spans in questions:
@@ -671,7 +695,9 @@ def _running(text: str, layout: Layout, key: _Key) -> list[tuple[str, tuple[Span
             position = start
             for label in labels:
                 strict = r"(?:\)|\]|\s*[.:)–—-]+)" if label.isdigit() else r"\)"
-                found = re.compile(rf"(?:^|(?<=[\s;,.]))[(\[]?{label}{strict}\s+(?=\S)", re.MULTILINE).search(text, position, block.end)
+                found = re.compile(rf"(?:^|(?<=[\s;,.]))[(\[]?{label}{strict}\s+(?=\S)", re.MULTILINE).search(
+                    text, position, block.end
+                )
                 if not found or (not places and found.start() > start + 2):
                     break
                 places.append((label, found.start(), found.end()))

@@ -13,7 +13,7 @@ import polars as pl
 from webinstruct_assets.core.config import settings_of
 from webinstruct_assets.core.errors import QualityGate
 from webinstruct_assets.core.ids import row_id
-from webinstruct_assets.core.keys import PartitionKey, Ref
+from webinstruct_assets.core.keys import Ref
 from webinstruct_assets.core.stage import Job, Stage, Unit
 from webinstruct_assets.core.workspace import Workspace
 from webinstruct_assets.stages.recall.classifier import Classifier, separation, train

@@ -5,6 +5,7 @@ Positives are recalled pages of selected domains; negatives are pages of domains
 so also random pages of the crawl. Unrecalled pages of selected domains are neither (``ambiguous``).
 """
 
+from functools import partial
 from typing import Any
 
 from webinstruct_assets.core.config import settings_of
@@ -88,7 +89,7 @@ def run(job: Job) -> None:
         )
 
     for file in files:
-        job.unit(file.unit, lambda file=file: label(file))
+        job.unit(file.unit, partial(label, file))
         job.progress.advance(1)
     positives = int(job.count("positives"))
     total = job.outcome()["rows"]

@@ -13,6 +13,7 @@ denominator of a domain's recall rate.
 
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import polars as pl
@@ -71,7 +72,7 @@ def _run(model: str, prefix: str) -> Callable[[Job], None]:
         files = wet_files(job.read("crawl_index"))
         job.progress.start(len(files), "WET files")
         for file in files:
-            job.unit(file.unit, lambda file=file: _score_file(job, source, file, classifier, threshold, prefix))
+            job.unit(file.unit, partial(_score_file, job, source, file, classifier, threshold, prefix))
             job.progress.advance(1)
         job.metrics |= {
             "threshold": threshold,

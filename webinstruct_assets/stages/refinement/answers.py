@@ -17,26 +17,88 @@ from webinstruct_assets.stages.decontamination.words import words
 SHORT_WORDS = 12  # an answer of at most this many words is all result and no reasoning
 KEPT_WORDS = 0.6  # share of a prose answer's telling words that a rewording must keep
 
+# What an exam paper prints beside a question or answer; no part of either.
+MARKS = re.compile(r"[(\[]\s*\d+\s*(?:marks?|points?|pts?|credits?)\s*[)\]]", re.IGNORECASE)
 _DELIMITERS = re.compile(r"\\[()\[\]]|\$\$?|\\(?:left|right|displaystyle|tfrac(?!\s*[{\d])|,|;|:|!)(?![a-zA-Z])")
 _WRAPPED = re.compile(r"\\(?:text|mathrm|mathbf|textbf|mathit|operatorname|mbox)\s*\{([^{}]*)\}")
 _FRACTION = re.compile(r"\\[dt]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}")
 _THOUSANDS = re.compile(r"(?<=\d)(?:,|\{,\})(?=\d{3}(?!\d))")
 _SUPERSCRIPT = re.compile(r"[⁻⁺]?[⁰¹²³⁴-⁹]+")
-_NUMBER = re.compile(r"(?<![\w.^_])(?<!\^[-+])[-+]?\d+(?:\.\d+)?(?:\s*\*\s*10\s*\^\s*[-+]?\d+|[eE][-+]?\d+)?(?:\s*/\s*\d+(?![\d.]))?")
-_LEADING_NUMBER = re.compile(rf"(?:about|≈|=)?\s*({_NUMBER.pattern})\s*([%a-zA-Z°/^*\d ]{{0,24}})[.;:](?:\s|$)")
+_NUMBER = re.compile(
+    r"(?<![\w.^_])(?<!\^[-+])[-+]?\d+(?:\.\d+)?(?:\s*\*\s*10\s*\^\s*[-+]?\d+|[eE][-+]?\d+)?(?:\s*/\s*\d+(?![\d.]))?"
+)
+_LEADING_NUMBER = re.compile(rf"(?:[Aa]bout|≈|=)?\s*({_NUMBER.pattern})\s*([%a-zA-Z°/^*\d ]{{0,24}})[.;:](?:\s|$)")
 _BOXED = re.compile(r"\\(?:boxed|fbox)\s*\{((?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*)\}")
 _MATH = re.compile(r"\$\$(.+?)\$\$|\$([^$\n]+?)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
 _OPTION = re.compile(r"(?:(?<=\s)|^)\(?([A-Ha-h])[).:]\s+")
 _STATED = re.compile(r"(?:answer|option|choice)\s*(?:is|:|=)?\s*\(?([A-H])\)?(?![\w'])")
 _YES_NO = re.compile(r"(yes|no|true|false)\b", re.IGNORECASE)
-_STATED_YES_NO = re.compile(r"\b(?:answer|statement|claim|it|this|that)\s*(?:is|:)\s*(yes|no|true|false)\b", re.IGNORECASE)
+_STATED_YES_NO = re.compile(
+    r"\b(?:answer|statement|claim|it|this|that)\s*(?:is|:)\s*(yes|no|true|false)\b", re.IGNORECASE
+)
 _NEGATIONS = frozenset({"not", "no", "never", "cannot", "neither", "nor", "t", "without"})
 _STOP_WORDS = frozenset(
-    """
-    about after also and are because been but can does each for from had has have how into its more most not one only
-    other out over same should some such than that the their them then there these they this those through two use
-    was were what when where which while who why will with would you your
-    """.split()
+    [
+        "about",
+        "after",
+        "also",
+        "and",
+        "are",
+        "because",
+        "been",
+        "but",
+        "can",
+        "does",
+        "each",
+        "for",
+        "from",
+        "had",
+        "has",
+        "have",
+        "how",
+        "into",
+        "its",
+        "more",
+        "most",
+        "not",
+        "one",
+        "only",
+        "other",
+        "out",
+        "over",
+        "same",
+        "should",
+        "some",
+        "such",
+        "than",
+        "that",
+        "the",
+        "their",
+        "them",
+        "then",
+        "there",
+        "these",
+        "they",
+        "this",
+        "those",
+        "through",
+        "two",
+        "use",
+        "was",
+        "were",
+        "what",
+        "when",
+        "where",
+        "which",
+        "while",
+        "who",
+        "why",
+        "will",
+        "with",
+        "would",
+        "you",
+        "your",
+    ]
 )
 _UNITS = {
     spelling: unit
@@ -63,8 +125,12 @@ class Final:
 
 
 def plain(text: str) -> str:
-    """``text`` with TeX arithmetic written out: ``\\(\\frac{1}{2}\\)`` is ``1/2``, ``3 \\times 10^{-2}`` is ``3 * 10^-2``."""
-    text = _SUPERSCRIPT.sub(lambda match: "^" + unicodedata.normalize("NFKC", match[0]), text).replace("−", "-").replace("–", "-")
+    r"""``text`` with TeX arithmetic written out: ``\(\frac{1}{2}\)`` is ``1/2``, ``3 \times 10^{-2}`` is ``3 * 10^-2``."""
+    text = (
+        _SUPERSCRIPT.sub(lambda match: "^" + unicodedata.normalize("NFKC", match[0]), text)
+        .replace("−", "-")
+        .replace("–", "-")
+    )
     text = _DELIMITERS.sub(" ", _THOUSANDS.sub("", text))
     for _ in range(3):  # fractions within fractions
         text = _FRACTION.sub(lambda match: f"{_grouped(match[1])}/{_grouped(match[2])}", _WRAPPED.sub(r"\1", text))
@@ -85,7 +151,9 @@ def numbers(text: str) -> set[str]:
 
 def number_value(text: str) -> Fraction | None:
     """A number as ``numbers`` and ``Final`` write it; None when it is not one, or absurdly large."""
-    match = re.fullmatch(r"([-+]?\d+(?:\.\d+)?)(?:\*10\^([-+]?\d{1,3})|[eE]([-+]?\d{1,3}))?(?:/(\d+))?", re.sub(r"\s", "", text))
+    match = re.fullmatch(
+        r"([-+]?\d+(?:\.\d+)?)(?:\*10\^([-+]?\d{1,3})|[eE]([-+]?\d{1,3}))?(?:/(\d+))?", re.sub(r"\s", "", text)
+    )
     if match is None:
         return None
     value = Fraction(match[1]) * Fraction(10) ** int(match[2] or match[3] or 0)
@@ -157,7 +225,11 @@ def _math_final(formula: str, after: str) -> Final | None:
         rest = match[match.lastindex or 2].strip()
         if not rest or _unit(rest) or re.fullmatch(r"[a-zA-Z]{3,}.*", rest):
             return Final("number", re.sub(r"\s", "", match[1]), _unit(rest or plain(after)))
-    names = [word for word in re.findall(r"[a-zA-Z]{3,}", re.sub(r"\\[a-zA-Z]+", "", side)) if word not in ("sin", "cos", "tan", "log", "exp", "sqrt")]
+    names = [
+        word
+        for word in re.findall(r"[a-zA-Z]{3,}", re.sub(r"\\[a-zA-Z]+", "", side))
+        if word not in ("sin", "cos", "tan", "log", "exp", "sqrt")
+    ]
     return Final("expression", re.sub(r"\s|\\[,;:! ]", "", side)) if side and not names else None
 
 
@@ -168,6 +240,7 @@ def _unit(after: str) -> str:
 
 def same_final(question: str, before: str, after: str) -> tuple[bool, str]:
     """Whether both answers to ``question`` end in the same result, and both results in words for a reject's detail."""
+    before, after = MARKS.sub(" ", before).strip(), MARKS.sub(" ", after).strip()
     old, new = final_answer(question, before), final_answer(question, after)
     said = f"{_said(old)} -> {_said(new)}"
     return _same(old, new, before, after), said
@@ -180,7 +253,7 @@ def _said(final: Final) -> str:
 
 def _same(old: Final, new: Final, before: str, after: str) -> bool:
     short = len(words(before)) <= SHORT_WORDS
-    if short and old.kind in ("number", "expression") and numbers(before) - numbers(after):
+    if short and old.kind == "number" and numbers(before) - numbers(after):
         return False  # "1.0 m/s and 4.0 m/s": every number of a bare result is part of it
     if old.kind in ("choice", "yes_no"):
         return (old.kind, old.value) == (new.kind, new.value)
@@ -207,7 +280,10 @@ def _says(result: Sequence[str], text: Sequence[str]) -> bool:
 
 
 def _keeps(before: str, after: str) -> bool:
-    kept, negated = kept_words(before, after), [sum(word in _NEGATIONS for word in words(text)) for text in (before, after)]
+    kept, negated = (
+        kept_words(before, after),
+        [sum(word in _NEGATIONS for word in words(text)) for text in (before, after)],
+    )
     return kept >= KEPT_WORDS and negated[0] == negated[1]
 
 
@@ -221,9 +297,11 @@ def same_expression(one: str, other: str) -> bool:
     """Whether two formulas are mathematically equal (math-verify); False for what is too large to try."""
     from math_verify import parse, verify
 
-    if any(len(text) > 120 or "!" in text or re.search(r"\^\s*\{?[-+]?\d{3}|\^[^+\-=]*\^", text) for text in (one, other)):
+    if any(
+        len(text) > 120 or "!" in text or re.search(r"\^\s*\{?[-+]?\d{3}|\^[^+\-=]*\^", text) for text in (one, other)
+    ):
         return False  # web text: a tower of powers would keep sympy busy for ever
     # math-verify's time limits use SIGALRM, which only the main thread may set.
     limit = 3 if threading.current_thread() is threading.main_thread() else None
-    old, new = (parse(f"${text}$", parsing_timeout=limit) for text in (one, other))  # type: ignore[arg-type]
+    old, new = (parse(f"${text}$", parsing_timeout=limit) for text in (one, other))
     return bool(old and new and verify(old, new, timeout_seconds=limit))

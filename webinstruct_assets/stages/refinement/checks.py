@@ -16,7 +16,15 @@ from itertools import pairwise
 
 from webinstruct_assets.core.llm.client import LlmReply
 from webinstruct_assets.stages.decontamination.words import words
-from webinstruct_assets.stages.refinement.answers import SHORT_WORDS, final_answer, kept_words, numbers, options, same_final
+from webinstruct_assets.stages.refinement.answers import (
+    MARKS,
+    SHORT_WORDS,
+    final_answer,
+    kept_words,
+    numbers,
+    options,
+    same_final,
+)
 
 KEPT_QUESTION = 0.6  # share of a question's telling words that a rewording must keep
 KEPT_LENGTH = 0.5  # a reasoned answer may lose half of its words, not more
@@ -34,7 +42,6 @@ _LABEL = re.compile(
     r"^\s*(?:(?:question|problem|exercise|example|task|item|q)\s*(?:no\.?\s*)?[\dIVX]*[a-z]?\s*[.:)\]-]+\s*|\(?\d{1,3}[a-z]?[).:\]]\s+|\([a-z]\)\s+)",
     re.IGNORECASE,
 )
-_MARKS = re.compile(r"[(\[]\s*\d+\s*(?:marks?|points?|pts?|credits?)\s*[)\]]", re.IGNORECASE)
 _ASKS = re.compile(
     r"\?|__|\.{4}|…|\b(?:find|solve|compute|calculate|determine|evaluate|show|prove|simplify|factori[sz]e|factor|expand|state|explain|describe"
     r"|give|name|write|list|estimate|sketch|draw|derive|convert|express|differentiate|integrate|define|identify|complete|choose|select"
@@ -42,7 +49,8 @@ _ASKS = re.compile(
     re.IGNORECASE,
 )
 _SENTENCE = re.compile(r"(?<=[.?!])\s+")
-_NUMBER_WORDS = dict(zip("zero one two three four five six seven eight nine ten eleven twelve".split(), map(str, range(13)), strict=True))
+_NUMERALS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+_NUMBER_WORDS = dict(zip(_NUMERALS, map(str, range(13)), strict=True))
 # TeX commands whose first letter makes a JSON escape: models write "\times" where "\\times" is meant.
 _TEX_IN_JSON = (
     "bar|begin|beta|big|binom|boldsymbol|bot|boxed|bullet|frac|forall|fbox|nabla|ne|neg|neq|ni|not|nu|rangle|rceil|rfloor|rho|right|Rightarrow"
@@ -98,7 +106,11 @@ def parse_reply(text: str) -> tuple[str, str] | None:
         reply = json.loads(_ESCAPE.sub(_repaired, text[start : end + 1]), strict=False)
     except ValueError:
         return None
-    if not isinstance(reply, dict) or not isinstance(reply.get("question"), str) or not isinstance(reply.get("answer"), str):
+    if (
+        not isinstance(reply, dict)
+        or not isinstance(reply.get("question"), str)
+        or not isinstance(reply.get("answer"), str)
+    ):
         return None
     return reply["question"].strip(), reply["answer"].strip()
 
@@ -108,7 +120,9 @@ def _repaired(escape: re.Match[str]) -> str:
     return "\\" + escape[0] if escape["tex"] or escape[0] == "\\" else escape[0]
 
 
-def _defect(question: str, answer: str, new_question: str, new_answer: str, context: str, prompt_text: str) -> tuple[str, str] | None:
+def _defect(
+    question: str, answer: str, new_question: str, new_answer: str, context: str, prompt_text: str
+) -> tuple[str, str] | None:
     old, new = f"{question}\n{answer}", f"{new_question}\n{new_answer}"
     if (match := _REFUSAL.search(new)) and not _REFUSAL.search(old):
         return "defect_refusal", new[max(0, match.start() - 40) : match.end() + 80]
@@ -143,8 +157,10 @@ def _loop(old: str, new: str) -> str | None:
     return None
 
 
-def _question_problem(question: str, answer: str, new_question: str, new_answer: str, context: str, prompt_text: str) -> tuple[str, str] | None:
-    old, new = _MARKS.sub(" ", _LABEL.sub("", question)), _MARKS.sub(" ", _LABEL.sub("", new_question))
+def _question_problem(
+    question: str, answer: str, new_question: str, new_answer: str, context: str, prompt_text: str
+) -> tuple[str, str] | None:
+    old, new = MARKS.sub(" ", _LABEL.sub("", question)), MARKS.sub(" ", _LABEL.sub("", new_question))
     spelled = {_NUMBER_WORDS[word] for word in words(new) if word in _NUMBER_WORDS}
     if lost := numbers(old) - numbers(new) - spelled:
         return "question_changed", f"number lost: {', '.join(sorted(lost))}"
@@ -166,7 +182,9 @@ def _question_problem(question: str, answer: str, new_question: str, new_answer:
     return None
 
 
-def _answer_problem(question: str, answer: str, new_question: str, new_answer: str, context: str, prompt_text: str) -> tuple[str, str] | None:
+def _answer_problem(
+    question: str, answer: str, new_question: str, new_answer: str, context: str, prompt_text: str
+) -> tuple[str, str] | None:
     same, said = same_final(question, answer, new_answer)
     if not same:
         return "answer_changed", said

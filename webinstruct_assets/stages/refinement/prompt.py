@@ -44,7 +44,7 @@ class RefinePrompt(Section):
 
     expansion: float = Field(ge=1)
     system: str
-    examples: list[Example] = []
+    examples: list[Example]
     context: str
     user: str
 
@@ -94,20 +94,31 @@ def build_request(
     return request
 
 
-def _request(prompt: RefinePrompt, refiner: RefinerConfig, pair: Mapping[str, Any], context: str, max_tokens: int) -> LlmRequest:
+def _request(
+    prompt: RefinePrompt, refiner: RefinerConfig, pair: Mapping[str, Any], context: str, max_tokens: int
+) -> LlmRequest:
     messages = [{"role": "system", "content": prompt.system.strip()}]
     for example in prompt.examples:
-        reply = {"question": example.refined_question, "answer": example.refined_answer}
-        messages.append({"role": "user", "content": _filled(prompt.user, question=example.question, answer=example.answer)})
-        messages.append({"role": "assistant", "content": json.dumps(reply, ensure_ascii=False)})
-    user = _filled(prompt.user, question=pair["question"], answer=pair["answer"])
+        messages.append({"role": "user", "content": _filled(prompt.user, pair=_json(example.question, example.answer))})
+        messages.append({"role": "assistant", "content": _json(example.refined_question, example.refined_answer)})
+    user = _filled(prompt.user, pair=_json(pair["question"], pair["answer"]))
     if context:
         user = _filled(prompt.context, context=context) + "\n\n" + user
     messages.append({"role": "user", "content": user})
     return LlmRequest(
-        messages=tuple(messages), max_tokens=max_tokens, temperature=refiner.temperature, top_p=refiner.top_p,
-        seed=refiner.seed, json_schema=REPLY_SCHEMA, tag=pair["id"],
-    )  # fmt: skip
+        messages=tuple(messages),
+        max_tokens=max_tokens,
+        temperature=refiner.temperature,
+        top_p=refiner.top_p,
+        seed=refiner.seed,
+        json_schema=REPLY_SCHEMA,
+        tag=pair["id"],
+    )
+
+
+def _json(question: str, answer: str) -> str:
+    """A pair as it is shown and as it is wanted back: a small model copies best what has the same form already."""
+    return json.dumps({"question": question, "answer": answer}, ensure_ascii=False)
 
 
 def _filled(template: str, **values: str) -> str:

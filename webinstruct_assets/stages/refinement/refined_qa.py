@@ -7,17 +7,18 @@ the reasons of ``checks.py``, or ``too_long`` (the pair does not fit the refiner
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import polars as pl
 
-from webinstruct_assets.core.config import RefinerConfig
+from webinstruct_assets.core.config import RefinerConfig, settings_of
 from webinstruct_assets.core.errors import ConfigError
 from webinstruct_assets.core.ids import row_id
 from webinstruct_assets.core.keys import PartitionKey, Ref
 from webinstruct_assets.core.llm.client import LlmReply, LlmRequest
 from webinstruct_assets.core.stage import Job, Reject, Stage, Unit
-from webinstruct_assets.core.workspace import Workspace, settings_of
+from webinstruct_assets.core.workspace import Workspace
 from webinstruct_assets.stages.refinement.checks import check_reply
 from webinstruct_assets.stages.refinement.prompt import RefinePrompt, build_request, load_prompt, page_context
 
@@ -45,7 +46,9 @@ UNITS_PER_WINDOW = 8
 def refiner_config(ws: Workspace, name: str) -> RefinerConfig:
     """The refiner's file. Raises ConfigError naming the known ones."""
     if name not in ws.files.refiners:
-        raise ConfigError(f"no refiner {name!r}", f"add config/refiners/{name}.yaml, or use one of: {', '.join(ws.files.refiners)}")
+        raise ConfigError(
+            f"no refiner {name!r}", f"add config/refiners/{name}.yaml, or use one of: {', '.join(ws.files.refiners)}"
+        )
     return ws.files.refiners[name]
 
 
@@ -62,7 +65,12 @@ def settings(ws: Workspace, key: PartitionKey) -> dict[str, Any]:
     prompt = load_prompt(refiner.prompt)
     settings = {name: value for name, value in settings_of(refiner).items() if name != "description"}
     spec = ws.model_spec(refiner.model)
-    return {**settings, "model": ws.model_identity(refiner.model), "prompt_hash": prompt.hash(), "max_model_len": spec.max_model_len}
+    return {
+        **settings,
+        "model": ws.model_identity(refiner.model),
+        "prompt_hash": prompt.hash(),
+        "max_model_len": spec.max_model_len,
+    }
 
 
 def run(job: Job) -> None:
@@ -71,12 +79,15 @@ def run(job: Job) -> None:
     prompt = load_prompt(refiner.prompt)
     pairs = job.read("decontaminated_qa").sort("id")
     contexts = _contexts(job, pairs) if refiner.give_context else {}
-    units = [list(pairs[start : start + PAIRS_PER_UNIT].iter_rows(named=True)) for start in range(0, pairs.height, PAIRS_PER_UNIT)]
+    units = [
+        list(pairs[start : start + PAIRS_PER_UNIT].iter_rows(named=True))
+        for start in range(0, pairs.height, PAIRS_PER_UNIT)
+    ]
     job.progress.start(pairs.height, "pairs")
     for first in range(0, len(units), UNITS_PER_WINDOW):
         window = _Window(job, refiner, prompt, units[first : first + UNITS_PER_WINDOW], contexts)
         for offset in range(len(window.units)):
-            job.unit(f"{first + offset:05}", lambda window=window, offset=offset: window.compute(offset))
+            job.unit(f"{first + offset:05}", partial(window.compute, offset))
     kept = job.count("refined") + job.count("unchanged")
     job.metrics |= {
         "pairs": pairs.height, "refined": int(job.count("refined")), "unchanged": int(job.count("unchanged")),
@@ -90,7 +101,9 @@ def _contexts(job: Job, pairs: pl.DataFrame) -> dict[str, str]:
     """Pair id -> page text around it. A URL captured twice has no context: spans are offsets into one capture."""
     texts = dict(job.read("pages").unique("url", keep="none").select("url", "text").iter_rows())
     return {
-        row["id"]: page_context(texts.get(row["url"], ""), [*(row["question_spans"] or ()), *(row["answer_spans"] or ())])
+        row["id"]: page_context(
+            texts.get(row["url"], ""), [*(row["question_spans"] or ()), *(row["answer_spans"] or ())]
+        )
         for row in pairs.select("id", "url", "question_spans", "answer_spans").iter_rows(named=True)
     }
 
@@ -98,9 +111,18 @@ def _contexts(job: Job, pairs: pl.DataFrame) -> dict[str, str]:
 class _Window:
     """Some units whose requests are in flight together; asked when the first of them is computed."""
 
-    def __init__(self, job: Job, refiner: RefinerConfig, prompt: RefinePrompt, units: list[list[dict[str, Any]]], contexts: dict[str, str]):
+    def __init__(
+        self,
+        job: Job,
+        refiner: RefinerConfig,
+        prompt: RefinePrompt,
+        units: list[list[dict[str, Any]]],
+        contexts: dict[str, str],
+    ):
         self.job, self.refiner, self.prompt, self.units, self.contexts = job, refiner, prompt, units, contexts
-        self._shown = "\n".join([prompt.system, *(f"{example.refined_question}\n{example.refined_answer}" for example in prompt.examples)])
+        self._shown = "\n".join(
+            [prompt.system, *(f"{example.refined_question}\n{example.refined_answer}" for example in prompt.examples)]
+        )
         self._requests: dict[str, LlmRequest | str] = {}
         self._replies: dict[str, LlmReply] = {}
 
@@ -135,14 +157,18 @@ class _Window:
         """Sends the requests of this and the later units, longest replies first so that none straggles at the end."""
         for pair in (pair for unit in self.units[offset:] for pair in unit):
             context = self.contexts.get(pair["id"], "")
-            self._requests[pair["id"]] = build_request(self.prompt, self.refiner, pair, context, self.job.settings["max_model_len"])
+            self._requests[pair["id"]] = build_request(
+                self.prompt, self.refiner, pair, context, self.job.settings["max_model_len"]
+            )
         asked = {identity: request for identity, request in self._requests.items() if isinstance(request, LlmRequest)}
         order = sorted(asked, key=lambda identity: (-asked[identity].max_tokens, identity))
         self.job.progress.advance(len(self._requests) - len(asked))
         if not order:
             return
         with self.job.ws.llm(self.refiner.model, self.job.log) as client:
-            replies = client.complete([asked[identity] for identity in order], on_reply=lambda index, reply: self.job.progress.advance(1))
+            replies = client.complete(
+                [asked[identity] for identity in order], on_reply=lambda index, reply: self.job.progress.advance(1)
+            )
         self._replies = dict(zip(order, replies, strict=True))
 
 

@@ -40,7 +40,12 @@ def label_request(prompt: LabelPrompt, labels: Sequence[str], text: str, tag: st
         messages.append({"role": "user", "content": example.user})
         messages.append({"role": "assistant", "content": json.dumps({"label": example.label})})
     messages.append({"role": "user", "content": text[:TEXT_CHARS]})
-    schema = {"type": "object", "properties": {"label": {"enum": list(labels)}}, "required": ["label"], "additionalProperties": False}
+    schema = {
+        "type": "object",
+        "properties": {"label": {"enum": list(labels)}},
+        "required": ["label"],
+        "additionalProperties": False,
+    }
     return LlmRequest(messages=tuple(messages), max_tokens=24, json_schema=schema, tag=tag)
 
 

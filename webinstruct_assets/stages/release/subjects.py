@@ -40,12 +40,16 @@ def _rules() -> tuple[SubjectRules, dict[str, list[tuple[re.Pattern[str], int]]]
     rules = load_yaml(RULES, SubjectRules)
     assert set(rules.subjects) < set(SUBJECTS)
     return rules, {
-        subject: [(_pattern(words.strong), STRONG), (_pattern(words.usual), USUAL)] for subject, words in rules.subjects.items()
+        subject: [(_pattern(words.strong), STRONG), (_pattern(words.usual), USUAL)]
+        for subject, words in rules.subjects.items()
     }
 
 
 def _pattern(words: list[str]) -> re.Pattern[str]:
-    alternatives = (rf"{re.escape(word[:-1])}\w*" if word.endswith("*") else rf"{re.escape(word)}s?" for word in sorted(words, key=len, reverse=True))
+    alternatives = (
+        rf"{re.escape(word[:-1])}\w*" if word.endswith("*") else rf"{re.escape(word)}s?"
+        for word in sorted(words, key=len, reverse=True)
+    )
     return re.compile(rf"(?<!\w)(?:{'|'.join(alternatives)})(?!\w)", re.IGNORECASE)
 
 
@@ -54,7 +58,10 @@ def scores(question: str, answer: str) -> dict[str, int]:
     rules, patterns = _rules()
     text = f"{question}\n{answer}"
     points = {
-        subject: sum(weight * len({match.lower().removesuffix("s") for match in pattern.findall(text)}) for pattern, weight in weighted)
+        subject: sum(
+            weight * len({match.lower().removesuffix("s") for match in pattern.findall(text)})
+            for pattern, weight in weighted
+        )
         for subject, weighted in patterns.items()
     }
     points["Mathematics"] += rules.tex * bool(_TEX.search(text))

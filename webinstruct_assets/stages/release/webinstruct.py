@@ -9,6 +9,8 @@ accuracy of both on the demo's gold files, where these know the URL, stands in t
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -54,7 +56,10 @@ GOLD_SUBJECTS = {
 
 def inputs(ws: Workspace, key: PartitionKey) -> Sequence[Ref]:
     """The snapshot's refined pairs of every refiner in the environment."""
-    return [Ref("refined_qa", PartitionKey.of({"refiner": name, "snapshot": key["snapshot"]})) for name in sorted(set(ws.config.refiners))]
+    return [
+        Ref("refined_qa", PartitionKey.of({"refiner": name, "snapshot": key["snapshot"]}))
+        for name in sorted(set(ws.config.refiners))
+    ]
 
 
 def settings(ws: Workspace, key: PartitionKey) -> dict[str, Any]:
@@ -70,7 +75,7 @@ def run(job: Job) -> None:
     job.progress.start(rows.height, "pairs")
     for number, start in enumerate(range(0, ordered.height, ROWS_PER_UNIT)):
         part = ordered[start : start + ROWS_PER_UNIT]
-        job.unit(f"{number:05}", lambda part=part: _unit(job, part, source_types))
+        job.unit(f"{number:05}", partial(_unit, job, part, source_types))
     parts = sorted(job.folder.glob("part-*.parquet"))
     job.metrics |= statistics(pl.read_parquet(parts) if parts else pl.DataFrame(schema=SCHEMA))
     job.metrics |= _accuracy(job, parts)
@@ -86,16 +91,29 @@ def pool(job: Job) -> pl.DataFrame:
         if manifest.rows
     ]
     if not frames:
-        return pl.DataFrame(schema={name: pl.String() for name in ("id", "parent_id", "url", "domain", "question", "answer", "status", "refiner")})
+        return pl.DataFrame(
+            schema={
+                name: pl.String()
+                for name in ("id", "parent_id", "url", "domain", "question", "answer", "status", "refiner")
+            }
+        )
     preference = {name: place for place, name in reversed(list(enumerate(job.settings["refiners"])))}
-    order = [(pl.col("status") == "unchanged"), pl.col("refiner").replace_strict(preference, default=len(preference), return_dtype=pl.Int64)]
+    order = [
+        (pl.col("status") == "unchanged"),
+        pl.col("refiner").replace_strict(preference, default=len(preference), return_dtype=pl.Int64),
+    ]
     return pl.concat(frames).sort(*order, "id")
 
 
 def _unit(job: Job, part: pl.DataFrame, source_types: Mapping[str, Label]) -> Unit:
     kept = part.filter(pl.col("id") == pl.col("representative"))
     rejects = [
-        Reject(row["id"], row["parent_id"], "duplicate_exact", f"same question and answer as {row_id('wi', row['representative'])} ({row['representative']})")
+        Reject(
+            row["id"],
+            row["parent_id"],
+            "duplicate_exact",
+            f"same question and answer as {row_id('wi', row['representative'])} ({row['representative']})",
+        )
         for row in part.filter(pl.col("id") != pl.col("representative")).iter_rows(named=True)
     ]
     job.progress.advance(len(rejects), {"duplicate_exact": len(rejects)})
@@ -140,12 +158,18 @@ def _source_types(job: Job, rows: pl.DataFrame) -> dict[str, Label]:
     requests = []
     for host in undecided:
         paths = "\n".join("- /" + url.split("/", 3)[-1] for url in pages[host][:URLS_PER_HOST])
-        requests.append(label_request(prompt, SOURCE_TYPES, f"Host: {host}\nPages:\n{paths}\nA question there: {questions[host]}", host))
+        requests.append(
+            label_request(
+                prompt, SOURCE_TYPES, f"Host: {host}\nPages:\n{paths}\nA question there: {questions[host]}", host
+            )
+        )
     asked = dict(zip(undecided, _ask(job, requests, SOURCE_TYPES, "other"), strict=True))
     return {host: (source_type, "rule") if source_type else asked[host] for host, source_type in ruled.items()}
 
 
-def _ask(job: Job, requests: Sequence[LlmRequest], labels: Sequence[str], default: str, *, count: bool = False) -> list[Label]:
+def _ask(
+    job: Job, requests: Sequence[LlmRequest], labels: Sequence[str], default: str, *, count: bool = False
+) -> list[Label]:
     if not requests:
         return []
     with job.ws.llm(job.ws.config.release.subject_model, job.log) as client:
@@ -156,31 +180,43 @@ def _ask(job: Job, requests: Sequence[LlmRequest], labels: Sequence[str], defaul
 
 def statistics(rows: pl.DataFrame) -> dict[str, Any]:
     """Counts and lengths of the dataset, largest first (paper §3)."""
-    counts = {f"by_{name}": dict(Counter(rows[name].to_list()).most_common()) for name in ("subject", "source_type", "refiner")}
+    counts = {
+        f"by_{name}": dict(Counter(rows[name].to_list()).most_common())
+        for name in ("subject", "source_type", "refiner")
+    }
     decided = {name: dict(sorted(Counter(rows[name].to_list()).items())) for name in ("subject_by", "source_type_by")}
     domains = sorted(Counter(rows["domain"].to_list()).items(), key=lambda entry: (-entry[1], entry[0]))[:TOP_DOMAINS]
-    words = rows["answer_words"]
-    lengths = {}
-    if rows.height:
-        quantiles = {f"p{round(100 * q)}": words.quantile(q, "nearest") for q in (0.1, 0.5, 0.9)}
-        lengths = {"mean": round(float(words.mean()), 1), **{name: int(value) for name, value in quantiles.items() if value is not None}, "max": words.max()}  # type: ignore[arg-type]
+    lengths = sorted(rows["answer_words"].to_list())
+    words: dict[str, float] = {}
+    if lengths:
+        words = {f"p{share}": lengths[len(lengths) * share // 100] for share in (10, 50, 90)}
+        words |= {"mean": round(sum(lengths) / len(lengths), 1), "max": lengths[-1]}
     return {
         **counts, **decided, "hosts": len({host_of(url) for url in rows["url"]}), "domains": rows["domain"].n_unique(),
-        "top_domains": [{"domain": name, "pairs": number} for name, number in domains], "answer_words": lengths,
+        "top_domains": [{"domain": name, "pairs": number} for name, number in domains], "answer_words": words,
     }  # fmt: skip
 
 
-def _accuracy(job: Job, parts: Sequence[Any]) -> dict[str, Any]:
+def _accuracy(job: Job, parts: list[Path]) -> dict[str, Any]:
     """Share of right labels per way of deciding, over the URLs and hosts that the gold files know; {} without them."""
     folder = job.ws.path(job.ws.config.crawl.demo_sources)
     rows = pl.read_parquet(parts) if parts else pl.DataFrame(schema=SCHEMA)
     accuracy = {}
     if (folder / "gold.jsonl").exists():
-        gold = pl.read_ndjson(folder / "gold.jsonl", infer_schema_length=None).select("url", "subject").drop_nulls().unique("url")
+        gold = (
+            pl.read_ndjson(folder / "gold.jsonl", infer_schema_length=None)
+            .select("url", "subject")
+            .drop_nulls()
+            .unique("url")
+        )
         named = gold.with_columns(pl.col("subject").replace(GOLD_SUBJECTS).alias("gold"))
         accuracy["subject"] = right_share(rows.join(named.select("url", "gold"), on="url"), "subject")
     if (folder / "domains.jsonl").exists():
-        gold = pl.read_ndjson(folder / "domains.jsonl", infer_schema_length=None).select("host", pl.col("source_type").alias("gold")).drop_nulls()
+        gold = (
+            pl.read_ndjson(folder / "domains.jsonl", infer_schema_length=None)
+            .select("host", pl.col("source_type").alias("gold"))
+            .drop_nulls()
+        )
         hosts = rows.with_columns(pl.col("url").map_elements(host_of, return_dtype=pl.String).alias("host"))
         accuracy["source_type"] = right_share(hosts.unique("host").join(gold, on="host"), "source_type")
     return {"accuracy_on_gold": accuracy} if any(accuracy.values()) else {}
@@ -188,8 +224,13 @@ def _accuracy(job: Job, parts: Sequence[Any]) -> dict[str, Any]:
 
 def right_share(rows: pl.DataFrame, label: str) -> dict[str, Any]:
     """``rows`` have ``label``, ``<label>_by`` and ``gold``: decided by -> number and share of right labels."""
-    by = rows.group_by(f"{label}_by").agg(pl.len().alias("labels"), (pl.col(label) == pl.col("gold")).mean().alias("accuracy"))
-    return {row[f"{label}_by"]: {"labels": row["labels"], "accuracy": round(row["accuracy"], 3)} for row in by.sort(f"{label}_by").iter_rows(named=True)}
+    by = rows.group_by(f"{label}_by").agg(
+        pl.len().alias("labels"), (pl.col(label) == pl.col("gold")).mean().alias("accuracy")
+    )
+    return {
+        row[f"{label}_by"]: {"labels": row["labels"], "accuracy": round(row["accuracy"], 3)}
+        for row in by.sort(f"{label}_by").iter_rows(named=True)
+    }
 
 
 WEBINSTRUCT = Stage(

@@ -7,6 +7,7 @@ In: the snapshot's WET files, the allow-list of exam and quiz hosts, the user's 
 Negatives are random crawl pages, as in the paper: a few of them are positives that nobody listed.
 """
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -62,11 +63,11 @@ def run(job: Job) -> None:
     for file in files:
         job.unit(
             file.unit,
-            lambda file=file: _label_file(source, file, allow_list, per_file, seeds.seed, seeds.held_out),
+            partial(_label_file, source, file, allow_list, per_file, seeds.seed, seeds.held_out),
         )
         job.progress.advance(1)
     for index, path in enumerate(seeds.user_files):
-        job.unit(f"user-{index}", lambda path=path: _label_user_file(job.ws.path(path), seeds.seed, seeds.held_out))
+        job.unit(f"user-{index}", partial(_label_user_file, job.ws.path(path), seeds.seed, seeds.held_out))
     positives, negatives = int(job.count("positives")), int(job.count("negatives"))
     job.metrics |= {"positives": positives, "negatives": negatives, "held_out": int(job.count("held_out"))}
     if positives < seeds.min_positives:

@@ -1,6 +1,6 @@
 """The user's own positive pages: JSONL or Parquet with ``text`` (and optionally ``url``) fields."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +13,10 @@ def read_user_pages(path: Path) -> Iterator[tuple[int, str, str]]:
     """(record number, url, text) of each page. Raises MissingInput/BadInput naming the file and the field."""
     if not path.exists():
         raise MissingInput(f"seed file {path}: no such file", "correct `seeds.user_files`, or create the file")
-    readers = {".jsonl": partial(pl.read_ndjson, infer_schema_length=None), ".parquet": pl.read_parquet}
+    readers: dict[str, Callable[[Path], pl.DataFrame]] = {
+        ".jsonl": partial(pl.read_ndjson, infer_schema_length=None),
+        ".parquet": pl.read_parquet,
+    }
     if path.suffix not in readers:
         raise BadInput(f"seed file {path}: unknown format {path.suffix!r}", "use .jsonl or .parquet")
     try:

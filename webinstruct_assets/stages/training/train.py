@@ -66,7 +66,7 @@ def _train(job: TrainingJob, on_log: Log) -> None:
     prepared = prepare(job)
     trainer = prepared.trainer
     batch = job.per_device_batch * job.gradient_accumulation * trainer.args.world_size
-    examples = len(trainer.train_dataset)  # type: ignore[arg-type]
+    examples = len(trainer.train_dataset)
     if examples < batch:
         raise BadInput(
             f"the training set has {examples} examples ({prepared.rows_read} rows), fewer than one batch of {batch}",
@@ -155,7 +155,7 @@ def prepare(job: TrainingJob) -> Prepared:
     trainer = SFTTrainer(model=model, args=arguments, train_dataset=data, processing_class=tokenizer)
     trainer.remove_callback(PrinterCallback)  # our own lines say the same, readably
     # TRL drops rows whose prompt alone fills max_length: no token of them would carry loss.
-    kept = set(trainer.train_dataset["id"] if "id" in trainer.train_dataset.column_names else data["id"])  # type: ignore
+    kept = set(trainer.train_dataset["id"] if "id" in trainer.train_dataset.column_names else data["id"])
     return Prepared(trainer, len(data), [identity for identity in data["id"] if identity not in kept])
 
 
@@ -175,8 +175,8 @@ def training_data(job: TrainingJob) -> "Dataset":
     disable_progress_bars()
     data = Dataset.from_parquet(job.data, columns=["id", "messages"], cache_dir=str(job.scratch / "cache"))
     if job.loss == "all":
-        return data  # type: ignore[return-value]
-    return data.map(  # type: ignore[union-attr]
+        return data
+    return data.map(
         lambda row: {"prompt": row["messages"][:-1], "completion": row["messages"][-1:]},
         remove_columns=["messages"],
     )
@@ -282,7 +282,9 @@ def cast_like(base: Path, model: Path) -> None:
     name = config.get("dtype") or config.get("torch_dtype") or "float32"
     dtype = getattr(torch, name)
     for path in sorted(model.glob("*.safetensors")):
-        weights = {key: value.to(dtype) if value.is_floating_point() else value for key, value in load_file(path).items()}
+        weights = {
+            key: value.to(dtype) if value.is_floating_point() else value for key, value in load_file(path).items()
+        }
         save_file(weights, path, metadata={"format": "pt"})
         path.chmod(0o644)
     config_path = model / "config.json"

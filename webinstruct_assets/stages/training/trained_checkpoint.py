@@ -139,7 +139,7 @@ def _trained(job: Job, work: TrainingJob) -> dict[str, Any]:
         except Exception:  # each launcher has its own for a process that ended badly
             _raise_own_error(job, work)
             raise
-    return json.loads(result_path.read_text())  # type: ignore[no-any-return]
+    return json.loads(result_path.read_text())
 
 
 def launcher(ws: Workspace) -> list[str]:

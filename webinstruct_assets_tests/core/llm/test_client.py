@@ -141,10 +141,12 @@ def test_answers_before_a_crash_are_not_asked_again(endpoint: Endpoint, tmp_path
 def test_answer_follows_the_json_schema(client: LlmClient) -> None:
     ask = {"role": "user", "content": "What colour is grass? Answer in JSON."}
     plain = "The colour of grass as JSON: "
-    replies = client.complete([
-        LlmRequest(messages=(ask,), max_tokens=60, json_schema=COLOUR),
-        LlmRequest(prompt=plain, max_tokens=60, json_schema=COLOUR),
-    ])
+    replies = client.complete(
+        [
+            LlmRequest(messages=(ask,), max_tokens=60, json_schema=COLOUR),
+            LlmRequest(prompt=plain, max_tokens=60, json_schema=COLOUR),
+        ]
+    )
     for reply in replies:
         answer = json.loads(reply.text)
         assert answer["colour"] in ("red", "green", "blue") and isinstance(answer["sure"], bool)

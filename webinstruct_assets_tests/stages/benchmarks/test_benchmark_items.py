@@ -24,7 +24,14 @@ KEY = PartitionKey.of({"benchmark": "trial"})
 
 def configure(home: Path, file: Path | None, fields: dict[str, str], **more: Any) -> Workspace:
     """A workspace with the benchmark ``trial``."""
-    content = {"description": "trial", "file": str(file) if file else None, "fields": fields, "fewshot": "none.jsonl", "shots": 0, "grader": "mixed"}
+    content = {
+        "description": "trial",
+        "file": str(file) if file else None,
+        "fields": fields,
+        "fewshot": "none.jsonl",
+        "shots": 0,
+        "grader": "mixed",
+    }
     (home / "config/benchmarks/trial.yaml").write_text(yaml.safe_dump({**content, **more}))
     return Workspace.open(home)
 
@@ -41,7 +48,7 @@ def item(record: dict[str, Any], fields: dict[str, str], **more: Any) -> Any:
 
 REAL = {
     "gsm8k_test.jsonl": ({"question": "question", "answer": "answer", "solution": "answer"}, "#### ", 1319, "18"),
-    "math_500_of_test.jsonl": ({"id": "id", "question": "problem", "answer": "solution"}, "\\boxed", 500, "-i"),
+    "math_500_of_test.jsonl": ({"id": "id", "question": "problem", "answer": "solution"}, "\\boxed", 500, "i"),
     "theoremqa_test.json": ({"id": "id", "question": "Question", "answer": "Answer"}, None, 800, "11760"),
     "mmlu_stem.json": ({"question": "question", "answer": "answer", "choices": "choices"}, None, 3134, "C"),
     "arc_challenge.json": ({"question": "question", "answer": "answer"}, None, 1172, "C"),
@@ -72,7 +79,12 @@ def test_gzipped_file_and_its_digest_is_the_identity(home: Path, shared_real: Pa
 
 
 def test_records_without_a_field_are_rejects_naming_record_and_field(home: Path) -> None:
-    records = [{"id": "a", "q": "What is 1+1?", "a": "2"}, {"id": "b", "q": "What?"}, {"id": "a", "q": "Again?", "a": "3"}, {"q": " ", "id": "d", "a": "1"}]
+    records = [
+        {"id": "a", "q": "What is 1+1?", "a": "2"},
+        {"id": "b", "q": "What?"},
+        {"id": "a", "q": "Again?", "a": "3"},
+        {"q": " ", "id": "d", "a": "1"},
+    ]
     file = home / "items.json"
     file.write_text(json.dumps(records))
     ws = configure(home, file, {"id": "id", "question": "q", "answer": "a"})
@@ -104,7 +116,7 @@ def test_wrong_shape(home: Path, file: str, content: bytes, words: list[str]) ->
 
 
 def test_missing_file_names_benchmark_and_fix(home: Path) -> None:
-    with pytest.raises(MissingInput, match="'trial'.*gone.jsonl") as caught:
+    with pytest.raises(MissingInput, match=r"'trial'.*gone\.jsonl") as caught:
         load(configure(home, Path("data/gone.jsonl"), {"question": "q", "answer": "a"}))
     assert "config/benchmarks/trial.yaml" in caught.value.fix
 
@@ -122,15 +134,31 @@ def test_unknown_benchmark(workspace: Workspace) -> None:
 def test_hub_shapes() -> None:
     """ARC's nested choices with either kind of label, and GPQA's four text fields in an order fixed by the id."""
     arc = {"id": "id", "question": "question", "answer": "answerKey", "choices": "choices.text"}
-    record = {"id": "x", "question": "Which?", "choices": {"text": ["p", "q", "r"], "label": ["A", "B", "C"]}, "answerKey": "B"}
+    record = {
+        "id": "x",
+        "question": "Which?",
+        "choices": {"text": ["p", "q", "r"], "label": ["A", "B", "C"]},
+        "answerKey": "B",
+    }
     assert item(record, arc).answer == "B"
     assert item({**record, "answerKey": "3"}, arc).answer == "C"
     with pytest.raises(BadItem, match="none of the 3 choices"):
         item({**record, "answerKey": "E"}, arc)
-    gpqa = {"id": "Record ID", "question": "Question", "answer": "Correct Answer", "choices": "Correct Answer|Incorrect Answer 1|Incorrect Answer 2"}
+    gpqa = {
+        "id": "Record ID",
+        "question": "Question",
+        "answer": "Correct Answer",
+        "choices": "Correct Answer|Incorrect Answer 1|Incorrect Answer 2",
+    }
     letters = set()
     for number in range(20):
-        record = {"Record ID": f"rec{number}", "Question": "?", "Correct Answer": "right", "Incorrect Answer 1": "w1", "Incorrect Answer 2": "w2"}
+        record = {
+            "Record ID": f"rec{number}",
+            "Question": "?",
+            "Correct Answer": "right",
+            "Incorrect Answer 1": "w1",
+            "Incorrect Answer 2": "w2",
+        }
         one, two = item(record, gpqa), item(record, gpqa)
         assert one == two and one.choices["ABC".index(one.answer)] == "right"
         letters.add(one.answer)
@@ -157,8 +185,15 @@ def test_answer_without_marker() -> None:
 def test_demonstrations_are_no_items_of_the_real_sets(shared_real: Path) -> None:
     from webinstruct_assets.stages.evaluation.graders import same_words
 
-    shown = {same_words(record["question"]) for path in (PROJECT_ROOT / "data/benchmarks").glob("*-fewshot.jsonl") for record in read_records(path)}
+    shown = {
+        same_words(record["question"])
+        for path in (PROJECT_ROOT / "data/benchmarks").glob("*-fewshot.jsonl")
+        for record in read_records(path)
+    }
     assert len(shown) == 34
     for name, (fields, *_) in REAL.items():
-        tested = {same_words(record[fields["question"]].split("\nOptions are:")[0]) for record in read_records(shared_real / "benchmarks" / name)}
+        tested = {
+            same_words(record[fields["question"]].split("\nOptions are:")[0])
+            for record in read_records(shared_real / "benchmarks" / name)
+        }
         assert not shown & tested, name

@@ -27,14 +27,27 @@ def changed(grader: str, item: Item) -> list[str]:
     if grader == "choice":
         return ["BCDA2341"["ABCD1234".index(item.answer)]]
     if grader == "text":
-        flipped = {"True": "False", "False": "True", "Yes": "No", "No": "Yes", "yes": "no", "no": "yes", "valid": "invalid", "invalid": "valid"}
+        flipped = {
+            "True": "False",
+            "False": "True",
+            "Yes": "No",
+            "No": "Yes",
+            "yes": "no",
+            "no": "yes",
+            "valid": "invalid",
+            "invalid": "valid",
+        }
         return [flipped.get(item.answer, "x " + item.answer)]
     flipped = {"True": "False", "False": "True"}
     if item.answer in flipped:
         return [flipped[item.answer]]
     number = to_number(item.answer)
     # A gold like 0.0001 is within rounding of many numbers, but never of itself plus one.
-    return ["7919.5", str(number + 1), str(-number if number else Decimal(7))] if number is not None else ["7919.5", "x^{97}"]
+    return (
+        ["7919.5", str(number + 1), str(-number if number else Decimal(7))]
+        if number is not None
+        else ["7919.5", "x^{97}"]
+    )
 
 
 @pytest.mark.parametrize("name", SETS)

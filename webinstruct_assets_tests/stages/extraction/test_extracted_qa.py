@@ -55,11 +55,15 @@ def with_extraction(home: Path, **changes: object) -> Workspace:
 
 
 def check_rows(workspace: Workspace, manifest: Manifest) -> list[dict[str, object]]:
-    texts = {row["id"]: row["text"] for row in workspace.lake.read(workspace.lake.require(PAGES.ref(KEY), "test")).to_dicts()}
+    texts = {
+        row["id"]: row["text"] for row in workspace.lake.read(workspace.lake.require(PAGES.ref(KEY), "test")).to_dicts()
+    }
     rows = workspace.lake.read(manifest).to_dicts()
     for row in rows:
         for name in ("question", "answer"):
-            assert row[name] == "\n".join(texts[row["parent_id"]][span["start"] : span["end"]] for span in row[f"{name}_spans"])
+            assert row[name] == "\n".join(
+                texts[row["parent_id"]][span["start"] : span["end"]] for span in row[f"{name}_spans"]
+            )
     assert len({row["id"] for row in rows}) == len(rows)
     return rows
 

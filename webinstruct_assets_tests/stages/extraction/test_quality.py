@@ -17,7 +17,11 @@ def test_mathematics_and_markdown_signs_do_not_count() -> None:
 
 
 def test_precision_and_recall_per_method() -> None:
-    gold = [entry("What is one and one?", "It is two"), entry("Name a prime number", "Seven"), entry("Elsewhere?", "Yes", url="other")]
+    gold = [
+        entry("What is one and one?", "It is two"),
+        entry("Name a prime number", "Seven"),
+        entry("Elsewhere?", "Yes", url="other"),
+    ]
     pairs = [
         entry("What is one and one?", "It is two", "marked"),
         entry("What is one and one?", "It is two"),  # a second pair for the same gold pair is wrong

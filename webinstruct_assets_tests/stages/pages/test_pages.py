@@ -19,10 +19,10 @@ from webinstruct_assets.stages.recall.recalled_urls import RECALLED_URLS
 KEY = PartitionKey.of({"snapshot": "local-test"})
 FILE = "crawl-data/local-test/segments/1/warc/CC-MAIN-1.warc.gz"
 GOOD = (
-    "<html lang=en><title>Good</title><body><h2>What is a prime number?</h2><p>One with exactly two divisors.</p>"
-    "<h2>Is one a prime number?</h2><p>No, it has only one divisor.</p></body></html>"
-).encode()
-UNUSED = b"<script type='application/ld+json'>{\"@type\":\"Question\",\"name\":\"Gone?\",\"acceptedAnswer\":{\"text\":\"Gone.\"}}</script>"
+    b"<html lang=en><title>Good</title><body><h2>What is a prime number?</h2><p>One with exactly two divisors.</p>"
+    b"<h2>Is one a prime number?</h2><p>No, it has only one divisor.</p></body></html>"
+)
+UNUSED = b'<script type=\'application/ld+json\'>{"@type":"Question","name":"Gone?","acceptedAnswer":{"text":"Gone."}}</script>'
 NOISE = b"<p>" + bytes((index * 37 + 11) % 256 for index in range(4096))
 RECORDS: dict[str, tuple[str, bytes]] = {
     "good": ("text/html; charset=utf-8", GOOD),
@@ -49,7 +49,9 @@ def write_warc(path: Path) -> list[dict[str, object]]:
         for name, (content_type, payload) in RECORDS.items():
             url, offset = f"https://{name}.example/", stream.tell()
             headers = StatusAndHeaders("200 OK", [("Content-Type", content_type)], protocol="HTTP/1.1")
-            writer.write_record(writer.create_warc_record(url, "response", payload=io.BytesIO(payload), http_headers=headers))
+            writer.write_record(
+                writer.create_warc_record(url, "response", payload=io.BytesIO(payload), http_headers=headers)
+            )
             digest = payload_digest(payload if name != "digest" else b"another").removeprefix("sha1:")
             rows.append({
                 "id": row_id("ur", name), "parent_id": "r2-x", "url": url, "domain": f"{name}.example", "score": 0.9,
@@ -72,7 +74,10 @@ def test_pages_and_every_reject(workspace: Workspace) -> None:
     publish_recalled(workspace, write_warc(Path(workspace.crawl_root("local-test")) / FILE))
     manifest = execute(PAGES, KEY, workspace, log=print, run_id="test")
     rejects = pl.read_parquet(workspace.lake.reject_paths(manifest))
-    by_host = {detail.split("https://")[1].split(".")[0]: reason for reason, detail in rejects.select("reason", "detail").iter_rows()}
+    by_host = {
+        detail.split("https://")[1].split(".")[0]: reason
+        for reason, detail in rejects.select("reason", "detail").iter_rows()
+    }
     assert by_host == {
         "pdf": "not_html", "disguised": "not_html", "empty": "empty_page", "no-bytes": "empty_page", "short": "too_few_words",
         "large": "too_large", "noise": by_host["noise"], "digest": "digest_mismatch", "offset": "fetch_failed",

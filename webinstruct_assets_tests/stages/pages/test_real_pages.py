@@ -27,7 +27,9 @@ def test_real_pages_main_text(shared_real: Path) -> None:
             page = extract_page(payload, url=url, content_type=record.http_headers.get("Content-Type"))
             seconds += time.process_time() - started
             pages += 1
-            assert [page.text[line.start : line.end] for line in page.lines] == (page.text.split("\n") if page.lines else [])
+            assert [page.text[line.start : line.end] for line in page.lines] == (
+                page.text.split("\n") if page.lines else []
+            )
             for pair in page.markup_pairs:
                 assert pair.question == "\n".join(page.text[start:end] for start, end in pair.question_spans)
                 assert pair.answer == "\n".join(page.text[start:end] for start, end in pair.answer_spans)
@@ -38,5 +40,7 @@ def test_real_pages_main_text(shared_real: Path) -> None:
             wrong += sum(" ".join(snippet.split()) in text for snippet in gold[url]["must_not_contain"])
     precision, recall = right / (right + wrong), right / (right + missing)
     f1 = 2 * precision * recall / (precision + recall)
-    print(f"{pages} real pages: precision {precision:.3f}, recall {recall:.3f}, F1 {f1:.3f}, {pages / seconds:.0f} pages/s")
+    print(
+        f"{pages} real pages: precision {precision:.3f}, recall {recall:.3f}, F1 {f1:.3f}, {pages / seconds:.0f} pages/s"
+    )
     assert f1 >= 0.80

@@ -22,7 +22,11 @@ def ld(*questions: dict[str, object], kind: str = "FAQPage") -> str:
     return f"<script type='application/ld+json'>{json.dumps(data)}</script>"
 
 
-QUESTION = {"@type": "Question", "name": "Is H2O water?", "acceptedAnswer": {"@type": "Answer", "text": "<p>Yes, it <b>is</b>.</p>"}}
+QUESTION = {
+    "@type": "Question",
+    "name": "Is H2O water?",
+    "acceptedAnswer": {"@type": "Answer", "text": "<p>Yes, it <b>is</b>.</p>"},
+}
 
 
 def test_json_ld_is_found_on_the_page() -> None:
@@ -44,19 +48,25 @@ def test_json_ld_takes_the_accepted_or_voted_answer() -> None:
         ],
     }  # fmt: skip
     body = "<h1>Short title</h1><p>Why does ice float on water?</p><p>No idea at all.</p><p>It is less dense.</p>"
-    assert pairs(body, head=ld(entry, kind="QAPage")) == [
-        ("json_ld", "Short title\nWhy does ice float on water?", "It is less dense.")
-    ] or pairs(body, head=ld(entry, kind="QAPage"))[0][2] == "It is less dense."
+    assert (
+        pairs(body, head=ld(entry, kind="QAPage"))
+        == [("json_ld", "Short title\nWhy does ice float on water?", "It is less dense.")]
+        or pairs(body, head=ld(entry, kind="QAPage"))[0][2] == "It is less dense."
+    )
 
 
 def test_unreadable_json_ld_is_a_reject() -> None:
-    page = extract_page(b"<script type='application/ld+json'>{'Question'}</script><p>Text.</p>", url="https://a.example/")
+    page = extract_page(
+        b"<script type='application/ld+json'>{'Question'}</script><p>Text.</p>", url="https://a.example/"
+    )
     assert [reason for _, reason, _ in page.markup_rejects] == ["markup_unreadable"]
 
 
 @pytest.mark.parametrize("rdfa", [False, True])
 def test_microdata_and_rdfa(rdfa: bool) -> None:
-    scope, prop = ("typeof='{}'", "property='{}'") if rdfa else ("itemscope itemtype='https://schema.org/{}'", "itemprop='{}'")
+    scope, prop = (
+        ("typeof='{}'", "property='{}'") if rdfa else ("itemscope itemtype='https://schema.org/{}'", "itemprop='{}'")
+    )
     body = (
         f"<div {scope.format('Question')}><h3 {prop.format('name')}>What is a prime?</h3>"
         f"<div {prop.format('acceptedAnswer')} {scope.format('Answer')}><b>Expert</b>"
@@ -91,9 +101,16 @@ def test_details() -> None:
 
 
 def test_answer_blocks() -> None:
-    body = FILLER + """<p><b>Example 1.</b> Find 3 + 4.</p><div class="solution"><p>It is 7.</p><p>Count.</p></div>""" + FILLER
+    body = (
+        FILLER
+        + """<p><b>Example 1.</b> Find 3 + 4.</p><div class="solution"><p>It is 7.</p><p>Count.</p></div>"""
+        + FILLER
+    )
     body += """<div class="item"><p class="question">What is 5 + 6?</p><div class="answer" style="display:none">Answer: 11</div></div>"""
-    assert pairs(body) == [("answer_block", "Find 3 + 4.", "It is 7.\nCount."), ("answer_block", "What is 5 + 6?", "11")]
+    assert pairs(body) == [
+        ("answer_block", "Find 3 + 4.", "It is 7.\nCount."),
+        ("answer_block", "What is 5 + 6?", "11"),
+    ]
 
 
 def test_stem_shared_by_lettered_parts() -> None:
@@ -138,24 +155,39 @@ KEYED = "<h1>Test</h1><ol><li>What is 1 + 1?</li><li>What is 2 + 2?</li></ol>"
     ("key", "answers"),
     [
         ("<h2>Answers</h2><ol><li>Two</li><li>Four</li></ol>", ("Two", "Four")),
-        ("<h2>Answer key</h2><p>1. Two</p><p>2. Four</p><p>Well done, all of you, and see you next week.</p>", ("Two", "Four")),
+        (
+            "<h2>Answer key</h2><p>1. Two</p><p>2. Four</p><p>Well done, all of you, and see you next week.</p>",
+            ("Two", "Four"),
+        ),
         ("<p>Key: 1 B; 2 D</p>", ("B", "D")),
         ("<p><b>Answers</b></p><p>1. Two 2. Four</p>", ("Two", "Four")),
-        ("<h2>Solutions</h2><table><tr><td>1</td><td>Two</td></tr><tr><td>2</td><td>Four</td></tr></table>", ("Two", "Four")),
+        (
+            "<h2>Solutions</h2><table><tr><td>1</td><td>Two</td></tr><tr><td>2</td><td>Four</td></tr></table>",
+            ("Two", "Four"),
+        ),
     ],
 )
 def test_answer_keys(key: str, answers: tuple[str, str]) -> None:
-    assert pairs(KEYED + key) == [("answer_key", "What is 1 + 1?", answers[0]), ("answer_key", "What is 2 + 2?", answers[1])]
+    assert pairs(KEYED + key) == [
+        ("answer_key", "What is 1 + 1?", answers[0]),
+        ("answer_key", "What is 2 + 2?", answers[1]),
+    ]
 
 
 def test_choices_belong_to_the_question() -> None:
     body = "<p>1. Which is even?</p><p>A. 3<br>B. 4</p><p>2. Which is odd?</p><p>A. 5<br>B. 6</p><h2>Answers</h2><p>1 B 2 A</p>"
-    assert pairs(body) == [("answer_key", "Which is even?\nA. 3\nB. 4", "B"), ("answer_key", "Which is odd?\nA. 5\nB. 6", "A")]
+    assert pairs(body) == [
+        ("answer_key", "Which is even?\nA. 3\nB. 4", "B"),
+        ("answer_key", "Which is odd?\nA. 5\nB. 6", "A"),
+    ]
 
 
 def test_heading_questions_on_faq_pages() -> None:
     body = "<h1>FAQ</h1><h2>Is it free of charge?</h2><p>Yes.</p><p>It is free.</p><h2>How does it work?</h2><p>Well enough.</p>"
-    assert pairs(body) == [("heading_question", "Is it free of charge?", "Yes.\nIt is free."), ("heading_question", "How does it work?", "Well enough.")]
+    assert pairs(body) == [
+        ("heading_question", "Is it free of charge?", "Yes.\nIt is free."),
+        ("heading_question", "How does it work?", "Well enough."),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,11 @@ def test_max_rows_is_a_seeded_sample_that_input_order_does_not_change() -> None:
         build(rows, recipe(filters=small), "r"), build(rows.sample(fraction=1, shuffle=True, seed=3), recipe(filters=small), "r"),
         build(rows, recipe(filters=small, seed=1), "r"),
     )  # fmt: skip
-    assert isinstance(first.rows, pl.DataFrame) and isinstance(shuffled.rows, pl.DataFrame) and isinstance(other.rows, pl.DataFrame)
+    assert (
+        isinstance(first.rows, pl.DataFrame)
+        and isinstance(shuffled.rows, pl.DataFrame)
+        and isinstance(other.rows, pl.DataFrame)
+    )
     assert first.rows.height == 20
     assert first.rows.equals(shuffled.rows)
     assert first.rows["parent_id"].is_sorted()
@@ -99,7 +103,16 @@ def publish(ws: Workspace, snapshot: str, rows: list[dict[str, Any]]) -> None:
     def run(job: Job) -> None:
         job.unit("00000", lambda: Unit(rows=rows, rows_in=len(rows)))
 
-    stage = Stage("webinstruct", ("snapshot",), "wi", WEBINSTRUCT.schema, run, lambda ws, key: [], lambda ws, key: {}, ("core/ids.py",))
+    stage = Stage(
+        "webinstruct",
+        ("snapshot",),
+        "wi",
+        WEBINSTRUCT.schema,
+        run,
+        lambda ws, key: [],
+        lambda ws, key: {},
+        ("core/ids.py",),
+    )
     execute(stage, PartitionKey.of({"snapshot": snapshot}), ws, log=lambda line: None, run_id="test")
 
 
@@ -126,7 +139,7 @@ def test_a_zero_step_recipe_has_no_rows(workspace: Workspace) -> None:
 
 def test_recipe_without_snapshots(home: Path) -> None:
     write_recipe(home, "trial")
-    with pytest.raises(ConfigError, match="trial.yaml: field 'snapshots'"):
+    with pytest.raises(ConfigError, match=r"trial\.yaml: field 'snapshots'"):
         execute(SFT_DATASET, PartitionKey.of({"recipe": "trial"}), Workspace.open(home), log=print, run_id="test")
 
 

@@ -1,0 +1,116 @@
+"""The lm-eval task on our documents: the prompt it builds, and that its scores are the graders'."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from webinstruct_assets.core.config import BenchmarkConfig
+from webinstruct_assets.core.errors import BadInput, MissingInput
+from webinstruct_assets.core.llm.client import LlmReply
+from webinstruct_assets.core.workspace import Workspace
+from webinstruct_assets.stages.benchmarks.items import Item
+from webinstruct_assets.stages.evaluation.benchmark_scores import wilson
+from webinstruct_assets.stages.evaluation.demonstrations import (
+    check_not_tested,
+    demonstrations,
+    document,
+    shown_document,
+)
+from webinstruct_assets.stages.evaluation.harness import benchmark_task, request_of
+
+CONFIG = BenchmarkConfig.model_validate(
+    {
+        "description": "",
+        "fields": {"question": "q", "answer": "a"},
+        "fewshot": "x",
+        "shots": 1,
+        "grader": "mixed",
+        "max_output_tokens": 99,
+    }
+)
+FREE = document("What is 2 + 3?", None, "5", "i1", "5")
+CHOICE = document("Which is a metal?", ["Iron", "Oak"], "A", "i2", "A")
+SHOWN = shown_document(Item("d1", "What is 1 + 1?", None, "2", "One and one make two.", "maths"))
+
+
+def prompts(documents: list[dict[str, Any]], shown: list[dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
+    task = benchmark_task("trial", CONFIG, documents, shown)
+    task.build_all_requests(rank=0, world_size=1)
+    return [instance.args for instance in task.instances]
+
+
+def test_prompt_is_the_papers_form() -> None:
+    (free, generation), (choice, _) = prompts([FREE, CHOICE], [SHOWN])
+    start = (
+        "You are supposed to provide a solution to a given problem.\n\n\n"
+        "Problem:\nWhat is 1 + 1?\nSolution: Let's think step by step. One and one make two. The answer is 2.\n\n"
+    )
+    assert free == start + "Problem:\nWhat is 2 + 3?\nSolution: Let's think step by step."
+    assert (
+        choice
+        == start + "Problem:\nWhich is a metal?\nOptions:\n(A) Iron\n(B) Oak\nSolution: Let's think step by step."
+    )
+    request = request_of(free, generation)
+    assert (request.max_tokens, request.temperature, request.stop[0]) == (99, 0.0, "Problem:")
+
+
+def test_no_shots() -> None:
+    ((prompt, _),) = prompts([FREE], [])
+    assert prompt.count("Problem:") == 1
+
+
+def test_text_of_an_item_is_never_a_template() -> None:
+    ((prompt, _),) = prompts([document("What is {{ 7*7 }} \\frac{{1}}{{2}}?", None, "[1]", "i", "[1]")], [])
+    assert "{{ 7*7 }} \\frac{{1}}{{2}}?" in prompt
+
+
+def test_score_of_the_harness_is_the_graders() -> None:
+    task = benchmark_task("trial", CONFIG, [FREE, CHOICE], [SHOWN])
+    assert task.process_results(FREE, ["2 and 3 make 5. The answer is 5."]) == {"exact_match": 1.0}
+    assert task.process_results(CHOICE, ["The answer is (B)."]) == {"exact_match": 0.0}
+
+
+def test_every_benchmark_of_the_repo_has_a_task(workspace: Workspace) -> None:
+    for name, config in workspace.files.benchmarks.items():
+        shown = [shown_document(item) for item in demonstrations(name, config, workspace.path(config.fewshot))]
+        assert len(shown) == config.shots
+        assert all("The answer is" in item["target"] for item in shown)
+        task = benchmark_task(name, config, [FREE, CHOICE], shown)
+        assert task.config.num_fewshot == config.shots
+
+
+def test_paper_shots(workspace: Workspace) -> None:
+    expected = {"theoremqa": 5, "math": 4, "gsm8k": 4, "gpqa-diamond": 5, "mmlu-stem": 5, "bbh": 3, "arc-challenge": 8}
+    assert {name: config.shots for name, config in workspace.files.benchmarks.items() if name in expected} == expected
+
+
+def test_bad_demonstrations(tmp_path: Path) -> None:
+    path = tmp_path / "shots.jsonl"
+    with pytest.raises(MissingInput, match="'trial'"):
+        demonstrations("trial", CONFIG, path)
+    path.write_text('{"id": "d1", "question": "?", "answer": "1"}\n')
+    with pytest.raises(BadInput, match="record 1: field 'solution'"):
+        demonstrations("trial", CONFIG, path)
+    path.write_text('{"id": "d1", "question": "What is one?", "answer": "1", "solution": "It is 1."}\n')
+    with pytest.raises(BadInput, match="1 demonstrations, benchmark 'trial' is run with 2"):
+        demonstrations("trial", CONFIG.model_copy(update={"shots": 2}), path)
+    shown = demonstrations("trial", CONFIG, path)
+    check_not_tested(path, shown, ["What is two?"])
+    with pytest.raises(BadInput, match="'d1': its question is an item"):
+        check_not_tested(path, shown, ["what is  ONE?"])
+
+
+@pytest.mark.parametrize(
+    ("correct", "total", "low", "high"),
+    [(0, 10, 0.0, 0.2775), (5, 10, 0.2366, 0.7634), (10, 10, 0.7225, 1.0), (24, 48, 0.3639, 0.6361)],
+)
+def test_wilson(correct: int, total: int, low: float, high: float) -> None:
+    assert wilson(correct, total) == (pytest.approx(low, abs=5e-4), pytest.approx(high, abs=5e-4))
+
+
+def test_reply_without_text_is_unparsed() -> None:
+    from webinstruct_assets.stages.evaluation.graders import grade
+
+    reply = LlmReply("", None, 0, 0, error="too long")
+    assert grade("math", reply.text, "5").extracted is None

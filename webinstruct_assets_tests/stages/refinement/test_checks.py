@@ -1,0 +1,111 @@
+"""Refiner replies as models gave them (or would): every reason for a reject, and what is kept."""
+
+import json
+
+import pytest
+
+from webinstruct_assets.core.llm.client import LlmReply
+from webinstruct_assets.stages.refinement.checks import check_reply, parse_reply
+from webinstruct_assets.stages.refinement.prompt import load_prompt
+
+TANK = (
+    "Q4)  a tank holds 80 litres , 25% is drained. how much is left ??",
+    "25% of 80 = 20 , so 80-20=60 litres  (2 marks)",
+)
+WATER = (
+    "At what speed does the water leave a hole 1.25 m below the surface? Use \\(g = 9.8\\ \\mathrm{m/s^2}\\).",
+    "4.95 m/s",
+)
+PRIME = ("Which of these is a prime number? A) 21 B) 33 C) 47 D) 51", "C")
+HEART = (
+    "What starts the heartbeat?",
+    "The sinoatrial node, a patch of special muscle in the wall of the right atrium. It fires without any order from "
+    "the brain; nerves merely make it faster or slower.",
+)
+
+
+def reply(question: str, answer: str, finish: str = "stop") -> LlmReply:
+    return LlmReply(json.dumps({"question": question, "answer": answer}), finish, 100, 50)
+
+
+@pytest.mark.parametrize(
+    ("pair", "question", "answer"),
+    [
+        (TANK, "A tank holds 80 litres and 25% of it is drained. How much is left?", "25% of 80 litres is 20 litres, so $80 - 20 = 60$ litres are left."),
+        (WATER, "At what speed does water leave a hole that is 1.25 m below the surface? Use $g = 9.8$ m/s$^2$.",
+         r"Torricelli's law gives $v = \sqrt{2gh} = \sqrt{2 \cdot 9.8 \cdot 1.25} = 4.95$ m/s."),
+        (PRIME, PRIME[0], "21, 33 and 51 are multiples of 3. The answer is C."),
+        (HEART, HEART[0], "The sinoatrial node, a patch of special muscle in the wall of the right atrium, starts it. It fires without any "
+         "order from the brain; nerves merely make it faster or slower."),
+        (("3. How many legs do three spiders have?", "24"), "How many legs do 3 spiders have?", "A spider has 8 legs, so $3 \\cdot 8 = 24$."),
+    ],
+)  # fmt: skip
+def test_refined(pair: tuple[str, str], question: str, answer: str) -> None:
+    outcome = check_reply(*pair, reply(question, answer))
+    assert (outcome.status, outcome.question, outcome.answer) == ("refined", question, answer), outcome
+
+
+def test_unchanged() -> None:
+    assert check_reply(*WATER, reply(*WATER)).status == "unchanged"
+    assert check_reply(*WATER, reply("  ".join(WATER[0].split(" ")), WATER[1])).status == "unchanged"
+
+
+@pytest.mark.parametrize(
+    ("pair", "given", "reason"),
+    [
+        (TANK, LlmReply("", None, 0, 0, error="Error code: 400 - too long"), "llm_error"),
+        (TANK, LlmReply('{"question": "A tank holds 80 litres and 25% of it is dra', "length", 100, 144), "defect_truncated"),
+        (TANK, LlmReply("Revised Question: A tank holds 80 litres …", "stop", 100, 50), "defect_invalid"),
+        (TANK, LlmReply('{"question": "A tank"}', "stop", 100, 50), "defect_invalid"),
+        (TANK, LlmReply('{"question": ["A tank"], "answer": 60}', "stop", 100, 50), "defect_invalid"),
+        (TANK, LlmReply("", "stop", 100, 0), "defect_invalid"),
+        (TANK, reply("A tank holds 80 litres and 25% of it is drained. How much is left?", " "), "defect_empty"),
+        (TANK, reply("", "60 litres"), "defect_empty"),
+        (TANK, reply(TANK[0], "As an AI language model, I cannot drain tanks, but 60 litres."), "defect_refusal"),
+        (TANK, reply(TANK[0], "I'm sorry, I can't help with that. 60 litres"), "defect_refusal"),
+        (TANK, reply(TANK[0], "mathematics as LaTeX between dollar signs; remove numbering, labels and page debris. 60 litres"), "defect_leaked_prompt"),
+        (TANK, reply(TANK[0], "The answer is 60 litres. " * 9), "defect_loop"),
+        (TANK, reply(TANK[0], "so so so so so so so 60 litres"), "defect_loop"),
+        (HEART, reply(HEART[0], "The sinoatrial node."), "defect_shortened"),
+        (TANK, reply("A tank holds 80 litres. How much is left?", "60 litres"), "question_changed"),
+        (TANK, reply("A tank holds 80 litres and 25% of it is drained in 3 hours. How much is left?", "60 litres"), "question_changed"),
+        (WATER, reply("At what speed does the water leave a hole 1.25 m below the surface?", "4.95 m/s"), "question_changed"),
+        (WATER, reply("Water leaves a hole 1.25 m below the surface at some speed, with g = 9.8 m/s^2.", "4.95 m/s"), "question_changed"),
+        (PRIME, reply("Which of these is a prime number? 21, 33, 47 or 51", "C"), "question_changed"),
+        (HEART, reply("What is a beaver?", HEART[1]), "question_changed"),
+        (("Which organelle makes most ATP?", "the mitochondrion"), reply("Why does the mitochondrion, that organelle, make most ATP?", "the mitochondrion"),
+         "question_changed"),
+        (TANK, reply("A tank holds 80 litres and 25% of it is drained. How much is left?", "25% of 80 is 20, so $80 + 20 = 100$ litres."), "answer_changed"),
+        (WATER, reply(WATER[0], "4.95 m/s * 1.25 m = 5.85 m/s"), "answer_changed"),
+        (PRIME, reply(PRIME[0], "The answer is D."), "answer_changed"),
+        (HEART, reply(HEART[0], "A thing that was put there by nature so that people and animals may live long and happy lives without ever thinking about it."),
+         "answer_changed"),
+    ],
+)  # fmt: skip
+def test_rejected(pair: tuple[str, str], given: LlmReply, reason: str) -> None:
+    outcome = check_reply(*pair, given, prompt_text=load_prompt("refine.yaml").system)
+    assert (outcome.status, outcome.reason) == ("", reason), outcome
+    assert outcome.detail
+
+
+def test_numbers_of_the_context_may_enter_the_question() -> None:
+    question = "A tank holds 80 litres and 25% of it is drained, as in exercise 12. How much is left?"
+    answer = "25% of 80 = 20, so 80-20=60 litres"
+    assert check_reply(*TANK, reply(question, answer)).reason == "question_changed"
+    assert check_reply(*TANK, reply(question, answer), context="Exercise 12 is about tanks.").status == "refined"
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        (
+            r'{"question": "q", "answer": "20 \times 0.5 and \frac{1}{2} \neq \beta"}',
+            r"20 \times 0.5 and \frac{1}{2} \neq \beta",
+        ),
+        (r'{"question": "q", "answer": "\\times \(x\) \sqrt{2} \"a\" \u00e9"}', r'\times \(x\) \sqrt{2} "a" é'),
+        ('{"question": "q", "answer": "one\\ntwo"}', "one\ntwo"),
+        ('Here it is: {"question": "q", "answer": "one\ntwo"} Enjoy!', "one\ntwo"),
+    ],
+)
+def test_escapes(text: str, answer: str) -> None:
+    assert parse_reply(text) == ("q", answer)

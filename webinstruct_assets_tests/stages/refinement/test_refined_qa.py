@@ -1,0 +1,167 @@
+"""refined_qa as a stage: recorded replies from the ledger, limits, context; and one run on the real server."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from webinstruct_assets.core.config import ModelConfig, RefinerConfig
+from webinstruct_assets.core.errors import ConfigError
+from webinstruct_assets.core.keys import PartitionKey
+from webinstruct_assets.core.llm.client import LlmRequest
+from webinstruct_assets.core.llm.ledger import Ledger
+from webinstruct_assets.core.manifest import Manifest
+from webinstruct_assets.core.stage import execute
+from webinstruct_assets.core.workspace import Workspace
+from webinstruct_assets.stages.decontamination.decontaminated_qa import DECONTAMINATED_QA
+from webinstruct_assets.stages.pages.pages import PAGES
+from webinstruct_assets.stages.refinement.prompt import PROMPTS, build_request, load_prompt, page_context
+from webinstruct_assets.stages.refinement.refined_qa import REFINED_QA
+from webinstruct_assets_tests.partitions import filled, publish
+
+SNAPSHOT = PartitionKey.of({"snapshot": "local-demo"})
+KEY = PartitionKey.of({"refiner": "smollm2-format", "snapshot": "local-demo"})
+PAIRS = {
+    "dq-1": (
+        "Q4)  a tank holds 80 litres , 25% is drained. how much is left ??",
+        "25% of 80 = 20 , so 80-20=60 litres",
+    ),
+    "dq-2": ("How many legs does a spider have?", "8"),
+    "dq-3": ("How many legs does a beetle have?", "6"),
+    "dq-4": ("What is left of this long question? " * 60, "8"),
+}
+REPLIES = {
+    "dq-1": ("A tank holds 80 litres, 25% is drained. How much is left?", "25% of 80 is 20, so $80 - 20 = 60$ litres."),
+    "dq-2": PAIRS["dq-2"],
+    "dq-3": ("How many legs does a beetle have?", "It has 8 legs."),
+}
+
+
+def recorded(workspace: Workspace, **refiner: Any) -> Workspace:
+    """The workspace with a model on an endpoint that nobody serves: whatever the ledger lacks would be an error."""
+    dead = ModelConfig(source="hub:some/model", base_url="http://127.0.0.1:9/v1", served_name="m", max_model_len=2048)
+    workspace.files.environment = workspace.config.model_copy(update={"models": {"smollm2-135m": dead}})
+    config = workspace.files.refiners["smollm2-format"].model_copy(update=refiner)
+    workspace.files.refiners["smollm2-format"] = config
+    return workspace
+
+
+def record(workspace: Workspace, contexts: dict[str, str] | None = None) -> None:
+    refiner = workspace.files.refiners["smollm2-format"]
+    identity = workspace.model_identity("smollm2-135m")
+    ledger = Ledger(workspace.root / "data/llm/ledger.sqlite")
+    for name, (question, answer) in REPLIES.items():
+        pair = {"id": name, "question": PAIRS[name][0], "answer": PAIRS[name][1]}
+        request = build_request(load_prompt(refiner.prompt), refiner, pair, (contexts or {}).get(name, ""), 2048)
+        assert isinstance(request, LlmRequest)
+        text = json.dumps({"question": question, "answer": answer})
+        ledger.put(
+            request.key(identity), identity, {"text": text, "finish_reason": "stop", "tokens_in": 100, "tokens_out": 30}
+        )
+
+
+def publish_pairs(workspace: Workspace) -> None:
+    rows = [
+        filled(DECONTAMINATED_QA, id=name, parent_id=f"qa-{name}", url=f"https://x.example/{name}", domain="x.example", question=q, answer=a,
+               question_spans=[{"start": 5, "end": 9}])
+        for name, (q, a) in PAIRS.items()
+    ]  # fmt: skip
+    publish(workspace, DECONTAMINATED_QA, SNAPSHOT, rows)
+
+
+def run(workspace: Workspace) -> tuple[Manifest, dict[str, dict[str, Any]], dict[str, tuple[str, str]]]:
+    manifest = execute(REFINED_QA, KEY, workspace, log=print, run_id="test")
+    rows = {row["parent_id"]: row for row in workspace.lake.read(manifest).iter_rows(named=True)}
+    rejects = pl.read_parquet(workspace.lake.reject_paths(manifest)).select("id", "reason", "detail").iter_rows()
+    return manifest, rows, {name: (reason, detail) for name, reason, detail in rejects}
+
+
+def test_every_pair_becomes_a_row_or_a_reject(workspace: Workspace) -> None:
+    recorded(workspace)
+    publish_pairs(workspace)
+    record(workspace)
+    manifest, rows, rejects = run(workspace)
+    assert {name: row["status"] for name, row in rows.items()} == {"dq-1": "refined", "dq-2": "unchanged"}
+    assert (rows["dq-1"]["question"], rows["dq-1"]["answer"]) == REPLIES["dq-1"]
+    assert (rows["dq-1"]["original_question"], rows["dq-1"]["original_answer"]) == PAIRS["dq-1"]
+    assert rows["dq-1"]["model"] == "endpoint:http://127.0.0.1:9/v1#m"
+    assert rows["dq-1"]["prompt_hash"] == load_prompt("refine.yaml").hash()
+    assert {name: reason for name, (reason, _) in rejects.items()} == {"dq-3": "answer_changed", "dq-4": "too_long"}
+    assert "'6' -> number '8'" in rejects["dq-3"][1] and "max_output_tokens" in rejects["dq-4"][1]
+    expected = {"pairs": 4, "asked": 3, "refined": 1, "unchanged": 1, "tokens_out": 90, "kept_of_asked": 0.667}
+    assert expected.items() <= manifest.metrics.items()
+    assert manifest.rows_in == 4
+
+
+def test_the_page_around_the_pair_is_shown_when_wanted(workspace: Workspace) -> None:
+    recorded(workspace, give_context=True)
+    publish_pairs(workspace)
+    text = "Head 80 litres\nmore lines"
+    publish(
+        workspace,
+        PAGES,
+        SNAPSHOT,
+        [filled(PAGES, id=f"pg-{n}", url=f"https://x.example/{n}", text=f"{n} {text}") for n in PAIRS],
+    )
+    record(workspace, {name: f"{name} {text}" for name in PAIRS})
+    manifest, rows, _ = run(workspace)
+    assert sorted(rows) == ["dq-1", "dq-2"]
+    assert {entry.asset for entry in manifest.inputs} == {"decontaminated_qa", "pages"}
+
+
+def test_unknown_refiner_and_prompt_are_named(workspace: Workspace) -> None:
+    with pytest.raises(ConfigError, match="no refiner 'nobody'"):
+        REFINED_QA.settings(workspace, PartitionKey.of({"refiner": "nobody", "snapshot": "local-demo"}))
+    recorded(workspace, prompt="gone.yaml")
+    with pytest.raises(ConfigError, match=r"gone\.yaml: no such file"):
+        REFINED_QA.settings(workspace, KEY)
+
+
+def test_every_refiner_of_the_configuration_has_its_prompt(workspace: Workspace) -> None:
+    for refiner in workspace.files.refiners.values():
+        load_prompt(refiner.prompt)
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in PROMPTS.glob("*.yaml")))
+def test_prompts_keep_braces_and_backslashes(name: str) -> None:
+    refiner = RefinerConfig(description="", model="m", max_output_tokens=300)
+    pair = {"id": "dq", "question": r"What is \(\frac{1}{2}\) of {pair}?", "answer": r"\{1\}"}
+    request = build_request(load_prompt(name), refiner, pair, "Lines with {question} and {", 4096)
+    assert isinstance(request, LlmRequest) and request.messages is not None
+    shown = request.messages[-1]["content"]
+    assert "Lines with {question} and {" in shown
+    assert json.loads(shown[shown.index('{"question"') :]) == {"question": pair["question"], "answer": pair["answer"]}
+    assert 30 < request.max_tokens <= 300
+
+
+def test_context_is_dropped_before_a_pair_is() -> None:
+    refiner = RefinerConfig(description="", model="m", max_output_tokens=300)
+    pair = {"id": "dq", "question": "What is left?", "answer": "60 litres"}
+    prompt = load_prompt("refine.yaml")
+    bare = build_request(prompt, refiner, pair, "", 4096)
+    assert build_request(prompt, refiner, pair, "x" * 9000, 2048) == bare
+    assert "max_model_len is 300" in str(build_request(prompt, refiner, pair, "", 300))
+
+
+def test_page_context() -> None:
+    text = "first line\n" + "a" * 190 + "\nthe pair\n" + "b" * 3000
+    start = text.index("the pair")
+    context = page_context(text, [{"start": start, "end": start + 8}])
+    assert context.startswith("first line") and "the pair" in context and len(context) < 600
+    assert page_context(text, []) == ""
+
+
+@pytest.mark.llm
+@pytest.mark.timeout(600)
+def test_with_the_real_model(home: Path) -> None:
+    """What the small model makes of a pair is its own affair; every pair must be accounted for."""
+    workspace = Workspace.open(home)
+    publish_pairs(workspace)
+    manifest, rows, rejects = run(workspace)
+    assert manifest.rows_in == 4 and len(rows) + len(rejects) == 4
+    assert rejects["dq-4"][0] == "too_long"
+    assert manifest.metrics["asked"] == 3 and manifest.metrics["tokens_out"] > 0
+    for row in rows.values():
+        assert row["status"] in ("refined", "unchanged") and "smollm2" in row["model"]
