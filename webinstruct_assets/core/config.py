@@ -113,13 +113,18 @@ class PagesConfig(Section):
 
 
 class ExtractionConfig(Section):
-    """Pairs from pages: rules over markup and structure first, the LLM for pages that they leave unexplained."""
+    """Pairs from pages: rules over markup and structure first, the LLM for pages that they leave unexplained.
+
+    ``max_llm_pages`` is a budget for small machines: about so many pages are asked for, those without any rule's
+    pair first; the others keep what the rules found, or are rejects (``llm_budget``).
+    """
 
     model: str
     max_output_tokens: int = Field(400, ge=16)
     max_page_tokens: int = Field(2000, ge=100)
     rules: bool = True
     llm: bool = True
+    max_llm_pages: int | None = Field(None, ge=1)
 
 
 class DecontaminationConfig(Section):
@@ -173,7 +178,10 @@ class Environment(Section):
 
 
 class RefinerConfig(Section):
-    """A refiner: an LLM with a prompt file and decoding (paper §2.3 uses two different LLMs)."""
+    """A refiner: an LLM with a prompt file and decoding (paper §2.3 uses two different LLMs).
+
+    ``max_pairs`` is a budget for small machines: a fixed random sample is refined, the others are rejects.
+    """
 
     description: str
     model: str
@@ -183,6 +191,7 @@ class RefinerConfig(Section):
     max_output_tokens: int = Field(1024, ge=16)
     seed: int = 0
     give_context: bool = True
+    max_pairs: int | None = Field(None, ge=1)
 
 
 class FilterConfig(Section):

@@ -51,7 +51,7 @@ def lease_server(
     max_model_len: int = 4096,
     vllm_args: Sequence[str] = (),
     env: Mapping[str, str] | None = None,
-    startup_timeout: float = 600.0,  # a crash is noticed at once; two loaded cores have taken 130 s
+    startup_timeout: float = 600.0,  # a crash is noticed at once; two loaded cores have taken 170 s
     linger: float = 20.0,
     log: Callable[[str], None] = print,
 ) -> Iterator[Endpoint]:
@@ -142,7 +142,7 @@ def _vllm_command(model_dir: Path, name: str, max_model_len: int, vllm_args: Seq
     command += ["--max-model-len", str(max_model_len), "--enable-prefix-caching"]
     if _on_cpu():
         # Compiling saves little on a small model and costs a minute at every start. One process for engine and
-        # worker ("uni") saves a third of the start: each process takes 15 s to import vLLM.
+        # worker ("uni") saves a quarter of the start: each process takes some 15 s to import vLLM.
         command += ["--dtype", _cpu_dtype(), "--enforce-eager", "--distributed-executor-backend", "uni"]
     return [*command, *vllm_args]
 
@@ -160,6 +160,9 @@ def _environment(env: dict[str, str]) -> dict[str, str]:
     if _on_cpu():
         usual["VLLM_CPU_KVCACHE_SPACE"] = "2"  # GiB
         usual["OMP_NUM_THREADS"] = str(len(os.sched_getaffinity(0)))
+        # Threads that wait for each other sleep instead of spinning. With anything else on the cores (another
+        # stage, a second server) spinning made the same matrix products 5 to 15 times slower.
+        usual["OMP_WAIT_POLICY"] = "passive"
         usual["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # vLLM's condition for the "uni" backend on a CPU
     forced = {
         "HF_HUB_OFFLINE": "1",

@@ -65,11 +65,8 @@ def extract_choice(completion: str, choices: Sequence[str] | None = None) -> str
             return None
         statement = boxed
     found = LETTER.match(statement)
-    # A lower-case letter counts only when nothing else is said: "a" is also an article, "i" a pronoun.
-    # Digits label options only where a set writes its options into the question (some ARC items).
-    if found and (not found[1].isdigit() or not choices) and not _is_sentence(statement, found):
-        if not found[1].islower() or statement.strip(" .()$*").lower() == found[1]:
-            return found[1].upper()
+    if found and _is_label(statement, found, listed=bool(choices)):
+        return found[1].upper()
     said = same_words(statement)
     for letter, option in zip(LETTERS, choices or (), strict=False):
         if same_words(option) == said:
@@ -77,10 +74,17 @@ def extract_choice(completion: str, choices: Sequence[str] | None = None) -> str
     return None
 
 
-def _is_sentence(statement: str, found: re.Match[str]) -> bool:
-    """Whether the letter is the word A or I of a sentence: "A planet …" but not "A" or "A. planet" or "(A) …"."""
-    rest = statement[found.end() :]
-    return found[1] in "AI" and "(" not in found[0] and bool(re.match(r"\s+[a-z]", rest))
+def _is_label(statement: str, found: re.Match[str], *, listed: bool) -> bool:
+    """Whether the letter or digit found at the start of ``statement`` names an option."""
+    label, rest = found[1], statement[found.end() :]
+    if label.isdigit():
+        # Only where a set writes its options into the question, as some ARC items do, are they numbered.
+        return not listed
+    if label.islower():
+        # "a" is also an article, "i" a pronoun: alone, they are letters.
+        return statement.strip(" .()$*").lower() == label
+    # "A planet …" and "I think …" are sentences; "A", "A. planet" and "(A) planet" are not.
+    return not (label in "AI" and "(" not in found[0] and re.match(r"\s+[a-z]", rest))
 
 
 def extract_math(completion: str, choices: Sequence[str] | None = None) -> str | None:

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -61,7 +62,7 @@ class _Page:
     row: dict[str, Any]
     pairs: list[dict[str, Any]]
     lines: list[Span]
-    step: str  # which step decides when there is no pair: rules, no_question, llm, llm_off
+    step: str  # which step decides when there is no pair: one of STEPS, or llm_budget
     cuts: list[Cut] = field(default_factory=list)
     readings: list[Reading] = field(default_factory=list)
 
@@ -97,7 +98,7 @@ def run(job: Job) -> None:
         llm = _Llm(job, stack)
         for number, start in enumerate(range(0, pages.height, UNIT_PAGES)):
             chunk = pages.slice(start, UNIT_PAGES).to_dicts()
-            job.unit(f"{number:05d}", lambda chunk=chunk: _unit(job, llm, chunk))
+            job.unit(f"{number:05d}", partial(_unit, job, llm, chunk, _share(job, len(chunk), pages.height)))
     for name in (
         "pages",
         "pages_with_pairs",
@@ -118,11 +119,25 @@ def run(job: Job) -> None:
 STEPS = ("rules_only", "no_question", "llm", "llm_off")
 
 
-def _unit(job: Job, llm: _Llm, chunk: list[dict[str, Any]]) -> Unit:
+def _share(job: Job, chunk: int, pages: int) -> int | None:
+    """How many of a unit's pages the LLM may see, by the unit's share of the budget."""
+    budget = job.ws.config.extraction.max_llm_pages
+    return None if budget is None else max(1, round(budget * chunk / pages))
+
+
+def _within_budget(pages: list[_Page], share: int | None) -> None:
+    """Takes the LLM's cuts from pages beyond ``share``; pages that have no pair yet come first, then page order."""
+    open_pages = sorted((page for page in pages if page.cuts), key=lambda page: bool(page.pairs))
+    for page in open_pages[share:] if share is not None else []:
+        page.step, page.cuts = "llm_budget", []
+
+
+def _unit(job: Job, llm: _Llm, chunk: list[dict[str, Any]], share: int | None) -> Unit:
     config, prompt = job.ws.config.extraction, load_prompt()
     budget = page_budget(job.ws, prompt)
     counts: Counter[str] = Counter(pages=len(chunk))
     pages = [_plan(row, rules=config.rules, llm=config.llm, budget=budget) for row in chunk]
+    _within_budget(pages, share)
     asked = [(page, cut) for page in pages for cut in page.cuts]
     job.progress.advance(sum(1 for page in pages if not page.cuts))
     if asked:
@@ -265,6 +280,8 @@ def _reject(page: _Page) -> Reject:
         for reading in page.readings:
             if reading.problem == problem:
                 return Reject(identity, page.row["id"], problem, f"{reading.detail} ({page.row['url']})")
+    if page.step == "llm_budget":
+        return Reject(identity, page.row["id"], "llm_budget", f"beyond extraction.max_llm_pages ({page.row['url']})")
     detail = {
         "no_question": "no question-like line",
         "llm_off": "question-like lines, but the LLM is switched off",
@@ -291,7 +308,7 @@ def _measure(job: Job, pages: pl.DataFrame) -> None:
 def settings(ws: "Workspace", key: PartitionKey) -> dict[str, Any]:
     """What bears on the result; the model by its identity, so that a renamed entry changes nothing."""
     config, prompt = ws.config.extraction, load_prompt()
-    result: dict[str, Any] = {"rules": config.rules, "llm": config.llm}
+    result: dict[str, Any] = {"rules": config.rules, "llm": config.llm, "max_llm_pages": config.max_llm_pages}
     if config.llm:
         result |= {
             "model_identity": ws.model_identity(config.model), "max_output_tokens": config.max_output_tokens,

@@ -14,7 +14,7 @@ from webinstruct_assets.stages.pages.document import Block, Layout
 DROP_TOKENS = {
     "navigation": "nav navbar navigation menu menubar submenu breadcrumb breadcrumbs crumbs pagination pager paging "
     "sitemap skiplink topbar toolbar topnav toc tabs",
-    "frame": "footer colophon masthead copyright imprint banner sidebar aside rail widget widgets topbox bottombar",
+    "frame": "footer colophon masthead headerbar catlinks copyright imprint banner sidebar aside rail widget widgets topbox bottombar",
     "ad": "ad ads adv advert adverts advertisement advertising adsense adslot adbox adunit dfp sponsor sponsored promo "
     "promos promoted promotion outbrain taboola teads",
     "cookie": "cookie cookies consent gdpr onetrust cmp cookiebar",
@@ -162,6 +162,9 @@ ACCEPTED = re.compile(
 CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 NOT_WORD = re.compile(r"[^a-zà-ÿ]+")
 TOPIC = re.compile(r"\b(?:tag|category|cat|topic|kategorie)-[\w-]+")  # what a page is about, not what an element is
+FURNITURE = re.compile(
+    r"\b(?:siteNotice|contentSub|mw-editsection|mw-jump-link|printfooter|most-read|p-lang)\b"
+)  # MediaWiki's, mostly
 MAX_NAMES = 400  # characters of class and id that are looked at
 
 
@@ -186,7 +189,7 @@ def names(tag: str, text: str) -> tuple[str, frozenset[str]]:
         }
     if ACCEPTED.search(text.lower()):
         flags.add("accepted")
-    reason = ""
+    reason = "frame" if FURNITURE.search(text) else ""
     if tag not in ("html", "body", "main", "article"):
         reasons = [TOKEN_REASON[token] for token in tokens if token in TOKEN_REASON]
         strong = [found for found in reasons if found in ALWAYS]

@@ -56,9 +56,9 @@ def declared(html: bytes, content_type: str | None) -> str | None:
 
 def decode(html: bytes, content_type: str | None) -> tuple[str, str]:
     """Text and codec of a page. Raises PageRejected when the bytes are not text in any encoding."""
-    for bom, codec in BOMS:
+    for bom, marked in BOMS:
         if html.startswith(bom):
-            return html[len(bom) :].decode(codec, "replace"), codec
+            return html[len(bom) :].decode(marked, "replace"), marked
     codec = declared(html, content_type)
     if codec == "utf-8" or codec is None:
         try:

@@ -180,7 +180,7 @@ class _Walker:
                 raise PageRejected("too_large", f"more than {MAX_NODES:,} nodes")
             child = None
             frame: tuple[int, int, int] | None = None
-            tag = node.tag
+            tag = node.tag or ""
             if tag == "-text":
                 self._text(node.text_content or "")
             elif node.is_element_node:
@@ -264,10 +264,8 @@ class _Walker:
             return True, (CODE, -1, 0)
         if kind == BUTTON:
             return (self._heading > 0 or mathml.flat(node).endswith("?")), None
-        if "katex-display" in names or "math-display" in names:
-            pass  # a wrapper of one formula
-        elif names != " " and (found := self._renderer(node, names)):
-            return False, None if found else None
+        if names != " " and "katex-display" not in names and self._renderer(node, names):
+            return False, None
         return self._open(node, tag, kind, attributes, names)
 
     def _inline(
@@ -287,7 +285,7 @@ class _Walker:
                     self._flush()
                     return True, (BLOCK, self._push(tag, "", frozenset(), role), 0)
             if attributes and "style" in attributes and HIDDEN_STYLE.search(attributes["style"] or ""):
-                reason, flags = boilerplate.names(tag, names)
+                flags = boilerplate.names(tag, names)[1]
                 if "openable" not in flags and "answer" not in flags:
                     return False, None
         return True, None

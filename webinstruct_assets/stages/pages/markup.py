@@ -15,7 +15,7 @@ from webinstruct_assets.stages.pages.document import Layout, Page, Pair, Span, m
 
 MAX_QUESTIONS = 500
 MIN_SHARE = 0.8  # of an answer's characters that must stand on the page
-TEX_STYLE = re.compile(r"\\(?:mathrm|text|mathbf|displaystyle|textstyle|left|right|operatorname)(?![A-Za-z])")
+TEX_STYLE = re.compile(r"\\[A-Za-z]+")  # \\times, \\mathrm: the same text is marked up without TeX
 ALNUM = re.compile(r"[^\W_]+")
 BLOCK_END = re.compile(r"</(?:p|li|div|h\d|tr|ul|ol|pre|blockquote)>|<br\s*/?>|\n+", re.IGNORECASE)
 
@@ -199,7 +199,7 @@ def microdata(page: Page, layout: Layout) -> list[Pair]:
             if scope >= 0:
                 below.setdefault(scope, []).append(index)
     pairs = []
-    for scope, parts in below.items():
+    for parts in below.values():
         answers = [i for i in parts if containers[i].role in ("acceptedAnswer", "suggestedAnswer")]
         answers = answers or [i for i in parts if containers[i].role == "Answer"]
         accepted = [i for i in answers if containers[i].role == "acceptedAnswer"]

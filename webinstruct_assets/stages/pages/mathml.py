@@ -615,7 +615,7 @@ WORD = re.compile(r"[A-Za-z]*[a-z]{3,}[A-Za-z]*|[A-Za-z]{5,}")
 
 
 def scripted(text: str) -> str:
-    """``text`` with HTML sub/sup runs as inline TeX: ``x²`` as ``$x^2$``, ``H₂O`` as ``$\\mathrm{H_2O}$``."""
+    r"""``text`` with HTML sub/sup runs as inline TeX: ``x²`` as ``$x^2$``, ``H₂O`` as ``$\mathrm{H_2O}$``."""
     if SUB_OPEN not in text and SUP_OPEN not in text:
         return text
 

@@ -15,6 +15,8 @@ Columns: ``id``; ``parent_id`` (row of ``recalled_urls``); ``url``; ``domain`` (
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -58,7 +60,7 @@ def run(job: Job) -> None:
     for number, start in enumerate(range(0, recalled.height, UNIT_PAGES)):
         name = f"{number:05d}"
         chunk = recalled.slice(start, UNIT_PAGES).to_dicts()
-        job.unit(name, lambda name=name, chunk=chunk: _unit(job, source, name, chunk))
+        job.unit(name, partial(_unit, job, source, name, chunk))
         job.progress.advance(len(chunk))
     rejects = _collect_markup_rejects(job)
     counts = ("words", "math", "dropped_blocks", "pages_with_pairs")
@@ -107,7 +109,7 @@ def _unit(job: Job, source: CrawlSource, name: str, chunk: list[dict[str, Any]])
     return Unit(rows=rows, rows_in=len(chunk), rejects=rejects, counts=counts)
 
 
-def _scratch(job: Job) -> Any:
+def _scratch(job: Job) -> Path:
     folder = job.folder / "scratch"
     folder.mkdir(exist_ok=True)
     return folder

@@ -571,10 +571,10 @@ def _extend(layout: Layout, current: _Open, piece: _Piece, close: Callable[[], N
             return
     elif current.answer and not current.answer_level and piece.block != current.answer_block and current.word == "q":
         same = layout.blocks[current.answer_block].container
-        if same not in layout.ancestors(block.container) or layout.containers[same].tag in ("body", "main"):
-            if block.kind not in ("code", "item"):
-                close()
-                return
+        alone = same not in layout.ancestors(block.container) or layout.containers[same].tag in ("body", "main")
+        if alone and block.kind not in ("code", "item"):
+            close()
+            return
     current.answer.append(piece.span)
 
 
@@ -631,9 +631,10 @@ def _key(page: Page, layout: Layout) -> _Key | None:
             continue
         if len(block.text) < 60 and KEY_HEADING.fullmatch(block.text.strip()):
             keys.append((place, place + 1, block.level or 9, -1))
-        elif prefix := KEY_PREFIX.match(text, block.start, block.end):
-            if LABEL.match(text, prefix.end(), block.end) or LETTER_KEY.match(text, prefix.end(), block.end):
-                keys.append((place, place, 9, prefix.end()))
+        elif (prefix := KEY_PREFIX.match(text, block.start, block.end)) and (
+            LABEL.match(text, prefix.end(), block.end) or LETTER_KEY.match(text, prefix.end(), block.end)
+        ):
+            keys.append((place, place, 9, prefix.end()))
     if not keys:
         for index in _answer_containers(layout):
             body = layout.kept(layout.containers[index].first, layout.containers[index].last)
@@ -691,7 +692,7 @@ def _running(text: str, layout: Layout, key: _Key) -> list[tuple[str, tuple[Span
         if len(letters) >= 2 and len(re.sub(r"\W", "", rest)) < 12:
             return [(match[1], (Span(match.start(2), match.end(2)),)) for match in letters]
         for labels in (map(str, range(1, 40)), map(chr, range(ord("a"), ord("i")))):
-            places = []
+            places: list[tuple[str, int, int]] = []
             position = start
             for label in labels:
                 strict = r"(?:\)|\]|\s*[.:)–—-]+)" if label.isdigit() else r"\)"
@@ -728,11 +729,9 @@ def _labelled(page: Page, layout: Layout, indexes: list[int], *, stems: bool) ->
     """(label, spans) of numbered blocks: list items, "1." paragraphs, table rows, headings that are a number."""
     blocks, text = layout.blocks, page.text
     entries: list[tuple[str, list[Span]]] = []
-    outer, stem, common = (
-        "",
-        [],
-        [],
-    )  # the number that letters belong to, its own text, and a text before all letters
+    outer = ""  # the number that letters belong to
+    stem: list[Span] = []  # that number's own text
+    common: list[Span] = []  # a text before letters that belong to no number
     skip_row = -1
     previous: Span | None = None
     loose: list[tuple[int, Span]] = []  # prose after an entry; after the last one it belongs to the page again

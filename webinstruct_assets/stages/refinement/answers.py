@@ -197,10 +197,13 @@ def final_answer(question: str, answer: str) -> Final:
 
 
 def _choice(text: str, choices: dict[str, str]) -> str | None:
-    for pattern in (r"\(?([A-Ha-h])\)?[.:)]?", r"\(?([A-H])[).:,](?:\s.*)?"):
+    # "B", "b)", "(b).": the whole answer; "(b). A pairs with T …", "B: …": its beginning. A bare small letter would be
+    # the article of "a. …" too often.
+    for pattern in (r"\(?([A-Ha-h])\)?[.:)]?", r"(?:\(([A-Ha-h])\)|([A-H])(?=[).:,]))[).:,]*(?:\s.*)?"):
         if match := re.fullmatch(pattern, text, re.DOTALL):
-            return match[1].upper()
-    stated = [match for match in [*_STATED.findall(text), *re.findall(r"\(([A-H])\)", text)] if match in choices]
+            return match[match.lastindex or 1].upper()
+    named = [letter.upper() for letter in [*_STATED.findall(text), *re.findall(r"\(([A-Ha-h])\)", text)]]
+    stated = [letter for letter in named if letter in choices]
     if stated:
         return stated[-1]
     said = [letter for letter, choice in choices.items() if words(choice) and words(choice) == words(text)]

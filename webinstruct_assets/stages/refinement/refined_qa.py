@@ -77,7 +77,10 @@ def run(job: Job) -> None:
     """Asks for windows of units at a time and commits unit by unit."""
     refiner = refiner_config(job.ws, job.key["refiner"])
     prompt = load_prompt(refiner.prompt)
-    pairs = job.read("decontaminated_qa").sort("id")
+    everything = job.read("decontaminated_qa").sort("id")  # ids are digests: their order is a fixed random one
+    pairs = everything.head(refiner.max_pairs or everything.height)
+    if left_out := everything.height - pairs.height:
+        job.unit("not-sampled", lambda: _not_sampled(everything.tail(left_out)))
     contexts = _contexts(job, pairs) if refiner.give_context else {}
     units = [
         list(pairs[start : start + PAIRS_PER_UNIT].iter_rows(named=True))
@@ -95,6 +98,12 @@ def run(job: Job) -> None:
         "tokens_in": int(job.count("tokens_in")), "tokens_out": int(job.count("tokens_out")),
         "prompt": refiner.prompt, "model": job.settings["model"],
     }  # fmt: skip
+
+
+def _not_sampled(pairs: pl.DataFrame) -> Unit:
+    """Pairs beyond the refiner's budget."""
+    rejects = [Reject(row["id"], row["parent_id"], "not_sampled", row["url"]) for row in pairs.iter_rows(named=True)]
+    return Unit(rows=[], rows_in=pairs.height, rejects=rejects)
 
 
 def _contexts(job: Job, pairs: pl.DataFrame) -> dict[str, str]:

@@ -38,5 +38,5 @@ def test_precision_and_recall_per_method() -> None:
 def test_bad_gold_names_file_and_line(tmp_path: Path) -> None:
     path = tmp_path / "gold.jsonl"
     path.write_text('{"url": "u", "question": "q", "answer": "a"}\n{"url": "u"}\n')
-    with pytest.raises(BadInput, match="gold.jsonl: line 2"):
+    with pytest.raises(BadInput, match=r"gold\.jsonl: line 2"):
         read_gold(path)
