@@ -16,12 +16,19 @@ SHARED_REAL = PROJECT_ROOT.parent / "shared/real"
 
 
 def make_home(root: Path) -> Path:
-    """A project root with its own config and data, and the demo's sources linked in."""
+    """A project root with its own config and lake; sources, converted models and LLM servers are the checkout's.
+
+    Models and servers are shared so that a session converts once and tests meet a server that is up; answered
+    requests are not, so every test asks the model itself.
+    """
     shutil.copytree(PROJECT_ROOT / "config", root / "config")
     for name in ("dagster.yaml", "workspace.yaml"):
         (root / name).symlink_to(PROJECT_ROOT / name)
     (root / "data").mkdir()
-    for name in ("demo", "benchmarks"):
+    for name in ("models", "llm/servers"):
+        (PROJECT_ROOT / "data" / name).mkdir(parents=True, exist_ok=True)
+    (root / "data/llm").mkdir()
+    for name in ("demo", "benchmarks", "models", "llm/servers"):
         (root / "data" / name).symlink_to(PROJECT_ROOT / "data" / name)
     return root
 

@@ -136,10 +136,9 @@ class DecontaminationConfig(Section):
 
 
 class ReleaseConfig(Section):
-    """The merged dataset: which refiners are pooled, and the model that labels subjects."""
+    """The merged dataset: the model that labels what rules leave open (the refiners are the environment's)."""
 
     subject_model: str
-    language: str | None = None
 
 
 class TrainerConfig(Section):

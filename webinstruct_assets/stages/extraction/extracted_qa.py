@@ -173,10 +173,7 @@ def _plan(row: dict[str, Any], *, rules: bool, llm: bool, budget: int) -> _Page:
         return _Page(row, pairs, lines, "rules_only" if pairs else "no_question")
     if not llm:
         return _Page(row, pairs, lines, "llm_off")
-    wanted = [
-        cut for cut in cuts(row["text"], lines, budget) if any(cut.first <= number <= cut.last for number in open_lines)
-    ]
-    return _Page(row, pairs, lines, "llm", wanted)
+    return _Page(row, pairs, lines, "llm", cuts(row["text"], lines, budget, open_lines))
 
 
 def unexplained(text: str, lines: Sequence[Span], pairs: Sequence[dict[str, Any]]) -> list[int]:

@@ -12,7 +12,9 @@ from webinstruct_assets.stages.pages.document import Span, trim
 from webinstruct_assets.stages.pages.questions import ANSWER_MARK, QUESTION_MARK, question_like
 
 CHARS_PER_TOKEN = 3  # prose has about 4; formulas and other languages less, and a prompt must never be too long
-SHOWN_CHARS = 240  # of a longer line the model sees its beginning and end: it only has to recognise it
+NUMBER_TOKENS = 3  # a line's number and its line break
+LEAD_LINES = 2  # before a question: where its stem is
+SHOWN_CHARS = 200  # of a longer line the model sees its beginning and end: it only has to recognise it
 MARKER = re.compile(r"(?:#{1,6} |\s*(?:[-*]|[0-9]{1,4}\.|[A-Za-z]\.) )")
 
 
@@ -54,26 +56,34 @@ def numbered(text: str, spans: Sequence[Span], cut: Cut) -> str:
     )
 
 
-def cuts(text: str, spans: Sequence[Span], budget: int) -> list[Cut]:
-    """The page in pieces of at most ``budget`` tokens, cut before headings or questions where possible.
+def cuts(text: str, spans: Sequence[Span], budget: int, asking: Sequence[int]) -> list[Cut]:
+    """The parts of the page around the lines ``asking``, of at most ``budget`` tokens each.
 
-    Code is not cut inside unless it alone is longer than the budget.
+    A page that fits is one part. Otherwise a part begins shortly before the first line not yet covered and ends
+    before a heading or a question where possible; what lies between parts is not shown, for reading a prompt is
+    what a request costs. Code is cut inside only where it alone is longer than the budget.
     """
     lines = [text[span.start : span.end] for span in spans]
-    costs = [estimate_tokens(shown(line)) + 3 for line in lines]
+    costs = [estimate_tokens(shown(line)) + NUMBER_TOKENS for line in lines]
+    if asking and sum(costs) <= budget:
+        return [Cut(1, len(lines))]
     borders = _borders(lines)
     pieces: list[Cut] = []
-    first = 0
-    while first < len(lines):
+    pending = sorted(number - 1 for number in asking)
+    while pending:
+        after = pieces[-1].last if pieces else 0
+        first = max(after, pending[0] - LEAD_LINES)
+        while first < pending[0] and sum(costs[first : pending[0] + 1]) > budget / 2:
+            first += 1
         last, used = first, costs[first]
-        while last + 1 < len(lines) and used + costs[last + 1] <= budget:
+        while last + 1 < len(lines) and (used + costs[last + 1] <= budget or last < pending[0]):
             last += 1
             used += costs[last]
         if last + 1 < len(lines):
-            middle = first + (last - first) // 2
-            last = max(range(middle, last + 1), key=lambda place: (borders[place + 1], place))
+            earliest = max(pending[0], first + (last - first) // 2)
+            last = max(range(earliest, last + 1), key=lambda place: (borders[place + 1], place))
         pieces.append(Cut(first + 1, last + 1))
-        first = last + 1
+        pending = [place for place in pending if place > last]
     return pieces
 
 

@@ -78,10 +78,10 @@ def run(job: Job) -> None:
     refiner = refiner_config(job.ws, job.key["refiner"])
     prompt = load_prompt(refiner.prompt)
     everything = job.read("decontaminated_qa").sort("id")  # ids are digests: their order is a fixed random one
-    pairs = everything.head(refiner.max_pairs or everything.height)
+    contexts = _contexts(job, everything) if refiner.give_context else {}
+    pairs = everything.head(_within_budget(job, refiner, prompt, everything, contexts))
     if left_out := everything.height - pairs.height:
         job.unit("not-sampled", lambda: _not_sampled(everything.tail(left_out)))
-    contexts = _contexts(job, pairs) if refiner.give_context else {}
     units = [
         list(pairs[start : start + PAIRS_PER_UNIT].iter_rows(named=True))
         for start in range(0, pairs.height, PAIRS_PER_UNIT)
@@ -98,6 +98,21 @@ def run(job: Job) -> None:
         "tokens_in": int(job.count("tokens_in")), "tokens_out": int(job.count("tokens_out")),
         "prompt": refiner.prompt, "model": job.settings["model"],
     }  # fmt: skip
+
+
+def _within_budget(
+    job: Job, refiner: RefinerConfig, prompt: RefinePrompt, pairs: pl.DataFrame, contexts: dict[str, str]
+) -> int:
+    """How many pairs, from the first, hold ``max_pairs`` that can be asked for (all without a budget)."""
+    if refiner.max_pairs is None:
+        return pairs.height
+    fitting = 0
+    for number, pair in enumerate(pairs.iter_rows(named=True)):
+        if fitting == refiner.max_pairs:
+            return number
+        request = build_request(prompt, refiner, pair, contexts.get(pair["id"], ""), job.settings["max_model_len"])
+        fitting += isinstance(request, LlmRequest)
+    return pairs.height
 
 
 def _not_sampled(pairs: pl.DataFrame) -> Unit:

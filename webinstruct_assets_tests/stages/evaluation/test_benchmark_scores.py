@@ -8,7 +8,7 @@ import yaml
 from webinstruct_assets.core.errors import MissingInput
 from webinstruct_assets.core.keys import PartitionKey
 from webinstruct_assets.core.stage import execute
-from webinstruct_assets.core.workspace import PROJECT_ROOT, Workspace
+from webinstruct_assets.core.workspace import Workspace
 from webinstruct_assets.stages.benchmarks.benchmark_items import BENCHMARK_ITEMS
 from webinstruct_assets.stages.evaluation.benchmark_scores import BENCHMARK_SCORES, inputs
 from webinstruct_assets.stages.sft.sft_dataset import SFT_DATASET
@@ -30,7 +30,6 @@ def key(**dimensions: str) -> PartitionKey:
 
 def base_ready(home: Path) -> Workspace:
     """The demo environment with its base recipe's checkpoint made."""
-    (home / "data/models").symlink_to(PROJECT_ROOT / "data/models")
     ws = Workspace.open(home)
     for stage in (SFT_DATASET, TRAINED_CHECKPOINT):
         execute(stage, key(recipe="base-smollm2"), ws, log=print, run_id="test")

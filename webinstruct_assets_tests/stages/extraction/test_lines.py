@@ -20,23 +20,52 @@ def test_long_lines_are_shown_by_their_ends() -> None:
     assert shown(line).startswith("aaa") and shown(line).endswith("bbb") and len(shown(line)) < 400
 
 
-@pytest.mark.parametrize("budget", [30, 60, 200, 1000])
-def test_cuts_cover_the_page_once_and_fit(budget: int) -> None:
-    chance = random.Random(budget)
-    lines = []
+def long_page() -> tuple[list[str], list[int]]:
+    """Lines of a page with headings and code, and the numbers of those that ask."""
+    chance = random.Random(3)
+    lines, asking = [], []
     for number in range(120):
         lines += [f"## Part {number}"] if number % 9 == 0 else []
         lines += ["```", "code = 1", "more = 2", "```"] if number % 13 == 0 else []
         lines.append("word " * chance.randint(1, 12) + ("?" if number % 5 == 0 else "."))
+        asking += [len(lines)] if number % 5 == 0 else []
+    return lines, asking
+
+
+@pytest.mark.parametrize("budget", [60, 200, 1000])
+def test_cuts_cover_all_questions_once_and_fit(budget: int) -> None:
+    lines, asking = long_page()
     text = "\n".join(lines)
-    spans = line_spans(text)
-    pieces = cuts(text, spans, budget)
-    assert [number for cut in pieces for number in range(cut.first, cut.last + 1)] == list(range(1, len(lines) + 1))
+    pieces = cuts(text, line_spans(text), budget, asking)
+    covered = [number for cut in pieces for number in range(cut.first, cut.last + 1)]
+    assert len(set(covered)) == len(covered) and covered == sorted(covered)
+    assert set(asking) <= set(covered)
     for cut in pieces:
         cost = sum(estimate_tokens(shown(lines[number - 1])) + 3 for number in range(cut.first, cut.last + 1))
-        assert cost <= budget or cut.first == cut.last
+        assert cost <= budget
     if budget >= 200:
-        assert all(lines[cut.first - 1].startswith(("#", "`")) or "?" in lines[cut.first - 1] for cut in pieces[1:])
+        ends = [lines[cut.last] for cut in pieces if cut.last < len(lines)]
+        assert all(line.startswith("#") or "?" in line for line in ends)
+
+
+def test_a_page_that_fits_is_shown_whole() -> None:
+    lines, asking = long_page()
+    text = "\n".join(lines)
+    assert cuts(text, line_spans(text), 10_000, asking) == [Cut(1, len(lines))]
+
+
+def test_what_asks_nothing_is_not_shown() -> None:
+    lines = ["filler line of some length here"] * 200
+    lines[150] = "What is it?"
+    text = "\n".join(lines)
+    (cut,) = cuts(text, line_spans(text), 100, [151])
+    assert cut.first == 149 and cut.last < 160
+    assert cuts(text, line_spans(text), 100, []) == []
+
+
+def test_a_line_longer_than_the_budget_still_gets_its_cut() -> None:
+    text = "intro\n" + "word " * 400 + "?\nanswer"
+    assert cuts(text, line_spans(text), 20, [2])[0] == Cut(2, 2)
 
 
 def test_spans_leave_markers_and_labels_out() -> None:

@@ -17,6 +17,11 @@ WATER = (
     "4.95 m/s",
 )
 PRIME = ("Which of these is a prime number? A) 21 B) 33 C) 47 D) 51", "C")
+# As SmolLM2-135M answered it.
+DNA = (
+    "In a double-stranded DNA, 22 % of the bases are adenine. What percentage is guanine? (a) 22 % (b) 28 % (c) 44 % (d) 56 %",
+    "(b). A pairs with T, so T is 22 % as well; the remaining 56 % are shared equally by G and C, 28 % each.",
+)
 HEART = (
     "What starts the heartbeat?",
     "The sinoatrial node, a patch of special muscle in the wall of the right atrium. It fires without any order from "
@@ -78,6 +83,7 @@ def test_unchanged() -> None:
         (TANK, reply("A tank holds 80 litres and 25% of it is drained. How much is left?", "25% of 80 is 20, so $80 + 20 = 100$ litres."), "answer_changed"),
         (WATER, reply(WATER[0], "4.95 m/s * 1.25 m = 5.85 m/s"), "answer_changed"),
         (PRIME, reply(PRIME[0], "The answer is D."), "answer_changed"),
+        (DNA, reply(DNA[0], DNA[1].replace("(b).", "(d).")), "answer_changed"),
         (HEART, reply(HEART[0], "A thing that was put there by nature so that people and animals may live long and happy lives without ever thinking about it."),
          "answer_changed"),
     ],

@@ -142,7 +142,7 @@ def test_context_is_dropped_before_a_pair_is() -> None:
     prompt = load_prompt("refine.yaml")
     bare = build_request(prompt, refiner, pair, "", 4096)
     assert build_request(prompt, refiner, pair, "x" * 9000, 2048) == bare
-    assert "max_model_len is 300" in str(build_request(prompt, refiner, pair, "", 300))
+    assert "max_model_len is 200" in str(build_request(prompt, refiner, pair, "", 200))
 
 
 def test_page_context() -> None:

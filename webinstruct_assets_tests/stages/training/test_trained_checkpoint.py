@@ -10,7 +10,7 @@ from webinstruct_assets.core.errors import BadInput, MissingModel
 from webinstruct_assets.core.keys import PartitionKey
 from webinstruct_assets.core.manifest import Manifest
 from webinstruct_assets.core.stage import Job, Stage, Unit, execute, identify
-from webinstruct_assets.core.workspace import PROJECT_ROOT, Workspace
+from webinstruct_assets.core.workspace import Workspace
 from webinstruct_assets.stages.sft.sft_dataset import SFT_DATASET
 from webinstruct_assets.stages.training.trained_checkpoint import TRAINED_CHECKPOINT, launcher
 
@@ -22,8 +22,7 @@ def key(recipe: str) -> PartitionKey:
 
 
 def configure(home: Path, **recipes: dict[str, Any]) -> Workspace:
-    """The demo environment with the tiny model added, the repo's converted models, and these recipes."""
-    (home / "data/models").symlink_to(PROJECT_ROOT / "data/models")
+    """The demo environment with the tiny model added, the repo's converted models and these recipes."""
     for name, content in recipes.items():
         (home / f"config/recipes/{name}.yaml").write_text(yaml.safe_dump({"description": "t", **content}))
     return Workspace.open(home)
