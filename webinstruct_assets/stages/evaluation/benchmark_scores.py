@@ -25,7 +25,7 @@ from webinstruct_assets.stages.evaluation.demonstrations import (
     shown_document,
 )
 from webinstruct_assets.stages.evaluation.harness import Answer, evaluate
-from webinstruct_assets.stages.sft.recipes import base_recipe, root_recipe
+from webinstruct_assets.stages.sft.recipes import base_recipe, is_base, recipe_config, root_recipe
 
 # id: bs-…      parent_id: bi-… of the item      item_id: the item's own id
 # prompt, completion: exactly what was sent and what came back      extracted: the answer found in it, null if none
@@ -124,7 +124,14 @@ def _evaluate(job: Job) -> Unit:
     (checkpoint,) = job.manifests("trained_checkpoint")
     identity = f"trained_checkpoint/{recipe}@{checkpoint.data_version}"
     like = root_recipe(job.ws, recipe).base_model
-    with job.ws.serve(job.input_file("trained_checkpoint", "model"), recipe, identity, job.log, like=like) as client:
+    # A zero-step recipe is the configured model itself, which may be on an endpoint or on a server that is up.
+    model = job.input_file("trained_checkpoint", "model")
+    served = (
+        job.ws.llm(like, job.log)
+        if is_base(recipe_config(job.ws, recipe))
+        else job.ws.serve(model, recipe, identity, job.log, like=like)
+    )
+    with served as client:
         job.progress.start(len(items), "items")
         answers = evaluate(
             name, config, documents, [shown_document(item) for item in shown], client, job.progress.advance
