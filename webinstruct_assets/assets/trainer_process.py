@@ -25,7 +25,12 @@ def main(path: Path) -> int:
     if DAGSTER_PIPES_CONTEXT_ENV_VAR not in os.environ or os.environ.get("RANK", "0") != "0":
         return run(path, lambda line: print(line, flush=True))
     with open_dagster_pipes() as pipes:
-        return run(path, pipes.log.info)
+
+        def log(line: str) -> None:
+            pipes.log.info(line)  # the run's own log
+            print(line, flush=True)  # the terminal of a run from the command line
+
+        return run(path, log)
 
 
 if __name__ == "__main__":

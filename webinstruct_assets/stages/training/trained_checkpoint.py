@@ -133,6 +133,8 @@ def _trained(job: Job, work: TrainingJob) -> dict[str, Any]:
             "HF_DATASETS_CACHE": str(work.scratch / "cache"),
             "HF_HUB_OFFLINE": "1",
             "TOKENIZERS_PARALLELISM": "false",
+            # On a shared CPU, threads that spin while they wait take the core from those they wait for.
+            "OMP_WAIT_POLICY": "passive",
         }
         try:
             job.ws.launch(command, env, job.log)
