@@ -3,7 +3,11 @@
 Nothing here knows rounds, domains or files of a crawl.
 """
 
+import json
+import os
 import random
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,35 +22,31 @@ POSITIVE, NEGATIVE = "__label__positive", "__label__negative"
 def train(pages: Sequence[tuple[str, str]], path: Path, config: FastTextConfig, scratch: Path) -> None:
     """Trains on (label, text) pairs, label being positive or negative, and writes the model to ``path``.
 
-    One thread and a fixed seed: with more threads fastText's updates race and no two models are equal. Pages are
-    shuffled: sorted by label, they drive its updates to NaN. Raises QualityGate when they end there all the same.
+    Runs in a process of its own, see ``training_process``. Pages are shuffled, as gradient descent wants them.
+    Raises QualityGate when fastText's updates diverge.
     """
-    import fasttext
-
-    corpus = scratch / "corpus.txt"
     scratch.mkdir(parents=True, exist_ok=True)
+    corpus = scratch / "corpus.txt"
     shuffled = list(pages)
     random.Random(config.seed).shuffle(shuffled)
     with corpus.open("w", encoding="utf-8") as stream:
         for label, text in shuffled:
             stream.write(f"__label__{label} {text}\n")
-    try:
-        model = fasttext.train_supervised(
-            input=str(corpus),
-            dim=config.dim,
-            epoch=config.epochs,
-            lr=config.lr,
-            wordNgrams=config.word_ngrams,
-            minCount=config.min_count,
-            bucket=config.buckets,
-            seed=config.seed,
-            thread=1,
-            verbose=0,
-        )
-    except RuntimeError as error:  # fastText's only sign of divergence
-        raise QualityGate(f"fastText training failed: {error}", "lower `recall.fasttext.lr`, or add pages") from error
     temporary = path.with_name(f".{path.name}.tmp")
-    model.save_model(str(temporary))
+    arguments = {
+        "input": str(corpus), "output": str(temporary), "dim": config.dim, "epoch": config.epochs, "lr": config.lr,
+        "wordNgrams": config.word_ngrams, "minCount": config.min_count, "bucket": config.buckets, "seed": config.seed,
+    }  # fmt: skip
+    answer = subprocess.run(
+        [sys.executable, "-m", "webinstruct_assets.stages.recall.training_process", json.dumps(arguments)],
+        env={**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if answer.returncode:
+        problem = (answer.stdout.strip() or answer.stderr.strip())[-500:]
+        raise QualityGate(f"fastText training failed: {problem}", "lower `recall.fasttext.lr`, or add pages")
     temporary.rename(path)
 
 

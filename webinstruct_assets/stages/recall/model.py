@@ -47,7 +47,7 @@ def model_stage(asset: str, prefix: str, labelled: str, precision: str) -> Stage
         run=_run(labelled, prefix),
         inputs=lambda ws, key: [Ref(labelled, key)],
         settings=lambda ws, key: settings(ws, precision),
-        sources=("stages/recall/model.py", "stages/recall/classifier.py"),
+        sources=("stages/recall/model.py", "stages/recall/classifier.py", "stages/recall/training_process.py"),
         reusable=True,
     )
 
