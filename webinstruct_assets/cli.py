@@ -100,6 +100,7 @@ def ui(port: int) -> None:
 @click.option("--select", "selected", multiple=True, metavar="ASSET", help="only these assets, nothing above them")
 @click.option("--to", "upto", metavar="ASSET", help="this asset and what it needs")
 @click.option("--model-from", metavar="SNAPSHOT", help="reuse that snapshot's recall model, now and later")
+@click.argument("more", nargs=-1, metavar="[ASSET]...")
 def run(
     snapshot: str,
     refiner: str | None,
@@ -108,8 +109,12 @@ def run(
     selected: tuple[str, ...],
     upto: str | None,
     model_from: str | None,
+    more: tuple[str, ...],
 ) -> None:
-    """Materializes what is missing or stale for one snapshot."""
+    """Materializes what is missing or stale for one snapshot.
+
+    --select takes several assets: --select A B, --select A,B or --select A --select B.
+    """
     from webinstruct_assets import runner
     from webinstruct_assets.core.keys import check_snapshot
     from webinstruct_assets.graph import Selection, closure, targets
@@ -117,6 +122,8 @@ def run(
 
     if selected and upto:
         raise click.UsageError("--select and --to exclude each other")
+    if more and not selected:
+        raise click.UsageError(f"unexpected {' '.join(more)}; assets are named with --select or --to")
     ws = _workspace()
     CrawlSource(ws.crawl_root(check_snapshot(snapshot))).file_list(snapshot, "wet")
     if model_from:
@@ -125,7 +132,7 @@ def run(
     wanted = targets(
         ws,
         selection,
-        tuple(name for item in selected for name in item.split(",")) or ((upto,) if upto else ()),
+        tuple(name for item in (*selected, *more) for name in item.split(",")) or ((upto,) if upto else ()),
     )
     manifests = runner.run_all(ws, wanted if selected else closure(ws, wanted, snapshot))
     click.echo(f"\n{runner.summary(manifests)}")
