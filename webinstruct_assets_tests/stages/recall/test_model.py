@@ -13,7 +13,7 @@ from webinstruct_assets.stages.seeds.seed_set import SEED_SET
 from webinstruct_assets_tests.partitions import filled, publish
 
 KEY = PartitionKey.of({"snapshot": "local-test"})
-WORDS = {"positive": "question answer solve exam".split(), "negative": "news sale weather match".split()}
+WORDS = {"positive": ["question", "answer", "solve", "exam"], "negative": ["news", "sale", "weather", "match"]}
 
 
 def seeds(workspace: Workspace, *, separable: bool) -> None:
@@ -22,7 +22,7 @@ def seeds(workspace: Workspace, *, separable: bool) -> None:
     for number in range(120):
         label = ("positive", "negative")[number % 2]
         words = WORDS[label] if separable else WORDS["positive"] + WORDS["negative"]
-        text = " ".join(chooser.choices(words + ["the", "of", "and"], k=30))
+        text = " ".join(chooser.choices([*words, "the", "of", "and"], k=30))
         split = "held_out" if number % 5 < 2 else "train"
         rows.append(filled(SEED_SET, id=f"sd-{number}", label=label, split=split, text=text))
     publish(workspace, SEED_SET, KEY, rows)
