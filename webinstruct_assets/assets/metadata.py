@@ -43,15 +43,11 @@ def metadata_of(ws: Workspace, stage: Stage, manifest: Manifest, plot: str | Non
         schema={"reason": pl.String, "records": pl.Int64},
     )
     parents = pl.DataFrame(
-        [item.model_dump() for item in manifest.inputs] or None,
-        schema={
-            "asset": pl.String,
-            "partition": pl.String,
-            "data_version": pl.String,
-            "manifest_sha256": pl.String,
-        },
+        [(item.asset, item.partition, item.data_version[:12], item.manifest_sha256[:12]) for item in manifest.inputs],
+        schema={name: pl.String for name in ("asset", "partition", "data version", "manifest sha256")},
+        orient="row",
     )
-    answer: dict[str, Any] = {
+    return {
         "dagster/partition_row_count": manifest.rows,
         "dagster/column_schema": schema,
         "rows_in": manifest.rows_in,
@@ -59,18 +55,14 @@ def metadata_of(ws: Workspace, stage: Stage, manifest: Manifest, plot: str | Non
         "rejected": manifest.rejected_total,
         "rejected_by_reason": dg.MetadataValue.md(table(rejected)),
         "seconds": manifest.seconds,
+        **({"plot": dg.MetadataValue.md(plot)} if plot else {}),
+        **({"sample": dg.MetadataValue.md(table(sample(ws, manifest)))} if manifest.parts else {}),
+        **({"reuses": manifest.reuses} if manifest.reuses else {}),
         "parents": dg.MetadataValue.md(table(parents)),
         "manifest": dg.MetadataValue.path(str(ws.lake.folder(ref_of(manifest)) / "manifest.json")),
         "metrics": dg.MetadataValue.json(manifest.metrics),
         **{f"metric/{name}": value for name, value in manifest.metrics.items() if isinstance(value, int | float)},
     }
-    if manifest.reuses:
-        answer["reuses"] = manifest.reuses
-    if manifest.parts:
-        answer["sample"] = dg.MetadataValue.md(table(sample(ws, manifest)))
-    if plot:
-        answer["plot"] = dg.MetadataValue.md(plot)
-    return answer
 
 
 def sample(ws: Workspace, manifest: Manifest) -> pl.DataFrame:

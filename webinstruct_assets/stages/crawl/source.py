@@ -86,12 +86,15 @@ class CrawlSource:
         try:
             data = self._read(path)
         except MissingInput as error:
-            known = [entry["id"] for entry in self.snapshots()]
+            try:
+                known = [entry["id"] for entry in self.snapshots()]
+            except MissingInput:  # a root that holds nothing yet
+                known = []
             if snapshot in known:
                 raise
             raise MissingInput(
                 f"{self.root} has no snapshot {snapshot}",
-                f"use one of: {', '.join(known) or '(it has none)'}",
+                f"use one of: {', '.join(known) or '(it has none)'}; or make it (import-warc, demo)",
             ) from error
         try:
             return [line for line in gzip.decompress(data).decode().splitlines() if line]
