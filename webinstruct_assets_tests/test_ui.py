@@ -140,9 +140,10 @@ def test_a_partition_outside_the_environment_fails_at_once(ui: Server) -> None:
         },
     )["launchPipelineExecution"]
     assert launched["__typename"] == "LaunchRunSuccess", launched
-    query = """query ($id: ID!) { runOrError(runId: $id) { ... on Run { status } }
-        logsForRun(runId: $id) { ... on EventConnection { events { __typename message ... on ExecutionStepFailureEvent {
-            error { message } failureMetadata { description } } } } } }"""
+    query = """query ($id: ID!) {
+        runOrError(runId: $id) { ... on Run { status } }
+        logsForRun(runId: $id) { ... on EventConnection { events {
+            ... on ExecutionStepFailureEvent { error { message } failureMetadata { description } } } } } }"""
 
     def failed() -> Any:
         answer = ui.ask(query, id=launched["run"]["runId"])

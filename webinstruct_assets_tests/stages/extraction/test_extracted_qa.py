@@ -90,6 +90,7 @@ def test_unexplained_lines() -> None:
 
 
 @pytest.mark.llm
+@pytest.mark.slow  # the demo asks the same server in the normal tier
 @pytest.mark.timeout(300)
 def test_with_the_real_model(home: Path) -> None:
     """The model's judgement is its own; what it points at must be checked, verbatim and counted."""

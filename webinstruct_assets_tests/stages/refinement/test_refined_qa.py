@@ -154,6 +154,7 @@ def test_page_context() -> None:
 
 
 @pytest.mark.llm
+@pytest.mark.slow  # the demo asks the same server in the normal tier
 @pytest.mark.timeout(600)
 def test_with_the_real_model(home: Path) -> None:
     """What the small model makes of a pair is its own affair; every pair must be accounted for."""
