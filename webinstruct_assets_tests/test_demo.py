@@ -11,7 +11,7 @@ from warcio.archiveiterator import ArchiveIterator
 from webinstruct_assets.graph import STAGES
 from webinstruct_assets_tests.conftest import rows_of, webinstruct
 
-pytestmark = pytest.mark.llm
+pytestmark = [pytest.mark.llm, pytest.mark.timeout(1800)]  # the first test waits for the whole demo
 
 
 def status(home: Path) -> list[dict[str, object]]:

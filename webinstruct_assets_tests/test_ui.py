@@ -15,7 +15,7 @@ import pytest
 
 from webinstruct_assets_tests.conftest import rows_of, webinstruct
 
-pytestmark = [pytest.mark.llm, pytest.mark.browser, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.llm, pytest.mark.browser, pytest.mark.timeout(1800)]
 CHROMIUM = Path("/usr/bin/chromium")
 
 
@@ -176,7 +176,7 @@ def test_a_backfill_of_two_snapshots(ui: Server, demo_home: Path) -> None:
         state = ui.ask(query, id=launched["backfillId"])["partitionBackfillOrError"]["status"]
         return state if state.startswith(("COMPLETED", "FAILED", "CANCELED")) else None
 
-    assert wait_for("the backfill", 600, ended) == "COMPLETED_SUCCESS"
+    assert wait_for("the backfill", 900, ended) == "COMPLETED_SUCCESS"
     rows = rows_of(demo_home, "SELECT partition, asset FROM manifests WHERE partition IN ('local-one', 'local-two')")
     assert {(row["partition"], row["asset"]) for row in rows} == {
         (snapshot, asset) for snapshot in snapshots for asset in mined
