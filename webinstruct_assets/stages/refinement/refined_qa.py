@@ -19,8 +19,10 @@ from webinstruct_assets.core.keys import PartitionKey, Ref
 from webinstruct_assets.core.llm.client import LlmReply, LlmRequest
 from webinstruct_assets.core.stage import Job, Reject, Stage, Unit
 from webinstruct_assets.core.workspace import Workspace
+from webinstruct_assets.stages.extraction.quality import read_gold
 from webinstruct_assets.stages.refinement.checks import check_reply
 from webinstruct_assets.stages.refinement.prompt import RefinePrompt, build_request, load_prompt, page_context
+from webinstruct_assets.stages.refinement.quality import accuracy
 
 # id: rq-…      parent_id: dq-…      question, answer: refined      original_*: as extracted
 # status: refined, or unchanged where the refiner left the text as it was      model: identity of the refiner's LLM
@@ -98,6 +100,13 @@ def run(job: Job) -> None:
         "tokens_in": int(job.count("tokens_in")), "tokens_out": int(job.count("tokens_out")),
         "prompt": refiner.prompt, "model": job.settings["model"],
     }  # fmt: skip
+    gold = job.ws.path(job.ws.config.crawl.demo_sources) / "gold.jsonl"
+    if gold.exists():
+        kept_rows = [
+            row for part in sorted(job.folder.glob("part-*.parquet")) for row in pl.read_parquet(part).to_dicts()
+        ]
+        if measured := accuracy(kept_rows, read_gold(gold)):
+            job.metrics["gold"] = measured
 
 
 def _within_budget(
