@@ -10,7 +10,7 @@ TORCH_INDEX ?=
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-LOCKS := $(addprefix requirements/,build.lock torch.lock core.lock llm-cpu.lock dev.lock)
+LOCKS := $(addprefix requirements/,build.lock torch.lock core.lock llm-cpu.lock ray.lock dev.lock)
 
 .PHONY: help install demo ui test test-slow lint format types perf lock clean
 

@@ -48,5 +48,5 @@ if [[ -n $cuda ]]; then
     "$venv/bin/python" -m pip --quiet uninstall --yes torch
     fail "the package index offers torch's CUDA $cuda build here; name one with CPU builds: make TORCH_INDEX=URL"
 fi
-locked core llm-cpu dev
+locked core llm-cpu ray dev
 pip_install "webinstruct-assets" 1 --editable .

@@ -1,7 +1,7 @@
 """Derives requirements/*.lock from pyproject.toml; `make lock` runs it, `make lock UPGRADE=1` renews every pin.
 
 One resolution covers everything, so that the files agree, and is then dealt out: build.lock (pip and the build
-backend), core.lock, llm-cpu.lock and dev.lock hold what each adds to the ones before. torch.lock is apart and
+backend), core.lock, llm-cpu.lock, ray.lock and dev.lock hold what each adds to the ones before. torch.lock is apart and
 without hashes because each index builds its own CPU wheel.
 """
 
@@ -45,17 +45,19 @@ def main(upgrade: bool) -> None:
     """Resolve once with hashes, then deal the pins out to the files."""
     LOCKS.mkdir(exist_ok=True)
     keep = "" if upgrade else "\n".join(path.read_text(encoding="utf-8") for path in LOCKS.glob("*.lock"))
-    everything = ("pyproject.toml", "--extra", "llm-cpu", "--extra", "dev")
+    everything = ("pyproject.toml", "--extra", "llm-cpu", "--extra", "ray", "--extra", "dev")
     build = resolve("--group", "build", "--generate-hashes", keep=keep)
     pinned = resolve(*everything, "--generate-hashes", keep=keep)
     text = "\n".join(pinned.values())
     core = resolve("pyproject.toml", keep=text)
     llm = resolve("pyproject.toml", "--extra", "llm-cpu", keep=text)
+    ray = resolve("pyproject.toml", "--extra", "llm-cpu", "--extra", "ray", keep=text)
     write("build", [build[name] for name in sorted(build)])
     write("core", [pinned[name] for name in sorted(core)])
     write("llm-cpu", [pinned[name] for name in sorted(llm.keys() - core.keys() - {"torch"})])
+    write("ray", [pinned[name] for name in sorted(ray.keys() - llm.keys())])
     write("torch", [pinned["torch"].split(maxsplit=1)[0]])
-    write("dev", [pinned[name] for name in sorted(pinned.keys() - llm.keys())])
+    write("dev", [pinned[name] for name in sorted(pinned.keys() - ray.keys())])
 
 
 if __name__ == "__main__":
