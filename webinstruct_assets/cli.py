@@ -3,6 +3,7 @@
 Exit codes: 0 done, 1 a problem that was named with its fix, 2 wrong usage.
 """
 
+import getpass
 import json
 import logging
 import os
@@ -273,6 +274,18 @@ def trace(what: str, everything: bool, raw: bool, as_json: bool) -> None:
             if raw:
                 sys.stdout.flush()
                 sys.stdout.buffer.write(tracer.raw_record(place) + b"\n")
+
+
+@main.command()
+@click.option("--snapshot", required=True, help="CC-MAIN-YYYY-WW or local-NAME")
+@click.option("--reviewer", default=getpass.getuser, help="whose verdicts these are (default: your user name)")
+@click.option("--port", default=3001, show_default=True)
+def review(snapshot: str, reviewer: str, port: int) -> None:
+    """Opens the snapshot's sample of refined pairs for human review, on loopback."""
+    from webinstruct_assets.core.keys import check_snapshot
+    from webinstruct_assets.review.server import serve
+
+    serve(_workspace(), check_snapshot(snapshot), reviewer, port, click.echo)
 
 
 if __name__ == "__main__":

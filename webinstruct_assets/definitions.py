@@ -13,6 +13,7 @@ from webinstruct_assets.assets.decontaminated_qa import decontaminated_qa
 from webinstruct_assets.assets.extracted_qa import extracted_qa
 from webinstruct_assets.assets.fasttext_model import fasttext_model
 from webinstruct_assets.assets.pages import pages
+from webinstruct_assets.assets.quality_review import quality_review
 from webinstruct_assets.assets.recalled_urls import recalled_urls
 from webinstruct_assets.assets.refined_qa import refined_qa
 from webinstruct_assets.assets.round1_domains import round1_domains
@@ -55,6 +56,7 @@ defs = dg.Definitions(
         benchmark_items,
         decontaminated_qa,
         refined_qa,
+        quality_review,
         webinstruct,
         sft_dataset,
         trained_checkpoint,

@@ -33,6 +33,7 @@ FLOW = [
     "benchmarks",
     "decontamination",
     "refinement",
+    "review",
     "release",
     "sft",
     "training",

@@ -120,3 +120,21 @@ def score_bars(ws: Workspace, manifest: Manifest) -> str:
         axes.set_xlabel("accuracy (95 % Wilson interval)")
 
     return draw(f"{manifest.keys['benchmark']}", paint)
+
+
+def review_shares(ws: Workspace, manifest: Manifest) -> str | None:
+    """People's verdicts with their intervals; None while nobody has reviewed."""
+    found: Mapping[str, Mapping[str, float]] = manifest.metrics["shares"]
+    if not found:
+        return None
+
+    def paint(axes: "Axes") -> None:
+        names = list(found)[::-1]
+        shares = [found[name]["share"] for name in names]
+        low = [found[name]["share"] - found[name]["low"] for name in names]
+        high = [found[name]["high"] - found[name]["share"] for name in names]
+        axes.barh([name.replace("_", " ") for name in names], shares, xerr=[low, high], capsize=4)
+        axes.set_xlim(0, 1)
+        axes.set_xlabel(f"share of {manifest.metrics['reviewed']} reviewed pairs (95 % Wilson interval)")
+
+    return draw("Verdicts of reviewers", paint)

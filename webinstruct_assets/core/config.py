@@ -141,6 +141,19 @@ class ReleaseConfig(Section):
     subject_model: str
 
 
+class ReviewConfig(Section):
+    """Human review of ``sample`` random refined pairs (paper §4: 50), in proportion over ``stratify_by``.
+
+    ``folder`` holds the reviewers' append-only files; ``judge_model`` (none) pre-labels, and never counts as a person.
+    """
+
+    sample: int = Field(50, ge=1)
+    seed: int = 0
+    stratify_by: Literal["refiner", "status", "domain"] | None = None
+    judge_model: str | None = None
+    folder: Path = Path("data/reviews")
+
+
 class TrainerConfig(Section):
     """How the training process is launched."""
 
@@ -168,6 +181,7 @@ class Environment(Section):
     extraction: ExtractionConfig
     decontamination: DecontaminationConfig = DecontaminationConfig()
     release: ReleaseConfig
+    review: ReviewConfig = ReviewConfig()
     trainer: TrainerConfig = TrainerConfig()
 
     @field_validator("snapshots")

@@ -5,7 +5,6 @@ recipe's base model (its zero-step recipe), which was evaluated by the same harn
 Few-shot chain of thought, greedy, with the paper's shots (§4.1).
 """
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ import polars as pl
 
 from webinstruct_assets.core.errors import QualityGate
 from webinstruct_assets.core.ids import digest_file, row_id
+from webinstruct_assets.core.intervals import wilson
 from webinstruct_assets.core.keys import PartitionKey, Ref
 from webinstruct_assets.core.stage import Job, Stage, Unit
 from webinstruct_assets.core.workspace import Workspace
@@ -48,7 +48,6 @@ SCHEMA: dict[str, Any] = {
 
 # More requests than this without a reply and the score says something about the server, not the model.
 MAX_ERRORS = 0.05
-Z_95 = 1.959963984540054
 
 
 def inputs(ws: Workspace, key: PartitionKey) -> Sequence[Ref]:
@@ -92,14 +91,6 @@ def run(job: Job) -> None:
         job.metrics.update(
             base_recipe=base.keys["recipe"], base_accuracy=accuracy, delta=round(job.metrics["accuracy"] - accuracy, 6)
         )
-
-
-def wilson(correct: int, total: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a proportion; it stays within 0..1 at both ends."""
-    share, z2 = correct / total, Z_95 * Z_95
-    middle = (share + z2 / (2 * total)) / (1 + z2 / total)
-    half = Z_95 / (1 + z2 / total) * math.sqrt(share * (1 - share) / total + z2 / (4 * total * total))
-    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def limited(items: pl.DataFrame, limit: int | None) -> pl.DataFrame:

@@ -7,10 +7,10 @@ import pytest
 
 from webinstruct_assets.core.config import BenchmarkConfig
 from webinstruct_assets.core.errors import BadInput, MissingInput
+from webinstruct_assets.core.intervals import wilson
 from webinstruct_assets.core.llm.client import LlmReply
 from webinstruct_assets.core.workspace import Workspace
 from webinstruct_assets.stages.benchmarks.items import Item
-from webinstruct_assets.stages.evaluation.benchmark_scores import wilson
 from webinstruct_assets.stages.evaluation.demonstrations import (
     check_not_tested,
     demonstrations,
