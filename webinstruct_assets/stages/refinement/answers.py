@@ -241,12 +241,24 @@ def _unit(after: str) -> str:
     return _UNITS.get(match[1], "") if match else ""
 
 
-def same_final(question: str, before: str, after: str) -> tuple[bool, str]:
-    """Whether both answers to ``question`` end in the same result, and both results in words for a reject's detail."""
+@dataclass(frozen=True)
+class SameFinal:
+    """Whether two answers end in the same result, and both results in words.
+
+    ``comparable``: the later one states a result at all; of prose, nobody can say what was corrected.
+    """
+
+    same: bool
+    before: str
+    after: str
+    comparable: bool
+
+
+def same_final(question: str, before: str, after: str) -> SameFinal:
+    """Compares the results of two answers to ``question``."""
     before, after = MARKS.sub(" ", before).strip(), MARKS.sub(" ", after).strip()
     old, new = final_answer(question, before), final_answer(question, after)
-    said = f"{_said(old)} -> {_said(new)}"
-    return _same(old, new, before, after), said
+    return SameFinal(_same(old, new, before, after), _said(old), _said(new), new.kind != "prose")
 
 
 def _said(final: Final) -> str:

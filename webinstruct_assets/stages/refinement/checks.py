@@ -3,41 +3,36 @@
 In: a pair and the reply to it. Out: an ``Outcome``: the refined pair, or the reason for rejecting it. A pair whose
 refinement fails is rejected; the original never passes for a refined one.
 
-Reasons: ``llm_error``, ``defect_truncated``, ``defect_invalid`` (not the JSON asked for), ``defect_empty``,
-``defect_refusal``, ``defect_leaked_prompt``, ``defect_loop``, ``defect_shortened`` (reasoning lost),
-``question_changed`` (numbers, choices, wording or what is asked for), ``answer_changed`` (another final answer).
+Statuses: ``unchanged``; ``refined`` (same question, same final answer); ``corrected`` (another final answer, which the
+refiner says it corrected, with its reason: only where the prompt asks for that).
+
+Reasons: ``llm_error``, ``defect_truncated``, ``defect_invalid`` (not the JSON asked for), ``defect_empty``, those of
+``defects.py`` (``defect_refusal``, ``defect_leaked_prompt``, ``defect_loop``, ``defect_language``, ``defect_shortened``,
+``defect_not_self_contained``), ``question_changed`` (numbers, choices, wording or what is asked for), ``answer_changed``
+(another final answer, without a word about it).
 """
 
 import json
 import re
-from collections import Counter
 from dataclasses import dataclass
-from itertools import pairwise
 
 from webinstruct_assets.core.llm.client import LlmReply
 from webinstruct_assets.stages.decontamination.words import words
 from webinstruct_assets.stages.refinement.answers import (
     MARKS,
     SHORT_WORDS,
+    SameFinal,
     final_answer,
     kept_words,
     numbers,
     options,
     same_final,
 )
+from webinstruct_assets.stages.refinement.defects import KEPT_LENGTH, defect
 
 KEPT_QUESTION = 0.6  # share of a question's telling words that a rewording must keep
-KEPT_LENGTH = 0.5  # a reasoned answer may lose half of its words, not more
-REASONED_WORDS = 20
-LOOP_WORDS, LOOP_TIMES = 5, 3
-LEAK_WORDS = 8
+REASONING_WORDS = 8  # words that an answer without reasoning must gain to count as one with
 
-_REFUSAL = re.compile(
-    r"\bas an? (?:ai|artificial intelligence|(?:large )?language model)\b|\bi(?:'m| am) (?:just )?an? (?:ai|language model)\b"
-    r"|\bi(?:'m| am) (?:sorry|unable)\b|\bi (?:cannot|can't|can not|won't) (?:help|assist|answer|provide|do|fulfil|comply)"
-    r"|\bi apologi[sz]e\b",
-    re.IGNORECASE,
-)
 _LABEL = re.compile(
     r"^\s*(?:(?:question|problem|exercise|example|task|item|q)\s*(?:no\.?\s*)?[\dIVX]*[a-z]?\s*[.:)\]-]+\s*|\(?\d{1,3}[a-z]?[).:\]]\s+|\([a-z]\)\s+)",
     re.IGNORECASE,
@@ -61,17 +56,44 @@ _ESCAPE = re.compile(rf"\\(?:[\\\"/]|u[0-9a-fA-F]{{4}}|(?P<tex>(?:{_TEX_IN_JSON}
 
 @dataclass(frozen=True)
 class Outcome:
-    """``status``: ``refined`` or ``unchanged`` for a kept pair, "" for one rejected with ``reason`` and ``detail``."""
+    """``status``: of a kept pair; "" for one rejected with ``reason`` and ``detail``.
+
+    ``finals``: the final answers before and after, in words. ``correction``: the refiner's reason, for ``corrected``.
+    ``reasoning_added``: the answer was a bare result before, and has reasoning now.
+    """
 
     status: str
     question: str = ""
     answer: str = ""
+    finals: tuple[str, str] = ("", "")
+    correction: str = ""
+    reasoning_added: bool = False
     reason: str = ""
     detail: str = ""
 
 
-def check_reply(question: str, answer: str, reply: LlmReply, *, context: str = "", prompt_text: str = "") -> Outcome:
-    """The outcome of one pair. ``context`` and ``prompt_text``: what else the model was shown."""
+@dataclass(frozen=True)
+class RefinedPair:
+    """A reply as read: the pair, and what the refiner says it corrected ("" where it does not)."""
+
+    question: str
+    answer: str
+    correction: str = ""
+
+
+def check_reply(
+    question: str,
+    answer: str,
+    reply: LlmReply,
+    *,
+    context: str = "",
+    prompt_text: str = "",
+    corrections: bool = False,
+) -> Outcome:
+    """The outcome of one pair. ``context`` and ``prompt_text``: what else the model was shown.
+
+    ``corrections``: whether another final answer is kept where the refiner gives its reason.
+    """
     if reply.error is not None:
         return _reject("llm_error", reply.error)
     if reply.finish_reason == "length":
@@ -79,14 +101,26 @@ def check_reply(question: str, answer: str, reply: LlmReply, *, context: str = "
     parsed = parse_reply(reply.text)
     if parsed is None:
         return _reject("defect_invalid", reply.text[:200] or "(empty reply)")
-    new_question, new_answer = parsed
+    new_question, new_answer = parsed.question, parsed.answer
     if not words(new_question) or not words(new_answer):
         return _reject("defect_empty", "no question" if not words(new_question) else "no answer")
-    for check in (_defect, _question_problem, _answer_problem):
+    for check in (defect, _question_problem):
         if problem := check(question, answer, new_question, new_answer, context, prompt_text):
             return _reject(*problem)
+    final = same_final(question, answer, new_answer)
+    corrected = not final.same and corrections and bool(words(parsed.correction)) and final.comparable
+    if not corrected and (changed := _answer_problem(answer, new_answer, final)):
+        return _reject("answer_changed", changed)
     unchanged = _folded(question) == _folded(new_question) and _folded(answer) == _folded(new_answer)
-    return Outcome("unchanged" if unchanged else "refined", new_question, new_answer)
+    return Outcome(
+        "corrected" if corrected else "unchanged" if unchanged else "refined",
+        new_question,
+        new_answer,
+        finals=(final.before, final.after),
+        correction=parsed.correction if corrected else "",
+        reasoning_added=len(words(answer)) <= SHORT_WORDS
+        and len(words(new_answer)) >= len(words(answer)) + REASONING_WORDS,
+    )
 
 
 def _reject(reason: str, detail: str) -> Outcome:
@@ -97,8 +131,8 @@ def _folded(text: str) -> str:
     return " ".join(text.split())
 
 
-def parse_reply(text: str) -> tuple[str, str] | None:
-    """Question and answer of a reply; None when it is not the JSON that was asked for."""
+def parse_reply(text: str) -> RefinedPair | None:
+    """The pair in a reply; None when it is not the JSON that was asked for."""
     start, end = text.find("{"), text.rfind("}")
     if start < 0 or end < start:
         return None
@@ -112,49 +146,15 @@ def parse_reply(text: str) -> tuple[str, str] | None:
         or not isinstance(reply.get("answer"), str)
     ):
         return None
-    return reply["question"].strip(), reply["answer"].strip()
+    correction = reply.get("correction")
+    return RefinedPair(
+        reply["question"].strip(), reply["answer"].strip(), correction.strip() if isinstance(correction, str) else ""
+    )
 
 
 def _repaired(escape: re.Match[str]) -> str:
     # An escape that JSON does not have (the empty alternative: \s, \(, …) is a TeX backslash too.
     return "\\" + escape[0] if escape["tex"] or escape[0] == "\\" else escape[0]
-
-
-def _defect(
-    question: str, answer: str, new_question: str, new_answer: str, context: str, prompt_text: str
-) -> tuple[str, str] | None:
-    old, new = f"{question}\n{answer}", f"{new_question}\n{new_answer}"
-    if (match := _REFUSAL.search(new)) and not _REFUSAL.search(old):
-        return "defect_refusal", new[max(0, match.start() - 40) : match.end() + 80]
-    shown = _grams(words(prompt_text), LEAK_WORDS)
-    leaked = [gram for gram in _grams(words(new), LEAK_WORDS) if gram in shown]
-    if leaked and leaked[0] not in _grams(words(f"{old}\n{context}"), LEAK_WORDS):
-        return "defect_leaked_prompt", leaked[0]
-    if loop := _loop(old, new):
-        return "defect_loop", loop
-    length = len(words(answer))
-    if length >= REASONED_WORDS and len(words(new_answer)) < KEPT_LENGTH * length:
-        return "defect_shortened", f"answer of {length} words became {len(words(new_answer))}"
-    return None
-
-
-def _grams(sequence: list[str], size: int) -> Counter[str]:
-    return Counter(" ".join(sequence[start : start + size]) for start in range(len(sequence) - size + 1))
-
-
-def _loop(old: str, new: str) -> str | None:
-    """A phrase that the reply repeats without the original doing so, None if there is none."""
-    sequence = words(new)
-    before = _grams(words(old), LOOP_WORDS)
-    for gram, times in _grams(sequence, LOOP_WORDS).most_common(1):
-        if times >= LOOP_TIMES and times > before[gram]:
-            return f"{times} times {gram!r}"
-    same = 1
-    for one, other in pairwise(sequence):
-        same = same + 1 if one == other else 1
-        if same > LOOP_WORDS:
-            return f"{other!r} over and over"
-    return None
 
 
 def _question_problem(
@@ -182,13 +182,11 @@ def _question_problem(
     return None
 
 
-def _answer_problem(
-    question: str, answer: str, new_question: str, new_answer: str, context: str, prompt_text: str
-) -> tuple[str, str] | None:
-    same, said = same_final(question, answer, new_answer)
-    if not same:
-        return "answer_changed", said
+def _answer_problem(answer: str, new_answer: str, final: SameFinal) -> str | None:
+    said = f"{final.before} -> {final.after}"
+    if not final.same:
+        return said
     # Beyond the last line: a reasoned answer that shares few words with the original has other reasoning.
     if len(words(answer)) > SHORT_WORDS and (kept := kept_words(answer, new_answer)) < KEPT_LENGTH:
-        return "answer_changed", f"{said}, but only {kept:.0%} of its words are left"
+        return f"{said}, but only {kept:.0%} of its words are left"
     return None

@@ -17,12 +17,16 @@ from webinstruct_assets.core.ids import digest_json
 from webinstruct_assets.core.llm.client import LlmRequest
 
 PROMPTS = Path(__file__).parent / "prompts"
+_TEXT = {"type": "string"}
 REPLY_SCHEMA = {
     "type": "object",
-    "properties": {"question": {"type": "string"}, "answer": {"type": "string"}},
+    "properties": {"question": _TEXT, "answer": _TEXT},
     "required": ["question", "answer"],
     "additionalProperties": False,
 }
+# Last, so that the reason is about an answer already written; optional, so that saying nothing is the easy way.
+CORRECTING_SCHEMA = {**REPLY_SCHEMA, "properties": {"question": _TEXT, "answer": _TEXT, "correction": _TEXT}}
+CORRECTION_TOKENS = 60
 # Formulas have few characters per token; 3 is on the safe side for every tokenizer in the configuration.
 CHARS_PER_TOKEN = 3
 REPLY_FRAME_TOKENS = 30  # the JSON around the two texts, and room for a short pair to grow
@@ -40,9 +44,13 @@ class Example(Section):
 
 
 class RefinePrompt(Section):
-    """A prompt file. ``user`` and ``context`` are templates; ``expansion``: reply length over pair length, at most."""
+    """A prompt file. ``user`` and ``context`` are templates; ``expansion``: reply length over pair length, at most.
+
+    ``corrections``: the reply may have a ``correction``, the reason for giving another final answer than the page.
+    """
 
     expansion: float = Field(ge=1)
+    corrections: bool = False
     system: str
     examples: list[Example]
     context: str
@@ -70,7 +78,8 @@ def page_context(text: str, spans: list[dict[str, int]]) -> str:
 
 def reply_tokens(prompt: RefinePrompt, refiner: RefinerConfig, pair: Mapping[str, Any]) -> int:
     """``max_tokens`` of the pair's request: what its length calls for, within the refiner's limit."""
-    return min(refiner.max_output_tokens, math.ceil(prompt.expansion * _pair_tokens(pair)) + REPLY_FRAME_TOKENS)
+    frame = REPLY_FRAME_TOKENS + CORRECTION_TOKENS * prompt.corrections
+    return min(refiner.max_output_tokens, math.ceil(prompt.expansion * _pair_tokens(pair)) + frame)
 
 
 def _pair_tokens(pair: Mapping[str, Any]) -> int:
@@ -111,7 +120,7 @@ def _request(
         temperature=refiner.temperature,
         top_p=refiner.top_p,
         seed=refiner.seed,
-        json_schema=REPLY_SCHEMA,
+        json_schema=CORRECTING_SCHEMA if prompt.corrections else REPLY_SCHEMA,
         tag=pair["id"],
     )
 

@@ -25,7 +25,9 @@ from webinstruct_assets.stages.refinement.prompt import RefinePrompt, build_requ
 from webinstruct_assets.stages.refinement.quality import accuracy
 
 # id: rq-…      parent_id: dq-…      question, answer: refined      original_*: as extracted
-# status: refined, or unchanged where the refiner left the text as it was      model: identity of the refiner's LLM
+# status: refined, unchanged (the text as it was), or corrected (another final answer, see correction: the refiner's reason)
+# final_before, final_after: the final answers as they were compared      reasoning_added: a bare result got reasoning
+# model: identity of the refiner's LLM
 # prompt_hash: digest of the prompt file's content
 SCHEMA: dict[str, pl.DataType] = {
     "id": pl.String(),
@@ -37,6 +39,10 @@ SCHEMA: dict[str, pl.DataType] = {
     "original_question": pl.String(),
     "original_answer": pl.String(),
     "status": pl.String(),
+    "final_before": pl.String(),
+    "final_after": pl.String(),
+    "correction": pl.String(),
+    "reasoning_added": pl.Boolean(),
     "model": pl.String(),
     "prompt_hash": pl.String(),
 }
@@ -93,10 +99,10 @@ def run(job: Job) -> None:
         window = _Window(job, refiner, prompt, units[first : first + UNITS_PER_WINDOW], contexts)
         for offset in range(len(window.units)):
             job.unit(f"{first + offset:05}", partial(window.compute, offset))
-    kept = job.count("refined") + job.count("unchanged")
+    statuses = {name: int(job.count(name)) for name in ("refined", "unchanged", "corrected")}
     job.metrics |= {
-        "pairs": pairs.height, "refined": int(job.count("refined")), "unchanged": int(job.count("unchanged")),
-        "asked": int(job.count("asked")), "kept_of_asked": round(kept / job.count("asked"), 3) if job.count("asked") else 0.0,
+        "pairs": pairs.height, **statuses, "reasoning_added": int(job.count("reasoning_added")), "asked": int(job.count("asked")),
+        "kept_of_asked": round(sum(statuses.values()) / job.count("asked"), 3) if job.count("asked") else 0.0,
         "tokens_in": int(job.count("tokens_in")), "tokens_out": int(job.count("tokens_out")),
         "prompt": refiner.prompt, "model": job.settings["model"],
     }  # fmt: skip
@@ -173,15 +179,23 @@ class _Window:
                 continue
             counts.update({"asked": 1, "tokens_in": reply.tokens_in, "tokens_out": reply.tokens_out})
             context = self.contexts.get(pair["id"], "")
-            outcome = check_reply(pair["question"], pair["answer"], reply, context=context, prompt_text=self._shown)
+            outcome = check_reply(
+                pair["question"],
+                pair["answer"],
+                reply,
+                context=context,
+                prompt_text=self._shown,
+                corrections=self.prompt.corrections,
+            )
             if not outcome.status:
                 rejects.append(Reject(pair["id"], pair["parent_id"], outcome.reason, outcome.detail))
                 continue
-            counts[outcome.status] += 1
+            counts.update({outcome.status: 1, "reasoning_added": outcome.reasoning_added})
             rows.append({
                 "id": row_id("rq", pair["id"], self.job.key["refiner"]), "parent_id": pair["id"], "url": pair["url"], "domain": pair["domain"],
                 "question": outcome.question, "answer": outcome.answer, "original_question": pair["question"], "original_answer": pair["answer"],
-                "status": outcome.status, "model": self.job.settings["model"], "prompt_hash": self.job.settings["prompt_hash"],
+                "status": outcome.status, "final_before": outcome.finals[0], "final_after": outcome.finals[1],
+                "correction": outcome.correction, "reasoning_added": outcome.reasoning_added, "model": self.job.settings["model"], "prompt_hash": self.job.settings["prompt_hash"],
             })  # fmt: skip
         self.job.progress.advance(0, Counter(reject.reason for reject in rejects))
         return Unit(rows=rows, rows_in=len(self.units[offset]), rejects=rejects, counts=counts)

@@ -89,7 +89,8 @@ def test_prose_has_no_short_final_answer() -> None:
     ],
 )
 def test_the_same(before: str, after: str) -> None:
-    same, said = same_final("What is it?", before, after)
+    final = same_final("What is it?", before, after)
+    same, said = final.same, f"{final.before} -> {final.after}"
     assert same, said
 
 
@@ -109,7 +110,8 @@ def test_the_same(before: str, after: str) -> None:
     ],
 )  # fmt: skip
 def test_not_the_same(before: str, after: str) -> None:
-    same, said = same_final("What is it?", before, after)
+    final = same_final("What is it?", before, after)
+    same, said = final.same, f"{final.before} -> {final.after}"
     assert not same, said
 
 

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from webinstruct_assets.core.llm.client import LlmReply
-from webinstruct_assets.stages.refinement.checks import check_reply, parse_reply
+from webinstruct_assets.stages.refinement.checks import RefinedPair, check_reply, parse_reply
+from webinstruct_assets.stages.refinement.defects import dangling_reference
 from webinstruct_assets.stages.refinement.prompt import load_prompt
 
 TANK = (
@@ -72,6 +73,9 @@ def test_unchanged() -> None:
         (TANK, reply(TANK[0], "The answer is 60 litres. " * 9), "defect_loop"),
         (TANK, reply(TANK[0], "so so so so so so so 60 litres"), "defect_loop"),
         (HEART, reply(HEART[0], "The sinoatrial node."), "defect_shortened"),
+        (HEART, reply("Was löst den Herzschlag aus?", "Der Sinusknoten, ein Stück besonderen Muskels in der Wand des rechten Vorhofs. Er feuert "
+         "ohne jeden Befehl des Gehirns; Nerven machen ihn nur schneller oder langsamer."), "defect_language"),
+        (TANK, reply("The tank in the figure above holds 80 litres and 25% of it is drained. How much is left?", "60 litres"), "defect_not_self_contained"),
         (TANK, reply("A tank holds 80 litres. How much is left?", "60 litres"), "question_changed"),
         (TANK, reply("A tank holds 80 litres and 25% of it is drained in 3 hours. How much is left?", "60 litres"), "question_changed"),
         (WATER, reply("At what speed does the water leave a hole 1.25 m below the surface?", "4.95 m/s"), "question_changed"),
@@ -89,16 +93,16 @@ def test_unchanged() -> None:
     ],
 )  # fmt: skip
 def test_rejected(pair: tuple[str, str], given: LlmReply, reason: str) -> None:
-    outcome = check_reply(*pair, given, prompt_text=load_prompt("refine.yaml").system)
+    outcome = check_reply(*pair, given, prompt_text=load_prompt("refine-small.yaml").system)
     assert (outcome.status, outcome.reason) == ("", reason), outcome
     assert outcome.detail
 
 
 def test_numbers_of_the_context_may_enter_the_question() -> None:
-    question = "A tank holds 80 litres and 25% of it is drained, as in exercise 12. How much is left?"
+    question = "A tank holds 80 litres and 25% of it is drained, as in chapter 12. How much is left?"
     answer = "25% of 80 = 20, so 80-20=60 litres"
     assert check_reply(*TANK, reply(question, answer)).reason == "question_changed"
-    assert check_reply(*TANK, reply(question, answer), context="Exercise 12 is about tanks.").status == "refined"
+    assert check_reply(*TANK, reply(question, answer), context="Chapter 12 is about tanks.").status == "refined"
 
 
 @pytest.mark.parametrize(
@@ -114,4 +118,78 @@ def test_numbers_of_the_context_may_enter_the_question() -> None:
     ],
 )
 def test_escapes(text: str, answer: str) -> None:
-    assert parse_reply(text) == ("q", answer)
+    assert parse_reply(text) == RefinedPair("q", answer)
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "In the diagram below, what is the angle at B?",
+        "Use the above equation to find x.",
+        "Using the result of part (a), find the area.",
+        "What is shown in this picture?",
+        "See Figure 3. Which force is larger?",
+        "According to the following graph, when does growth stop?",
+        "Answer the previous question for n = 7.",
+        "What is the mean of the values listed above?",
+        "In the table below, which value is largest?",
+    ],
+)
+def test_a_question_that_needs_what_is_not_there(question: str) -> None:
+    assert dangling_reference(question)
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "Which of the following is a prime number? A) 21 B) 33 C) 47 D) 51",
+        "What is the image of 3 under this function?",
+        "Which is larger? A) 1/2 B) 2/3 C) none of the above",
+        "The following reaction is at equilibrium: N2 + 3 H2 = 2 NH3. What does pressure do?",
+        "A ball is thrown from 3 m above the ground. How long does it fall?",
+        "Draw the graph of y = x^2 and give its vertex.",
+        "Solve the following equation: 3x + 4 = 10.",
+        "In the table below, which value is largest?\n\nyear | value\n1990 | 4\n2000 | 7",
+        "What part (in percent) of the circle is shaded if the angle is 90 degrees?",
+    ],
+)
+def test_a_question_that_stands_on_its_own(question: str) -> None:
+    assert dangling_reference(question) is None
+
+
+def corrected(question: str, answer: str, correction: object) -> LlmReply:
+    return LlmReply(json.dumps({"question": question, "answer": answer, "correction": correction}), "stop", 100, 50)
+
+
+WRONG = ("What is 17 * 6?", "17*6 = 112")
+RIGHT = "$17 \\cdot 6 = 102$."
+
+
+def test_a_correction_names_both_answers_and_its_reason() -> None:
+    given = corrected(WRONG[0], RIGHT, "17 times 6 is 102, not 112.")
+    outcome = check_reply(*WRONG, given, corrections=True)
+    assert (outcome.status, outcome.correction) == ("corrected", "17 times 6 is 102, not 112."), outcome
+    assert outcome.finals == ("number '112'", "number '102'")
+
+
+def test_a_correction_needs_a_prompt_that_allows_it_and_a_reason_and_a_result() -> None:
+    given = corrected(WRONG[0], RIGHT, "17 times 6 is 102, not 112.")
+    assert check_reply(*WRONG, given).reason == "answer_changed"
+    for empty in ("", "  ", None, 7):
+        assert check_reply(*WRONG, corrected(WRONG[0], RIGHT, empty), corrections=True).reason == "answer_changed"
+    prose = (
+        "Multiply the tens first and then the ones and add what you get, as one learns it at school in the early years."
+    )
+    assert check_reply(*WRONG, corrected(WRONG[0], prose, "wrong"), corrections=True).reason == "answer_changed"
+    # A claim without a change is no correction.
+    same = corrected(WRONG[0], "17 * 6 = 112", "I fixed it.")
+    assert check_reply(*WRONG, same, corrections=True).status == "refined"
+    other = corrected("What is 18 * 6?", "18 * 6 = 108", "The question was wrong.")
+    assert check_reply(*WRONG, other, corrections=True).reason == "question_changed"
+
+
+def test_reasoning_added() -> None:
+    steps = r"Torricelli's law gives $v = \sqrt{2gh} = \sqrt{2 \cdot 9.8 \cdot 1.25} = 4.95$ m/s."
+    assert check_reply(*WATER, reply(WATER[0], steps)).reasoning_added
+    assert not check_reply(*WATER, reply(*WATER)).reasoning_added
+    assert not check_reply(*HEART, reply(*HEART)).reasoning_added

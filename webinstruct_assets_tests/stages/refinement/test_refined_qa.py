@@ -87,7 +87,7 @@ def test_every_pair_becomes_a_row_or_a_reject(workspace: Workspace) -> None:
     assert (rows["dq-1"]["question"], rows["dq-1"]["answer"]) == REPLIES["dq-1"]
     assert (rows["dq-1"]["original_question"], rows["dq-1"]["original_answer"]) == PAIRS["dq-1"]
     assert rows["dq-1"]["model"] == "endpoint:http://127.0.0.1:9/v1#m"
-    assert rows["dq-1"]["prompt_hash"] == load_prompt("refine.yaml").hash()
+    assert rows["dq-1"]["prompt_hash"] == load_prompt("refine-small.yaml").hash()
     assert {name: reason for name, (reason, _) in rejects.items()} == {"dq-3": "answer_changed", "dq-4": "too_long"}
     assert "'6' -> number '8'" in rejects["dq-3"][1] and "max_output_tokens" in rejects["dq-4"][1]
     expected = {"pairs": 4, "asked": 3, "refined": 1, "unchanged": 1, "tokens_out": 90, "kept_of_asked": 0.667}
@@ -139,7 +139,7 @@ def test_prompts_keep_braces_and_backslashes(name: str) -> None:
 def test_context_is_dropped_before_a_pair_is() -> None:
     refiner = RefinerConfig(description="", model="m", max_output_tokens=300)
     pair = {"id": "dq", "question": "What is left?", "answer": "60 litres"}
-    prompt = load_prompt("refine.yaml")
+    prompt = load_prompt("refine-small.yaml")
     bare = build_request(prompt, refiner, pair, "", 4096)
     assert build_request(prompt, refiner, pair, "x" * 9000, 2048) == bare
     assert "max_model_len is 200" in str(build_request(prompt, refiner, pair, "", 200))
