@@ -26,6 +26,7 @@ from webinstruct_assets.assets.seed_set import seed_set
 from webinstruct_assets.assets.sft_dataset import sft_dataset
 from webinstruct_assets.assets.trained_checkpoint import trained_checkpoint
 from webinstruct_assets.assets.webinstruct import webinstruct
+from webinstruct_assets.assets.webinstruct_release import webinstruct_release
 from webinstruct_assets.automation import backfill_snapshots, mine_snapshot, new_snapshots, refine
 from webinstruct_assets.checks import checks_of
 from webinstruct_assets.graph import STAGES
@@ -58,6 +59,7 @@ defs = dg.Definitions(
         refined_qa,
         quality_review,
         webinstruct,
+        webinstruct_release,
         sft_dataset,
         trained_checkpoint,
         benchmark_scores,

@@ -28,6 +28,7 @@ from webinstruct_assets.stages.recall.round2_recall import ROUND2_RECALL
 from webinstruct_assets.stages.recall.round2_seed_set import ROUND2_SEED_SET
 from webinstruct_assets.stages.refinement.refined_qa import REFINED_QA
 from webinstruct_assets.stages.release.webinstruct import WEBINSTRUCT
+from webinstruct_assets.stages.release.webinstruct_release import WEBINSTRUCT_RELEASE
 from webinstruct_assets.stages.review.quality_review import QUALITY_REVIEW
 from webinstruct_assets.stages.seeds.seed_set import SEED_SET
 from webinstruct_assets.stages.sft.sft_dataset import SFT_DATASET
@@ -51,6 +52,7 @@ STAGES: tuple[Stage, ...] = (
     REFINED_QA,
     QUALITY_REVIEW,
     WEBINSTRUCT,
+    WEBINSTRUCT_RELEASE,
     SFT_DATASET,
     TRAINED_CHECKPOINT,
     BENCHMARK_SCORES,

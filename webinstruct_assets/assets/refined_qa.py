@@ -18,4 +18,4 @@ from webinstruct_assets.stages.refinement.refined_qa import REFINED_QA
 )
 def refined_qa(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:
     """Pairs refined by one refiner LLM: layout, missing context and reasoning; a changed answer is a reject (paper §2.3)."""
-    return materialize(context, workspace, REFINED_QA, plot=shares("status", "Refined pairs by status"))
+    return materialize(context, workspace, REFINED_QA, plot=shares("by_status", "Refined pairs by status"))

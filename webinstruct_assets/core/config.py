@@ -136,9 +136,24 @@ class DecontaminationConfig(Section):
 
 
 class ReleaseConfig(Section):
-    """The merged dataset: the model that labels what rules leave open (the refiners are the environment's)."""
+    """The merged dataset: the model that labels what rules leave open (the refiners are the environment's).
+
+    ``merge``: ``pool`` takes every refiner's version of a pair (the paper), ``best`` one of them
+    (the rule: ``stages/release/merge.py``).
+    """
 
     subject_model: str
+    merge: Literal["pool", "best"] = "pool"
+
+
+class CostConfig(Section):
+    """Prices in dollars, for the cost of a dataset: yours, not ours. Token prices replace the GPU's where they are set."""
+
+    cpu_core_hour: float = Field(0.04, ge=0)
+    gpu_hour: float = Field(2.0, ge=0)
+    gpus: int = Field(1, ge=0)
+    tokens_in_million: float = Field(0.0, ge=0)
+    tokens_out_million: float = Field(0.0, ge=0)
 
 
 class ReviewConfig(Section):
@@ -181,6 +196,7 @@ class Environment(Section):
     extraction: ExtractionConfig
     decontamination: DecontaminationConfig = DecontaminationConfig()
     release: ReleaseConfig
+    costs: CostConfig = CostConfig()
     review: ReviewConfig = ReviewConfig()
     trainer: TrainerConfig = TrainerConfig()
 

@@ -41,7 +41,7 @@ class Manifest(_Record):
 
     Conservation: ``rows_in == rows_kept + sum(rejected.values())``: every record read either led to at least
     one output row or stands in the rejects parts with a reason. ``rows`` counts output rows (training rows
-    for models, items for scores).
+    for models, items for scores). ``cpu_seconds``: of all units, wherever they ran; wall-clock is ``seconds``.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -67,6 +67,7 @@ class Manifest(_Record):
     started_at: str
     finished_at: str
     seconds: float
+    cpu_seconds: float = 0.0
     run_id: str
     environment: dict[str, str]
 

@@ -123,6 +123,14 @@ class Final:
     value: str
     unit: str = ""
 
+    def __str__(self) -> str:
+        return f"{self.value} {self.unit}".rstrip()
+
+    def described(self) -> str:
+        """Kind and value for a reject's detail, cut where long."""
+        value = self.value if len(self.value) <= 80 else self.value[:80] + "…"
+        return f"{self.kind} {value!r}" + (f" {self.unit}" if self.unit else "")
+
 
 def plain(text: str) -> str:
     r"""``text`` with TeX arithmetic written out: ``\(\frac{1}{2}\)`` is ``1/2``, ``3 \times 10^{-2}`` is ``3 * 10^-2``."""
@@ -243,27 +251,21 @@ def _unit(after: str) -> str:
 
 @dataclass(frozen=True)
 class SameFinal:
-    """Whether two answers end in the same result, and both results in words.
-
-    ``comparable``: the later one states a result at all; of prose, nobody can say what was corrected.
-    """
+    """Whether two answers end in the same result, and both results."""
 
     same: bool
-    before: str
-    after: str
-    comparable: bool
+    before: Final
+    after: Final
+
+    def __str__(self) -> str:
+        return f"{self.before.described()} -> {self.after.described()}"
 
 
 def same_final(question: str, before: str, after: str) -> SameFinal:
     """Compares the results of two answers to ``question``."""
     before, after = MARKS.sub(" ", before).strip(), MARKS.sub(" ", after).strip()
     old, new = final_answer(question, before), final_answer(question, after)
-    return SameFinal(_same(old, new, before, after), _said(old), _said(new), new.kind != "prose")
-
-
-def _said(final: Final) -> str:
-    value = final.value if len(final.value) <= 80 else final.value[:80] + "…"
-    return f"{final.kind} {value!r}" + (f" {final.unit}" if final.unit else "")
+    return SameFinal(_same(old, new, before, after), old, new)
 
 
 def _same(old: Final, new: Final, before: str, after: str) -> bool:

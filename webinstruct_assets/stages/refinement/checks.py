@@ -21,6 +21,7 @@ from webinstruct_assets.stages.decontamination.words import words
 from webinstruct_assets.stages.refinement.answers import (
     MARKS,
     SHORT_WORDS,
+    Final,
     SameFinal,
     final_answer,
     kept_words,
@@ -58,14 +59,14 @@ _ESCAPE = re.compile(rf"\\(?:[\\\"/]|u[0-9a-fA-F]{{4}}|(?P<tex>(?:{_TEX_IN_JSON}
 class Outcome:
     """``status``: of a kept pair; "" for one rejected with ``reason`` and ``detail``.
 
-    ``finals``: the final answers before and after, in words. ``correction``: the refiner's reason, for ``corrected``.
+    ``finals``: the final answers before and after. ``correction``: the refiner's reason, for ``corrected``.
     ``reasoning_added``: the answer was a bare result before, and has reasoning now.
     """
 
     status: str
     question: str = ""
     answer: str = ""
-    finals: tuple[str, str] = ("", "")
+    finals: tuple[Final, Final] | None = None
     correction: str = ""
     reasoning_added: bool = False
     reason: str = ""
@@ -108,7 +109,8 @@ def check_reply(
         if problem := check(question, answer, new_question, new_answer, context, prompt_text):
             return _reject(*problem)
     final = same_final(question, answer, new_answer)
-    corrected = not final.same and corrections and bool(words(parsed.correction)) and final.comparable
+    # Of prose nobody can say what was corrected.
+    corrected = not final.same and corrections and bool(words(parsed.correction)) and final.after.kind != "prose"
     if not corrected and (changed := _answer_problem(answer, new_answer, final)):
         return _reject("answer_changed", changed)
     unchanged = _folded(question) == _folded(new_question) and _folded(answer) == _folded(new_answer)
@@ -183,10 +185,9 @@ def _question_problem(
 
 
 def _answer_problem(answer: str, new_answer: str, final: SameFinal) -> str | None:
-    said = f"{final.before} -> {final.after}"
     if not final.same:
-        return said
+        return str(final)
     # Beyond the last line: a reasoned answer that shares few words with the original has other reasoning.
     if len(words(answer)) > SHORT_WORDS and (kept := kept_words(answer, new_answer)) < KEPT_LENGTH:
-        return f"{said}, but only {kept:.0%} of its words are left"
+        return f"{final}, but only {kept:.0%} of its words are left"
     return None

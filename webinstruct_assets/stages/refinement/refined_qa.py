@@ -26,7 +26,8 @@ from webinstruct_assets.stages.refinement.quality import accuracy
 
 # id: rq-…      parent_id: dq-…      question, answer: refined      original_*: as extracted
 # status: refined, unchanged (the text as it was), or corrected (another final answer, see correction: the refiner's reason)
-# final_before, final_after: the final answers as they were compared      reasoning_added: a bare result got reasoning
+# final_before, final_after: the final answers as they were compared; answer_type: of the latter (answers.Final)
+# reasoning_added: a bare result got reasoning
 # model: identity of the refiner's LLM
 # prompt_hash: digest of the prompt file's content
 SCHEMA: dict[str, pl.DataType] = {
@@ -41,6 +42,7 @@ SCHEMA: dict[str, pl.DataType] = {
     "status": pl.String(),
     "final_before": pl.String(),
     "final_after": pl.String(),
+    "answer_type": pl.String(),
     "correction": pl.String(),
     "reasoning_added": pl.Boolean(),
     "model": pl.String(),
@@ -101,7 +103,7 @@ def run(job: Job) -> None:
             job.unit(f"{first + offset:05}", partial(window.compute, offset))
     statuses = {name: int(job.count(name)) for name in ("refined", "unchanged", "corrected")}
     job.metrics |= {
-        "pairs": pairs.height, **statuses, "reasoning_added": int(job.count("reasoning_added")), "asked": int(job.count("asked")),
+        "pairs": pairs.height, "by_status": statuses, **statuses, "reasoning_added": int(job.count("reasoning_added")), "asked": int(job.count("asked")),
         "kept_of_asked": round(sum(statuses.values()) / job.count("asked"), 3) if job.count("asked") else 0.0,
         "tokens_in": int(job.count("tokens_in")), "tokens_out": int(job.count("tokens_out")),
         "prompt": refiner.prompt, "model": job.settings["model"],
@@ -190,11 +192,13 @@ class _Window:
             if not outcome.status:
                 rejects.append(Reject(pair["id"], pair["parent_id"], outcome.reason, outcome.detail))
                 continue
+            assert outcome.finals is not None
+            before, after = outcome.finals
             counts.update({outcome.status: 1, "reasoning_added": outcome.reasoning_added})
             rows.append({
                 "id": row_id("rq", pair["id"], self.job.key["refiner"]), "parent_id": pair["id"], "url": pair["url"], "domain": pair["domain"],
                 "question": outcome.question, "answer": outcome.answer, "original_question": pair["question"], "original_answer": pair["answer"],
-                "status": outcome.status, "final_before": outcome.finals[0], "final_after": outcome.finals[1],
+                "status": outcome.status, "final_before": str(before), "final_after": str(after), "answer_type": after.kind,
                 "correction": outcome.correction, "reasoning_added": outcome.reasoning_added, "model": self.job.settings["model"], "prompt_hash": self.job.settings["prompt_hash"],
             })  # fmt: skip
         self.job.progress.advance(0, Counter(reject.reason for reject in rejects))

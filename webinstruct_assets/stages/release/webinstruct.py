@@ -1,12 +1,13 @@
-"""Asset ``webinstruct``: the merged dataset of one snapshot with subject and source type.
+"""Asset ``webinstruct``: the merged dataset of one snapshot, labelled, each row with its way back to a WARC record.
 
-Partitioned by snapshot; reads ``refined_qa`` of every refiner of the environment and pools them (paper §2.3: two
-refiners, 5M pairs each, make the 10M). Exact duplicates become rejects ``duplicate_exact`` that name the row that
-stays: a refined one before an unchanged one, then the refiner listed first in the environment, then the lower id.
-Subject and source type come from rules where these are clear and from ``release.subject_model`` otherwise; the
-accuracy of both on the demo's gold files, where these know the URL, stands in the metrics.
+Partitioned by snapshot; reads ``refined_qa`` of every refiner of the environment, merges them (``merge.py``), and joins
+the lineage. Exact duplicates become rejects ``duplicate_exact`` that name the row that stays, the first in order of
+preference; with ``release.merge: best`` other refiners' versions are rejects ``other_refiner_kept``.
+Subject, level and source type come from rules where these are clear and from ``release.subject_model`` otherwise; the
+accuracy on the demo's gold files, where these know the URL, stands in the metrics.
 """
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -23,12 +24,17 @@ from webinstruct_assets.core.urls import host_of
 from webinstruct_assets.core.workspace import Workspace
 from webinstruct_assets.stages.release.duplicates import with_representatives
 from webinstruct_assets.stages.release.labels import label_request, load_label_prompt, read_label
+from webinstruct_assets.stages.release.levels import LEVELS, level_by_rule
+from webinstruct_assets.stages.release.lineage import CHAIN, LINEAGE, lineage
+from webinstruct_assets.stages.release.merge import best, pool
 from webinstruct_assets.stages.release.source_types import SOURCE_TYPES, source_type_by_rule
 from webinstruct_assets.stages.release.subjects import SUBJECTS, subject_by_rule
 
 # id: wi-…      parent_id: rq-…      refiner: whose refinement it is      answer_words: words separated by spaces
-# subject: one of SUBJECTS           source_type: education | forum | other, one per host
-# subject_by, source_type_by: rule | llm, or llm_failed where the LLM gave no usable label (then Other / other)
+# subject: one of SUBJECTS           source_type: education | forum | other, one per host        level: one of LEVELS
+# subject_by, source_type_by, level_by: rule | llm, or llm_failed where the LLM gave no usable label (then Other, other, unknown)
+# language: ISO 639-1, "" where the words do not tell      agreed: two refiners or more end in the same final answer
+# final_answer, answer_type: as refinement compared it      the others: lineage.py
 SCHEMA: dict[str, pl.DataType] = {
     "id": pl.String(),
     "parent_id": pl.String(),
@@ -41,11 +47,22 @@ SCHEMA: dict[str, pl.DataType] = {
     "subject_by": pl.String(),
     "source_type": pl.String(),
     "source_type_by": pl.String(),
+    "level": pl.String(),
+    "level_by": pl.String(),
+    "language": pl.String(),
+    "status": pl.String(),
+    "agreed": pl.Boolean(),
+    "final_answer": pl.String(),
+    "answer_type": pl.String(),
+    "question_words": pl.Int32(),
     "answer_words": pl.Int32(),
+    **LINEAGE,
 }
+LANGUAGE_LETTERS = 40  # a guess on less is worth nothing
 ROWS_PER_UNIT = 512
 URLS_PER_HOST = 3
 TOP_DOMAINS = 20
+_FORMULA = re.compile(r"\$\$?[^$]*\$\$?|\\\(.*?\\\)|\\\[.*?\\\]|https?://\S+", re.DOTALL)
 Label = tuple[str, str]  # (label, decided by)
 # The demo's gold names subjects in one word.
 GOLD_SUBJECTS = {
@@ -55,21 +72,31 @@ GOLD_SUBJECTS = {
 
 
 def inputs(ws: Workspace, key: PartitionKey) -> Sequence[Ref]:
-    """The snapshot's refined pairs of every refiner in the environment."""
-    return [
+    """The snapshot's refined pairs of every refiner in the environment, and what they descend from."""
+    refined = [
         Ref("refined_qa", PartitionKey.of({"refiner": name, "snapshot": key["snapshot"]}))
         for name in sorted(set(ws.config.refiners))
     ]
+    return [*refined, *(Ref(asset, key) for asset in CHAIN)]
 
 
 def settings(ws: Workspace, key: PartitionKey) -> dict[str, Any]:
     """The labelling model and the order in which refiners are preferred; which are pooled is in the inputs."""
-    return {"subject_model": ws.model_identity(ws.config.release.subject_model), "refiners": list(ws.config.refiners)}
+    release = ws.config.release
+    return {
+        "subject_model": ws.model_identity(release.subject_model),
+        "refiners": list(ws.config.refiners),
+        "merge": release.merge,
+    }
 
 
 def run(job: Job) -> None:
-    """De-duplicates over all rows, labels hosts, then labels and writes rows in units."""
-    rows = with_representatives(pool(job))
+    """Merges and de-duplicates over all rows, labels hosts, then labels and writes rows in units."""
+    pooled = pool(job)
+    merged, left_out = best(pooled) if job.settings["merge"] == "best" else (pooled, [])
+    if left_out:
+        job.unit("other-refiners", lambda: Unit(rows=[], rows_in=len(left_out), rejects=left_out))
+    rows = with_representatives(merged).join(lineage(job, merged), on="id", how="left", validate="1:1")
     source_types = _source_types(job, rows)
     ordered = rows.sort("id")
     job.progress.start(rows.height, "pairs")
@@ -79,30 +106,6 @@ def run(job: Job) -> None:
     parts = sorted(job.folder.glob("part-*.parquet"))
     job.metrics |= statistics(pl.read_parquet(parts) if parts else pl.DataFrame(schema=SCHEMA))
     job.metrics |= _accuracy(job, parts)
-
-
-def pool(job: Job) -> pl.DataFrame:
-    """Rows of all refiners with their refiner, in order of preference for duplicates."""
-    frames = [
-        job.ws.lake.read(manifest)
-        .select("id", "parent_id", "url", "domain", "question", "answer", "status")
-        .with_columns(pl.lit(manifest.keys["refiner"]).alias("refiner"))
-        for manifest in job.manifests("refined_qa")
-        if manifest.rows
-    ]
-    if not frames:
-        return pl.DataFrame(
-            schema={
-                name: pl.String()
-                for name in ("id", "parent_id", "url", "domain", "question", "answer", "status", "refiner")
-            }
-        )
-    preference = {name: place for place, name in reversed(list(enumerate(job.settings["refiners"])))}
-    order = [
-        (pl.col("status") == "unchanged"),
-        pl.col("refiner").replace_strict(preference, default=len(preference), return_dtype=pl.Int64),
-    ]
-    return pl.concat(frames).sort(*order, "id")
 
 
 def _unit(job: Job, part: pl.DataFrame, source_types: Mapping[str, Label]) -> Unit:
@@ -118,14 +121,17 @@ def _unit(job: Job, part: pl.DataFrame, source_types: Mapping[str, Label]) -> Un
     ]
     job.progress.advance(len(rejects), {"duplicate_exact": len(rejects)})
     records = list(kept.iter_rows(named=True))
-    subjects = _subjects(job, records)
+    subjects, levels = _subjects(job, records), _levels(job, records)
+    copied = ("url", "domain", "question", "answer", "refiner", "status", "agreed", "answer_type", *LINEAGE)
     rows = []
-    for record, (subject, subject_by) in zip(records, subjects, strict=True):
+    for record, (subject, subject_by), (level, level_by) in zip(records, subjects, levels, strict=True):
         source_type, source_type_by = source_types[host_of(record["url"])]
         rows.append({
-            **{name: record[name] for name in ("url", "domain", "question", "answer", "refiner")}, "id": row_id("wi", record["id"]),
-            "parent_id": record["id"], "subject": subject, "subject_by": subject_by, "source_type": source_type,
-            "source_type_by": source_type_by, "answer_words": len(record["answer"].split()),
+            **{name: record[name] for name in copied}, "id": row_id("wi", record["id"]), "parent_id": record["id"],
+            "subject": subject, "subject_by": subject_by, "source_type": source_type, "source_type_by": source_type_by,
+            "level": level, "level_by": level_by, "language": language_of(f"{record['question']}\n{record['answer']}"),
+            "final_answer": record["final_after"], "question_words": len(record["question"].split()),
+            "answer_words": len(record["answer"].split()),
         })  # fmt: skip
     return Unit(rows=rows, rows_in=part.height, rejects=rejects)
 
@@ -141,6 +147,28 @@ def _subjects(job: Job, records: Sequence[Mapping[str, Any]]) -> list[Label]:
     ]
     asked = iter(_ask(job, requests, SUBJECTS, "Other", count=True))
     return [(subject, "rule") if subject else next(asked) for subject in ruled]
+
+
+def _levels(job: Job, records: Sequence[Mapping[str, Any]]) -> list[Label]:
+    prompt = load_label_prompt("level.yaml")
+    ruled = [level_by_rule(record["url"]) for record in records]
+    requests = [
+        label_request(prompt, LEVELS, f"{record['question']}\n{record['answer']}", record["id"])
+        for record, level in zip(records, ruled, strict=True)
+        if level is None
+    ]
+    asked = iter(_ask(job, requests, LEVELS, "unknown"))
+    return [(level, "rule") if level else next(asked) for level in ruled]
+
+
+def language_of(text: str) -> str:
+    """ISO 639-1 code by the words outside formulas; "" where there are too few letters."""
+    prose = _FORMULA.sub(" ", text)
+    if sum(character.isalpha() for character in prose) < LANGUAGE_LETTERS:
+        return ""
+    from py3langid.langid import classify
+
+    return str(classify(prose[:2000])[0])
 
 
 def _source_types(job: Job, rows: pl.DataFrame) -> dict[str, Label]:
@@ -182,19 +210,26 @@ def statistics(rows: pl.DataFrame) -> dict[str, Any]:
     """Counts and lengths of the dataset, largest first (paper §3)."""
     counts = {
         f"by_{name}": dict(Counter(rows[name].to_list()).most_common())
-        for name in ("subject", "source_type", "refiner")
+        for name in ("subject", "source_type", "refiner", "level", "language", "status")
     }
-    decided = {name: dict(sorted(Counter(rows[name].to_list()).items())) for name in ("subject_by", "source_type_by")}
+    decided = {
+        name: dict(sorted(Counter(rows[name].to_list()).items()))
+        for name in ("subject_by", "source_type_by", "level_by")
+    }
     domains = sorted(Counter(rows["domain"].to_list()).items(), key=lambda entry: (-entry[1], entry[0]))[:TOP_DOMAINS]
-    lengths = sorted(rows["answer_words"].to_list())
-    words: dict[str, float] = {}
-    if lengths:
-        words = {f"p{share}": lengths[len(lengths) * share // 100] for share in (10, 50, 90)}
-        words |= {"mean": round(sum(lengths) / len(lengths), 1), "max": lengths[-1]}
     return {
-        **counts, **decided, "hosts": len({host_of(url) for url in rows["url"]}), "domains": rows["domain"].n_unique(),
-        "top_domains": [{"domain": name, "pairs": number} for name, number in domains], "answer_words": words,
+        "agreed": int(rows["agreed"].sum()), "pairs_merged": rows["pair_id"].n_unique(), **counts, **decided, "hosts": len({host_of(url) for url in rows["url"]}), "domains": rows["domain"].n_unique(),
+        "top_domains": [{"domain": name, "pairs": number} for name, number in domains],
+        **{name: _lengths(rows[name].to_list()) for name in ("question_words", "answer_words")},
     }  # fmt: skip
+
+
+def _lengths(lengths: list[int]) -> dict[str, float]:
+    if not lengths:
+        return {}
+    ordered = sorted(lengths)
+    shares = {f"p{share}": ordered[len(ordered) * share // 100] for share in (10, 50, 90)}
+    return {**shares, "mean": round(sum(ordered) / len(ordered), 1), "max": ordered[-1]}
 
 
 def _accuracy(job: Job, parts: list[Path]) -> dict[str, Any]:

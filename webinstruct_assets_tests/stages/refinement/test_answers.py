@@ -90,7 +90,7 @@ def test_prose_has_no_short_final_answer() -> None:
 )
 def test_the_same(before: str, after: str) -> None:
     final = same_final("What is it?", before, after)
-    same, said = final.same, f"{final.before} -> {final.after}"
+    same, said = final.same, str(final)
     assert same, said
 
 
@@ -111,7 +111,7 @@ def test_the_same(before: str, after: str) -> None:
 )  # fmt: skip
 def test_not_the_same(before: str, after: str) -> None:
     final = same_final("What is it?", before, after)
-    same, said = final.same, f"{final.before} -> {final.after}"
+    same, said = final.same, str(final)
     assert not same, said
 
 

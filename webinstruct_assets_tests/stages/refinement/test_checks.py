@@ -5,6 +5,7 @@ import json
 import pytest
 
 from webinstruct_assets.core.llm.client import LlmReply
+from webinstruct_assets.stages.refinement.answers import Final
 from webinstruct_assets.stages.refinement.checks import RefinedPair, check_reply, parse_reply
 from webinstruct_assets.stages.refinement.defects import dangling_reference
 from webinstruct_assets.stages.refinement.prompt import load_prompt
@@ -169,7 +170,7 @@ def test_a_correction_names_both_answers_and_its_reason() -> None:
     given = corrected(WRONG[0], RIGHT, "17 times 6 is 102, not 112.")
     outcome = check_reply(*WRONG, given, corrections=True)
     assert (outcome.status, outcome.correction) == ("corrected", "17 times 6 is 102, not 112."), outcome
-    assert outcome.finals == ("number '112'", "number '102'")
+    assert outcome.finals == (Final("number", "112"), Final("number", "102"))
 
 
 def test_a_correction_needs_a_prompt_that_allows_it_and_a_reason_and_a_result() -> None:

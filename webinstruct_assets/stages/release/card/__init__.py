@@ -1,0 +1,1 @@
+"""The dataset card: its template, what it says of other datasets and of licences."""
