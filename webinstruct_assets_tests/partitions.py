@@ -24,8 +24,9 @@ def publish(ws: Workspace, stage: Stage, key: PartitionKey, rows: list[dict[str,
 
 
 def filled(stage: Stage, **values: Any) -> dict[str, Any]:
-    """A row of ``stage``: empty strings, zeros and empty lists where no value is given."""
-    row: dict[str, Any] = {}
-    for name, dtype in stage.schema.items():
-        row[name] = values.get(name, "" if dtype == pl.String else 0 if dtype.is_numeric() else [])
-    return row
+    """A row of ``stage``: empty strings, zeros, False and empty lists where no value is given."""
+    empty: dict[Any, Any] = {pl.String: "", pl.Boolean: False}
+    return {
+        name: values.get(name, empty.get(dtype, 0 if dtype.is_numeric() else []))
+        for name, dtype in stage.schema.items()
+    }
