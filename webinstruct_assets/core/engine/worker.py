@@ -7,7 +7,6 @@ unit's outcome. Ends when the socket closes, and dies with the run.
 import os
 import pickle
 import signal
-import sys
 import traceback
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
