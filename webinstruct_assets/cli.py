@@ -10,7 +10,7 @@ import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -146,8 +146,10 @@ def status(snapshot: str | None, as_json: bool) -> None:
     """A row per asset and partition: what is there, and whether it is up to date."""
     from webinstruct_assets import status as module
     from webinstruct_assets.core.keys import check_snapshot
+    from webinstruct_assets.takedown import holdings
 
-    rows = module.rows(_workspace(), check_snapshot(snapshot) if snapshot else None)
+    ws = _workspace()
+    rows = module.rows(ws, check_snapshot(snapshot) if snapshot else None)
     if as_json:
         click.echo(json.dumps(rows, indent=1))
         return
@@ -155,6 +157,11 @@ def status(snapshot: str | None, as_json: bool) -> None:
         state = {True: "up to date", False: "STALE", None: "missing"}[row["up_to_date"]]
         counts = f"{row['rows']:>9,} rows {row['rejected']:>8,} rejected" if row["rows"] is not None else " " * 30
         click.echo(f"{row['asset']:<20} {row['partition']:<34} {counts}  {state:<10} {row['reason'] or ''}")
+    if held := holdings(ws):
+        click.echo("\ntaken down, and still in (materialize these again):")
+        for item in held:
+            what = f"{item.rows:,} rows" if item.rows else "made from them"
+            click.echo(f"{item.asset:<20} {item.partition:<34} {what:<16} {item.takedown}")
 
 
 @main.command()
@@ -286,6 +293,39 @@ def review(snapshot: str, reviewer: str, port: int) -> None:
     from webinstruct_assets.review.server import serve
 
     serve(_workspace(), check_snapshot(snapshot), reviewer, port, click.echo)
+
+
+@main.command()
+@click.option("--domain", help="a host name; covers its subdomains")
+@click.option("--url", help="a page, as its URL stands in the data")
+@click.option("--pair", metavar="ROW_ID", help="one pair: the id of any row from extracted_qa down to sft_dataset")
+@click.option("--reason", help="who asked, and why")
+def takedown(domain: str | None, url: str | None, pair: str | None, reason: str | None) -> None:
+    """Takes pages or pairs out of every later version of everything; without options, lists what was taken down.
+
+    Partitions that hold them count as stale from now on, and lose them when they are materialized again.
+    """
+    from webinstruct_assets.takedown import holdings, take_down
+
+    ws = _workspace()
+    named: list[tuple[Literal["domain", "url", "pair"], str]] = []
+    if domain is not None:
+        named.append(("domain", domain))
+    if url is not None:
+        named.append(("url", url))
+    if pair is not None:
+        named.append(("pair", pair))
+    if len(named) > 1 or (named and not reason) or (reason and not named):
+        raise click.UsageError("give one of --domain, --url, --pair, and --reason")
+    for kind, value in named:
+        take_down(ws, kind, value, reason or "", getpass.getuser())
+    held = holdings(ws)
+    for entry in ws.lake.takedowns.all():
+        click.echo(f"{entry.id}  {entry.at}  {entry.kind} {entry.value}  by {entry.by}: {entry.reason}")
+        for item in held:
+            if item.takedown == entry.id:
+                what = f"{item.rows:,} rows" if item.rows else "made from them"
+                click.echo(f"    still in {item.asset}/{item.partition}: {what}")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ def rows(ws: Workspace, snapshot: str | None = None) -> list[dict[str, Any]]:
     """Partitions of the active environment and whatever else was materialized, in data-flow order.
 
     Keys: asset, partition, rows, rejected, bytes, code_version, data_version, finished_at, up_to_date,
-    reason. Partitions never materialized have nulls.
+    reason, taken_down (rows that must go: see ``webinstruct takedown``). Partitions never materialized have nulls.
     """
     states = States(ws)
     answer = []
@@ -25,11 +25,11 @@ def rows(ws: Workspace, snapshot: str | None = None) -> list[dict[str, Any]]:
                 for ref in refs
                 if ref.key.as_dict().get("snapshot") == snapshot or "snapshot" not in ref.key.as_dict()
             ]
-        answer += [row(states.of(ref), ref) for ref in refs]
+        answer += [row(ws, states.of(ref), ref) for ref in refs]
     return answer
 
 
-def row(state: State, ref: Ref) -> dict[str, Any]:
+def row(ws: Workspace, state: State, ref: Ref) -> dict[str, Any]:
     """One partition's row."""
     manifest = state.manifest
     return {
@@ -43,4 +43,5 @@ def row(state: State, ref: Ref) -> dict[str, Any]:
         "finished_at": manifest.finished_at if manifest else None,
         "up_to_date": state.up_to_date if manifest else None,
         "reason": state.reason or None,
+        "taken_down": ws.lake.takedowns.rows_in(ref.asset, str(ref.key), manifest.data_version) if manifest else None,
     }

@@ -21,6 +21,7 @@ from pydantic import ValidationError
 from webinstruct_assets.core.errors import BadManifest, Busy, MissingInput
 from webinstruct_assets.core.keys import PartitionKey, Ref
 from webinstruct_assets.core.manifest import SCHEMA_VERSION, InputRecord, Manifest
+from webinstruct_assets.core.takedown import Takedowns
 
 REJECT_SCHEMA: dict[str, pl.DataType] = {
     "id": pl.String(),
@@ -45,6 +46,11 @@ class Lake:
 
     def __init__(self, root: Path):
         self.root = root
+
+    @property
+    def takedowns(self) -> Takedowns:
+        """What must not be in any later version."""
+        return Takedowns(self.root / "_takedowns")
 
     def folder(self, ref: Ref) -> Path:
         """Where the partition lives."""

@@ -104,7 +104,7 @@ class Job:
             log,
         )
         self.inputs = inputs
-        self.ledger = Ledger(folder, f"{stage.asset} {key}", dict(stage.schema))
+        self.ledger = Ledger(folder, f"{stage.asset} {key}", dict(stage.schema), ws.lake.takedowns)
         self.progress = Progress(self.ledger.label, log)
         self.metrics: dict[str, Any] = {}
         self.rows: int | None = None  # set by stages whose rows are not table rows (training rows of a model)
@@ -273,6 +273,11 @@ def identify(stage: Stage, key: PartitionKey, ws: "Workspace") -> Identity:
         )
     needed_by = str(stage.ref(key))
     inputs = {ref: ws.lake.require(ref, needed_by) for ref in refs}
+    takedowns = set(ws.lake.takedowns.that_touch(stage.asset, str(key)))
+    for ref, manifest in inputs.items():
+        takedowns.update(ws.lake.takedowns.that_touch(ref.asset, str(ref.key), manifest.data_version))
+    if takedowns:
+        config["taken_down"] = sorted(takedowns)
     code, config_fingerprint = stage.code_version(), digest_json(config)[:16]
     versions = [[str(ref), manifest.data_version] for ref, manifest in inputs.items()]
     return Identity(code, config, config_fingerprint, inputs, digest_json([code, config, versions]), reuses)

@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from webinstruct_assets.core.ids import digest_file
 from webinstruct_assets.core.lake import REJECT_SCHEMA
 from webinstruct_assets.core.manifest import Part
+from webinstruct_assets.core.takedown import REASON, Takedowns
 
 Schema = Mapping[str, pl.DataType]
 
@@ -74,11 +75,15 @@ class Entry(BaseModel):
 
 @dataclass(frozen=True)
 class Ledger:
-    """Commits units into ``folder``. ``label`` (asset and partition) is for messages. May be pickled."""
+    """Commits units into ``folder``. ``label`` (asset and partition) is for messages. May be pickled.
+
+    Rows that ``takedowns`` name become rejects here, in whatever stage they turn up.
+    """
 
     folder: Path
     label: str
     schema: Schema
+    takedowns: Takedowns
 
     def committed(self, name: str) -> Entry | None:
         """The unit's entry, None when it has to be computed: never committed, or one of its files is gone."""
@@ -103,7 +108,8 @@ class Ledger:
             if isinstance(unit.rejects, pl.DataFrame)
             else pl.DataFrame([vars(reject) for reject in unit.rejects], schema=REJECT_SCHEMA)
         )
-        kept = rows.height if unit.rows_kept is None else unit.rows_kept
+        rows, rejects, gone = self._without_taken_down(rows, rejects, per_row=unit.rows_kept is None)
+        kept = rows.height if unit.rows_kept is None else unit.rows_kept - gone
         if unit.rows_in != kept + rejects.height:
             raise AssertionError(f"{self.label} unit {name}: {unit.rows_in} in, {kept} kept, {rejects.height} rejected")
         for file in unit.files:
@@ -121,6 +127,25 @@ class Ledger:
         )
         self._write(f"unit-{name}.json", json.dumps(entry.model_dump(), sort_keys=True).encode())
         return entry
+
+    def _without_taken_down(
+        self, rows: pl.DataFrame, rejects: pl.DataFrame, *, per_row: bool
+    ) -> tuple[pl.DataFrame, pl.DataFrame, int]:
+        """Rows and rejects once takedowns have acted, and how many records lost all of their rows.
+
+        Where a record is not a row (``per_row`` false), it is the parent of its rows: a reject for each parent that has
+        none left.
+        """
+        taken = self.takedowns.mask(rows)
+        if taken is None:
+            return rows, rejects, 0
+        lost, rows = rows.filter(taken), rows.filter(~taken)
+        if not per_row:
+            lost = lost.filter(~pl.col("parent_id").is_in(rows["parent_id"].implode())).unique(
+                "parent_id", keep="first", maintain_order=True
+            )
+        added = lost.select("id", "parent_id", pl.lit(REASON).alias("reason"), pl.lit("").alias("detail"))
+        return rows, pl.concat([rejects, added]), lost.height
 
     def _table(self, name: str, rows: pl.DataFrame) -> Part:
         return self._write(name, rows).model_copy(update={"rows": rows.height})

@@ -5,7 +5,7 @@ In: ``webinstruct``, and the manifests of all that it was made from. Out, as fil
 manifests give the same bytes. What the dataset cost stands in the metrics only: it differs from run to run.
 
 Columns: ``id``, ``parent_id`` ("": a file has no one row above it), ``file``, ``bytes``, ``sha256``, ``pairs`` (in it).
-The rows read are the pairs; all are kept.
+The rows read are the pairs; what was taken down since ``webinstruct`` was made is a reject (``taken_down``).
 """
 
 import json
@@ -19,7 +19,8 @@ from webinstruct_assets.core.config import settings_of
 from webinstruct_assets.core.ids import digest_file, row_id
 from webinstruct_assets.core.keys import PartitionKey, Ref
 from webinstruct_assets.core.lake import write_atomically
-from webinstruct_assets.core.stage import Job, Stage, Unit
+from webinstruct_assets.core.stage import Job, Reject, Stage, Unit
+from webinstruct_assets.core.takedown import REASON
 from webinstruct_assets.core.workspace import Workspace
 from webinstruct_assets.stages.release.ancestry import ancestors, cost, funnel
 from webinstruct_assets.stages.release.dataset_card import card, pie
@@ -37,7 +38,10 @@ SCHEMA: dict[str, pl.DataType] = {
 
 def run(job: Job) -> None:
     """Writes the files, then a row for each."""
-    rows = job.read("webinstruct").sort("id")
+    dataset = job.read("webinstruct").sort("id")
+    taken = job.ws.lake.takedowns.mask(dataset)
+    rows = dataset if taken is None else dataset.filter(~taken)
+    rejects = dataset.clear() if taken is None else dataset.filter(taken)
     (manifest,) = job.manifests("webinstruct")
     manifests = ancestors(job.ws.lake, [manifest])
     files = exports(rows)
@@ -59,7 +63,8 @@ def run(job: Job) -> None:
             }
             for name, (data, pairs) in sorted(files.items())
         ]
-        return Unit(rows=found, rows_in=rows.height, rows_kept=rows.height)
+        gone = [Reject(row["id"], row["parent_id"], REASON, row["url"]) for row in rejects.iter_rows(named=True)]
+        return Unit(rows=found, rows_in=dataset.height, rows_kept=rows.height, rejects=gone)
 
     job.unit("files", described)
     job.rows = rows.height

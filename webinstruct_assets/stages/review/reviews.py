@@ -3,8 +3,6 @@
 A reviewer who changes their mind adds a line; the last one on a pair counts. Nothing here reads or writes the lake.
 """
 
-import fcntl
-import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from webinstruct_assets.core.errors import BadInput
 from webinstruct_assets.core.ids import digest_json
+from webinstruct_assets.core.journal import append_line
 from webinstruct_assets.core.keys import check_name, check_snapshot
 
 # The paper's quality check of 50 refined pairs has these five outcomes.
@@ -58,14 +57,8 @@ def review_file(folder: Path, snapshot: str, reviewer: str) -> Path:
 
 
 def append(folder: Path, snapshot: str, review: Review) -> None:
-    """Adds one line, whole and on disk before this returns; earlier lines are never touched."""
-    path = review_file(folder, snapshot, review.reviewer)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        stream.write(review.model_dump_json().encode() + b"\n")
-        stream.flush()
-        os.fsync(stream.fileno())
+    """Adds one verdict to its reviewer's file."""
+    append_line(review_file(folder, snapshot, review.reviewer), review.model_dump_json())
 
 
 def files(folder: Path, snapshot: str) -> list[Path]:

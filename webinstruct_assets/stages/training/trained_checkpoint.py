@@ -16,9 +16,10 @@ import polars as pl
 
 from webinstruct_assets.core import errors
 from webinstruct_assets.core.config import RecipeConfig
-from webinstruct_assets.core.errors import MissingModel, WebInstructError
+from webinstruct_assets.core.errors import BadInput, MissingModel, WebInstructError
 from webinstruct_assets.core.ids import row_id
 from webinstruct_assets.core.keys import PartitionKey, Ref
+from webinstruct_assets.core.manifest import Manifest
 from webinstruct_assets.core.lifeline import process_identity
 from webinstruct_assets.core.stage import Job, Reject, Stage, Unit
 from webinstruct_assets.core.workspace import Workspace
@@ -80,6 +81,7 @@ def run(job: Job) -> None:
     """Trains, or takes the base model as it is, and reads the log back into the table."""
     name = job.key["recipe"]
     recipe = recipe_config(job.ws, name)
+    data = _data(job, name)
     start = _start(job, name, recipe)  # first of all: a missing model must not cost a wait
     job.metrics["base_model"] = job.settings.get("base_model") or _continued_base(job)
     if recipe.steps == 0:
@@ -88,7 +90,7 @@ def run(job: Job) -> None:
         copy_model(start, job.folder / "model")
         job.unit("00000", lambda: Unit(rows=[], rows_in=0))
         return
-    (data,) = job.manifests("sft_dataset")
+    assert data is not None
     work = TrainingJob(
         base_model=str(start), data=[str(path) for path in job.ws.lake.part_paths(data)], folder=str(job.folder),
         max_seconds=job.ws.config.trainer.max_seconds, owner=process_identity(os.getpid()),
@@ -106,6 +108,18 @@ def run(job: Job) -> None:
         global_batch=result["global_batch"], world_size=result["world_size"], device=result["device"], loss_on=recipe.loss,
         stopped_by_time=recipe.steps is not None and result["steps"] < recipe.steps,
     )  # fmt: skip
+
+
+def _data(job: Job, name: str) -> Manifest | None:
+    """The training set, None for a recipe without steps. Raises BadInput where rows of it were taken down since."""
+    for data in job.manifests("sft_dataset"):
+        if held := job.ws.lake.takedowns.rows_in(data.asset, data.partition, data.data_version):
+            raise BadInput(
+                f"trained_checkpoint {name}: {held} rows of its sft_dataset were taken down",
+                f"materialize sft_dataset/{name} again, then train",
+            )
+        return data
+    return None
 
 
 def _start(job: Job, name: str, recipe: RecipeConfig) -> Path:

@@ -1,0 +1,165 @@
+"""Takedowns: what must not be in any later version of anything, and what still holds it.
+
+    <lake>/_takedowns/journal.jsonl     one takedown a line, only ever added to
+    <lake>/_takedowns/<id>.parquet      rows that held it when it was recorded: asset, partition, data_version, id
+
+A takedown names a domain (with its subdomains), a URL, or a pair. It acts in one place, where a unit of any stage is
+committed (``core.unit``): a row with that domain or URL, or whose id or parent is among the recorded rows, becomes a reject
+``taken_down``. A partition that held such rows, or reads one that does, has the takedown in its identity, so it counts as
+stale until it is materialized again; others are left alone.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Literal
+
+import polars as pl
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from webinstruct_assets.core.errors import BadInput
+from webinstruct_assets.core.journal import append_line
+
+REASON = "taken_down"
+HELD_SCHEMA: dict[str, pl.DataType] = {
+    "asset": pl.String(),
+    "partition": pl.String(),
+    "data_version": pl.String(),
+    "id": pl.String(),
+}
+_HOST = r"^[A-Za-z][A-Za-z0-9+.-]*://(?:[^/?#@]*@)?([^/:?#]+)"
+
+
+class Takedown(BaseModel):
+    """One request. ``id`` orders them and names the file of rows; ``at``: UTC; ``by``: who recorded it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str
+    kind: Literal["domain", "url", "pair"]
+    value: str
+    reason: str
+    at: str
+    by: str
+
+
+@dataclass(frozen=True)
+class Takedowns:
+    """All takedowns of a lake. May be pickled: it is a path, read where it is used."""
+
+    folder: Path
+
+    @property
+    def journal(self) -> Path:
+        """The file of requests."""
+        return self.folder / "journal.jsonl"
+
+    def all(self) -> list[Takedown]:
+        """Every request, oldest first. Raises BadInput naming file, line and field."""
+        if not self.journal.exists():
+            return []
+        found = []
+        for number, line in enumerate(self.journal.read_bytes().splitlines(), start=1):
+            try:
+                found.append(Takedown.model_validate_json(line))
+            except ValidationError as error:
+                first = error.errors()[0]
+                where = ".".join(str(step) for step in first["loc"]) or "(whole line)"
+                raise BadInput(
+                    f"{self.journal} line {number}: field {where}: {first['msg']}", "correct that line"
+                ) from error
+        return found
+
+    def held(self) -> pl.DataFrame:
+        """Rows that held something when its takedown was recorded: ``HELD_SCHEMA`` and ``takedown`` (its id)."""
+        frames = [
+            pl.read_parquet(self.folder / f"{entry.id}.parquet").with_columns(pl.lit(entry.id).alias("takedown"))
+            for entry in self.all()
+        ]
+        return pl.concat(frames) if frames else pl.DataFrame(schema={**HELD_SCHEMA, "takedown": pl.String()})
+
+    def record(self, takedown: Takedown, held: pl.DataFrame) -> None:
+        """Adds a request: the rows first, so that one that is in the journal has them."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        held.select(pl.col(name).cast(kind) for name, kind in HELD_SCHEMA.items()).write_parquet(
+            self.folder / f"{takedown.id}.parquet"
+        )
+        append_line(self.journal, takedown.model_dump_json())
+
+    def that_touch(self, asset: str, partition: str, data_version: str | None = None) -> list[str]:
+        """Ids of the takedowns that this version of a partition held when they were recorded (None: any version)."""
+        rules = self._rules()
+        return rules.touching(asset, partition, data_version) if rules else []
+
+    def rows_in(self, asset: str, partition: str, data_version: str) -> int:
+        """How many rows of this version of a partition are taken down."""
+        rules = self._rules()
+        return rules.counts.get((asset, partition, data_version), 0) if rules else 0
+
+    def mask(self, rows: pl.DataFrame) -> pl.Series | None:
+        """True for rows that are taken down; None when none is."""
+        rules = self._rules()
+        if rules is None:
+            return None
+        taken = rules.mask(rows)
+        return taken if taken.any() else None
+
+    def _rules(self) -> "_Rules | None":
+        if not self.journal.exists():
+            return None
+        status = self.journal.stat()
+        return _load(self, status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=2)
+def _load(takedowns: Takedowns, modified: int, size: int) -> "_Rules":
+    """Read again only when the journal has changed."""
+    return _Rules(takedowns.all(), takedowns.held())
+
+
+class _Rules:
+    def __init__(self, entries: Sequence[Takedown], held: pl.DataFrame):
+        self._domains = [entry.value for entry in entries if entry.kind == "domain"]
+        self._urls = [entry.value for entry in entries if entry.kind == "url"]
+        self._held = held
+
+    @cached_property
+    def _ids(self) -> pl.Series:
+        # A model has no row that holds anything, and "" is the parent of all that nothing is above.
+        return self._held.filter(pl.col("id") != "")["id"].unique()
+
+    def touching(self, asset: str, partition: str, data_version: str | None) -> list[str]:
+        versions = self._versions.get((asset, partition), {})
+        found = versions.values() if data_version is None else [versions.get(data_version, [])]
+        return sorted({identity for ids in found for identity in ids})
+
+    @cached_property
+    def _versions(self) -> dict[tuple[str, str], dict[str, list[str]]]:
+        grouped = self._held.group_by("asset", "partition", "data_version").agg(pl.col("takedown").unique())
+        versions: dict[tuple[str, str], dict[str, list[str]]] = {}
+        for asset, partition, version, ids in grouped.iter_rows():
+            versions.setdefault((asset, partition), {})[version] = ids
+        return versions
+
+    @cached_property
+    def counts(self) -> dict[tuple[str, str, str], int]:
+        rows = self._held.filter(pl.col("id") != "")
+        grouped = rows.group_by("asset", "partition", "data_version").agg(pl.col("id").n_unique())
+        return {(asset, partition, version): count for asset, partition, version, count in grouped.iter_rows()}
+
+    def mask(self, rows: pl.DataFrame) -> pl.Series:
+        known = self._ids.implode()
+        tests = [pl.col(name).is_in(known) for name in ("id", "parent_id") if name in rows.columns]
+        if "url" in rows.columns:
+            if self._urls:
+                tests.append(pl.col("url").is_in(self._urls))
+            host = pl.col("url").str.extract(_HOST, 1).str.to_lowercase()
+            tests += [_below(host, domain) for domain in self._domains]
+        if "domain" in rows.columns:
+            tests += [_below(pl.col("domain"), domain) for domain in self._domains]
+        return rows.select(pl.any_horizontal(test.fill_null(False) for test in tests).alias("taken"))["taken"]
+
+
+def _below(host: pl.Expr, domain: str) -> pl.Expr:
+    return (host == domain) | host.str.ends_with("." + domain)
