@@ -25,6 +25,7 @@ from webinstruct_assets.assets.round2_seed_set import round2_seed_set
 from webinstruct_assets.assets.seed_set import seed_set
 from webinstruct_assets.assets.sft_dataset import sft_dataset
 from webinstruct_assets.assets.trained_checkpoint import trained_checkpoint
+from webinstruct_assets.assets.verified_qa import verified_qa
 from webinstruct_assets.assets.webinstruct import webinstruct
 from webinstruct_assets.assets.webinstruct_release import webinstruct_release
 from webinstruct_assets.automation import backfill_snapshots, mine_snapshot, new_snapshots, refine
@@ -59,6 +60,7 @@ defs = dg.Definitions(
         refined_qa,
         quality_review,
         webinstruct,
+        verified_qa,
         webinstruct_release,
         sft_dataset,
         trained_checkpoint,

@@ -33,6 +33,7 @@ from webinstruct_assets.stages.review.quality_review import QUALITY_REVIEW
 from webinstruct_assets.stages.seeds.seed_set import SEED_SET
 from webinstruct_assets.stages.sft.sft_dataset import SFT_DATASET
 from webinstruct_assets.stages.training.trained_checkpoint import TRAINED_CHECKPOINT
+from webinstruct_assets.stages.verification.verified_qa import VERIFIED_QA
 
 STAGES: tuple[Stage, ...] = (
     CRAWL_INDEX,
@@ -52,6 +53,7 @@ STAGES: tuple[Stage, ...] = (
     REFINED_QA,
     QUALITY_REVIEW,
     WEBINSTRUCT,
+    VERIFIED_QA,
     WEBINSTRUCT_RELEASE,
     SFT_DATASET,
     TRAINED_CHECKPOINT,

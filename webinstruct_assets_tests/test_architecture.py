@@ -35,6 +35,7 @@ FLOW = [
     "refinement",
     "review",
     "release",
+    "verification",
     "sft",
     "training",
     "evaluation",

@@ -146,6 +146,17 @@ class ReleaseConfig(Section):
     merge: Literal["pool", "best"] = "pool"
 
 
+class VerificationConfig(Section):
+    """Solving each question again: off without a ``model``. ``drop_extremes`` leaves out what every attempt solves."""
+
+    model: str | None = None
+    attempts: int = Field(8, ge=2)
+    temperature: float = Field(0.7, gt=0)
+    max_output_tokens: int = Field(1024, ge=16)
+    seed: int = 0
+    drop_extremes: bool = True
+
+
 class CostConfig(Section):
     """Prices in dollars, for the cost of a dataset: yours, not ours. Token prices replace the GPU's where they are set."""
 
@@ -214,6 +225,7 @@ class Environment(Section):
     extraction: ExtractionConfig
     decontamination: DecontaminationConfig = DecontaminationConfig()
     release: ReleaseConfig
+    verification: VerificationConfig = VerificationConfig()
     costs: CostConfig = CostConfig()
     review: ReviewConfig = ReviewConfig()
     trainer: TrainerConfig = TrainerConfig()

@@ -19,8 +19,8 @@ from webinstruct_assets.core.config import RecipeConfig
 from webinstruct_assets.core.errors import BadInput, MissingModel, WebInstructError
 from webinstruct_assets.core.ids import row_id
 from webinstruct_assets.core.keys import PartitionKey, Ref
-from webinstruct_assets.core.manifest import Manifest
 from webinstruct_assets.core.lifeline import process_identity
+from webinstruct_assets.core.manifest import Manifest
 from webinstruct_assets.core.stage import Job, Reject, Stage, Unit
 from webinstruct_assets.core.workspace import Workspace
 from webinstruct_assets.stages.sft.recipes import recipe_config

@@ -1,0 +1,1 @@
+"""Verification: pairs whose answer a model finds again on its own (as WebInstruct-verified; optional, off by default)."""
