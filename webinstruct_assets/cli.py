@@ -328,5 +328,17 @@ def takedown(domain: str | None, url: str | None, pair: str | None, reason: str 
                 click.echo(f"    still in {item.asset}/{item.partition}: {what}")
 
 
+@main.command()
+@click.option("--snapshot", required=True, help="CC-MAIN-YYYY-WW or local-NAME")
+@click.option("--repo", required=True, metavar="ORG/NAME", help="a dataset repository; made where there is none")
+@click.option("--private", is_flag=True, help="make it a private one")
+def push(snapshot: str, repo: str, private: bool) -> None:
+    """Sends the snapshot's release to the Hugging Face hub (HF_TOKEN; HF_ENDPOINT for another hub)."""
+    from webinstruct_assets import hub
+    from webinstruct_assets.core.keys import check_snapshot
+
+    click.echo(hub.push(_workspace(), check_snapshot(snapshot), repo, private=private))
+
+
 if __name__ == "__main__":
     main()
