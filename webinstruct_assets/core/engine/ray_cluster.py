@@ -107,7 +107,7 @@ class RayCluster:
                     address="local", num_cpus=self.workers or len(os.sched_getaffinity(0)), include_dashboard=False,
                     object_store_memory=OBJECT_STORE_BYTES, **quiet,
                 )  # fmt: skip
-        except (OSError, RuntimeError, ValueError) as error:
+        except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
             raise DeadEndpoint(
                 f"engine ray: no cluster at {self.address or 'this machine'}: {error}",
                 "start one (`ray start --head`), or correct `engine.address`",

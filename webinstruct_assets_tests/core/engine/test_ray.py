@@ -67,6 +67,7 @@ def test_a_killed_run_is_finished_by_another_engine(workspace: Workspace, cluste
     )
 
 
+@pytest.mark.slow
 def test_a_dying_worker_costs_tries_of_its_unit_only(workspace: Workspace, cluster: Any, tmp_path: Path) -> None:
     ws = with_engine(workspace, "ray", None, cluster.address)
 
