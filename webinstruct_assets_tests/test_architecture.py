@@ -22,6 +22,7 @@ HEAVY = {
     "openai",
     "accelerate",
     "math_verify",
+    "ray",
 }
 # Folder of a stage -> its place in the flow; a stage may use pure functions of earlier stages only.
 FLOW = [

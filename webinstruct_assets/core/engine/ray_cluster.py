@@ -8,6 +8,7 @@ https://docs.ray.io/en/latest/ray-core/patterns/limit-pending-tasks.html (tasks 
 """
 
 import os
+import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 OBJECT_STORE_BYTES = 100 << 20  # nothing but arguments and ledger entries goes through it
 PER_CPU = 2  # tasks in flight per CPU: one runs, one waits at hand
 LOOK_SECONDS = 5.0  # at how many CPUs there are, which changes as nodes come and go
+KNOCK_SECONDS = 10.0
 QUIET_SECONDS = 60.0  # without any unit ending, until the log says so
 
 
@@ -98,13 +100,14 @@ class RayCluster:
         quiet: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False, "configure_logging": False}
         try:
             if self.address:
+                _knock(self.address)
                 ray.init(address=self.address, **quiet)
             else:
                 ray.init(
                     address="local", num_cpus=self.workers or len(os.sched_getaffinity(0)), include_dashboard=False,
                     object_store_memory=OBJECT_STORE_BYTES, **quiet,
                 )  # fmt: skip
-        except (ConnectionError, TimeoutError, RuntimeError, ValueError) as error:
+        except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
             raise DeadEndpoint(
                 f"engine ray: no cluster at {self.address or 'this machine'}: {error}",
                 "start one (`ray start --head`), or correct `engine.address`",
@@ -113,6 +116,13 @@ class RayCluster:
             yield ray
         finally:
             ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Raises OSError where nobody listens at HOST:PORT; Ray itself would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host, int(port)), KNOCK_SECONDS).close()
 
 
 def _compute(work: "Work", name: str, argument: Any) -> "Entry | Failed":

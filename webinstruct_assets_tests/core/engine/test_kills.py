@@ -18,7 +18,7 @@ PAUSE = 0.02
 
 
 @pytest.mark.parametrize(
-    ("kills", "seed"), [(12, 1), *(pytest.param(60, seed, marks=pytest.mark.slow) for seed in range(2, 6))]
+    ("kills", "seed"), [(10, 1), *(pytest.param(60, seed, marks=pytest.mark.slow) for seed in range(2, 6))]
 )
 def test_killed_runs_lose_and_double_nothing(workspace: Workspace, tmp_path: Path, kills: int, seed: int) -> None:
     """A run is killed at a random moment until ``kills`` of them were; what is finished starts from nothing again.
