@@ -134,7 +134,7 @@ class Job:
 
     def unit(self, name: str, compute: Callable[[], Unit]) -> None:
         """Runs ``compute`` here and commits its result as unit ``name``, unless that unit is committed already."""
-        self._entries[name] = self.ledger.committed(name) or self.ledger.commit(name, compute())
+        self._entries[name] = self.ledger.committed(name) or self.ledger.compute(name, compute)
 
     def map(
         self,
@@ -222,6 +222,7 @@ class Job:
             "rows": sum(part.rows for part in parts) if self.rows is None else self.rows,
             "rejected": self.rejected,
             "metrics": self.metrics,
+            "cpu_seconds": round(sum(entry.cpu_seconds for entry in entries), 3),
         }
 
 

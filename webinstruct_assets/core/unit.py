@@ -10,9 +10,11 @@ The process that computed a unit commits it, on whatever machine that is: the fo
 import json
 import os
 import secrets
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +56,10 @@ class Unit:
 
 
 class Entry(BaseModel):
-    """A committed unit: its files with their digests, and its counts. ``rejected``: rejects by reason."""
+    """A committed unit: its files with their digests, and its counts. ``rejected``: rejects by reason.
+
+    ``cpu_seconds``: of the process that computed it, for what a dataset cost; nothing is decided by it.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -66,6 +71,7 @@ class Entry(BaseModel):
     part: Part
     rejects: Part | None
     files: list[Part]
+    cpu_seconds: float
 
     @property
     def all_files(self) -> list[Part]:
@@ -94,8 +100,16 @@ class Ledger:
             return None
         return entry if whole else None
 
-    def commit(self, name: str, unit: Unit) -> Entry:
-        """Writes the unit, its entry last. Raises AssertionError for other columns than declared, or lost records."""
+    def compute(self, name: str, function: Callable[[], Unit]) -> Entry:
+        """Calls ``function`` and commits its unit."""
+        start = time.process_time()
+        return self.commit(name, function(), start)
+
+    def commit(self, name: str, unit: Unit, start: float) -> Entry:
+        """Writes the unit, its entry last; ``start``: the process's CPU time when its computation began.
+
+        Raises AssertionError for other columns than declared, or lost records.
+        """
         rows = (
             unit.rows
             if isinstance(unit.rows, pl.DataFrame)
@@ -124,6 +138,7 @@ class Ledger:
             part=self._table(f"part-{name}.parquet", rows),
             rejects=self._table(f"rejects-{name}.parquet", rejects) if rejects.height else None,
             files=[self._write(file, content) for file, content in sorted(unit.files.items())],
+            cpu_seconds=round(time.process_time() - start, 3),
         )
         self._write(f"unit-{name}.json", json.dumps(entry.model_dump(), sort_keys=True).encode())
         return entry
@@ -190,7 +205,7 @@ class Work:
         from webinstruct_assets.core.errors import WebInstructError
 
         try:
-            return self.ledger.commit(name, self.function(argument))
+            return self.ledger.compute(name, partial(self.function, argument))
         except WebInstructError as error:
             return Failed(name, error.problem, error.fix)
         except Exception as error:
