@@ -38,7 +38,10 @@ _SIGMOID = (1 / (1 + np.exp(-(np.arange(513, dtype=np.float32) / 32 - 8)).astype
 
 @dataclass(frozen=True)
 class FastTextScorer:
-    """A supervised fastText model folded for one label. Can be pickled, and used from many threads."""
+    """A supervised fastText model folded for one label. Can be pickled, and used from many threads.
+
+    ``loss``: ova, softmax, or logistic (softmax of two classes); ``column``: the label's among the classes.
+    """
 
     label: str
     loss: str
@@ -98,7 +101,7 @@ class FastTextScorer:
                 logits = means[:, 0].astype(np.float32)
                 place = ((np.clip(np.nan_to_num(logits), -8, 8) + np.float32(8)) * np.float32(32)).astype(np.int64)
                 result = np.where(logits < -8, 0, np.where(logits > 8, 1, _SIGMOID[place]))
-            elif means.shape[1] == 1:
+            elif self.loss == "logistic":
                 result = 1 / (1 + np.exp(-means[:, 0]))
             else:
                 powers = np.exp(means - means.max(axis=1, keepdims=True))
@@ -207,7 +210,7 @@ def _load(path: Path, label: str) -> FastTextScorer:
     if loss == "ova":
         weights = outputs[[column]]
     elif labels == 2:
-        weights = outputs[[column]] - outputs[[1 - column]]
+        loss, weights = "logistic", outputs[[column]] - outputs[[1 - column]]
     else:
         weights = outputs
     folded = np.empty((words + bucket, len(weights)), dtype=np.float64)

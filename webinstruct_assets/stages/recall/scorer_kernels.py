@@ -26,7 +26,7 @@ from numba import carray, njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-TOKENS = 2048  # tokens of a block: its arrays stay in the first-level cache or the second
+TOKENS = 1024  # tokens of a block: its arrays stay in the first-level cache or the second
 MULTIPLIER = np.uint64(116049371)  # of word n-grams, Dictionary::addWordNgrams
 FNV_BASIS, FNV_PRIME = 2166136261, 16777619
 EOS = int.from_bytes(b"</s>", "little")
@@ -290,13 +290,26 @@ class Tables(NamedTuple):
 
 
 @njit(nogil=True, cache=True)
-def _lookup(text: int, edges: Any, tokens: int, first: Any, hashes: Any, known: Vocabulary, ids: Any, active: Any) -> int:
-    """Sets ``ids`` to the tokens' numbers, 0 for unknown words; returns how many may be labels or the line's end."""
-    displacements, slots, spans = known.displacements, known.slots, known.spans
-    special = longer = 0
+def _slots(tokens: int, first: Any, hashes: Any, known: Vocabulary, slots: Any) -> None:
+    """Sets ``slots`` to where in the vocabulary each token would be, and asks for these cache lines."""
+    address = np.uint64(known.slots.ctypes.data)
     for i in range(tokens):
         key = mixed(first[i], hashes[i])
-        slot = slot_of(key, displacements[key >> known.group_shift], known.slot_shift) * np.uint64(2)
+        slot = slot_of(key, known.displacements[key >> known.group_shift], known.slot_shift)
+        slots[i] = np.uint32(slot)
+        prefetch(address + slot * np.uint64(16))
+
+
+@njit(nogil=True, cache=True)
+def _lookup(text: int, edges: Any, tokens: int, first: Any, at: Any, known: Vocabulary, ids: Any, active: Any) -> int:
+    """Sets ``ids`` to the tokens' numbers, 0 for unknown words; returns how many may be labels or the line's end.
+
+    ``at``: the tokens' slots.
+    """
+    slots, spans = known.slots, known.spans
+    special = longer = 0
+    for i in range(tokens):
+        slot = np.uint64(2) * np.uint64(at[i])
         number = slots[slot + np.uint64(1)] & opaque(np.uint64(0) - np.uint64(slots[slot] == first[i]))
         ids[i] = np.uint32(number)
         active[longer] = i
@@ -362,16 +375,28 @@ def _ngrams(hashes: Any, carried: int, tokens: int, rolling: Any, places: Any, t
 
 
 @njit(nogil=True, cache=True)
+def _sum_of(table: Any, rows: Any, count: int) -> float:
+    """Sum of single values; in four parts, since each addition waits for the one before it."""
+    a = b = c = d = 0.0
+    whole = count // 4 * 4
+    for i in range(0, whole, 4):
+        a += np.float64(table[rows[i], 0])
+        b += np.float64(table[rows[i + 1], 0])
+        c += np.float64(table[rows[i + 2], 0])
+        d += np.float64(table[rows[i + 3], 0])
+    for i in range(whole, count):
+        a += np.float64(table[rows[i], 0])
+    return (a + b) + (c + d)
+
+
+@njit(nogil=True, cache=True)
 def _sum_values(ids: Any, tokens: int, places: Any, ngrams: int, tables: Tables) -> tuple[float, int]:
     """Sum and number of the folded values of a block's words and n-grams, one value each."""
-    values, buckets = tables.values.ravel(), tables.buckets.ravel()
-    total, count = 0.0, ngrams
+    words = _sum_of(tables.values, ids, tokens)
+    known = 0
     for i in range(tokens):
-        total += np.float64(values[ids[i]])
-        count += ids[i] != 0
-    for i in range(ngrams):
-        total += np.float64(buckets[places[i]])
-    return total, count
+        known += ids[i] != 0
+    return words + _sum_of(tables.buckets, places, ngrams), known + ngrams
 
 
 @njit(nogil=True, cache=True)
@@ -450,8 +475,9 @@ def mean_rows(data: int, offsets: Any, known: Vocabulary, tables: Tables, means:
             open_word = edges[edge - 1] if edge % 2 else 0
             _hashes(text, edges, tokens, first, new, words, starts, active)
             new[tokens] = EOS_HASH
+            _slots(tokens, first, new, known, starts)
             ngrams = _ngrams(hashes, carried, tokens + ended, rolling, places, tables)
-            if _lookup(text, edges, tokens, first, new, known, ids, active):
+            if _lookup(text, edges, tokens, first, starts, known, ids, active):
                 tokens, cut = _drop_labels(text, edges, tokens, first, new, known, ids)
                 new[tokens] = EOS_HASH
                 if cut:
