@@ -89,9 +89,7 @@ class FastTextScorer:
         if whole < len(texts):
             rest = np.zeros(int(offsets[-1] - offsets[whole]) + PADDING, dtype=np.uint8)
             rest[:-PADDING] = data[offsets[whole] : offsets[-1]]
-            mean_rows(
-                rest.ctypes.data, offsets[whole:] - offsets[whole], self.known, self.tables, means[whole:]
-            )
+            mean_rows(rest.ctypes.data, offsets[whole:] - offsets[whole], self.known, self.tables, means[whole:])
         return means
 
     def _probabilities(self, means: np.ndarray) -> np.ndarray:

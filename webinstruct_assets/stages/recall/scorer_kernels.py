@@ -30,7 +30,7 @@ TOKENS = 1024  # tokens of a block: its arrays stay in the first-level cache or 
 MULTIPLIER = np.uint64(116049371)  # of word n-grams, Dictionary::addWordNgrams
 FNV_BASIS, FNV_PRIME = 2166136261, 16777619
 EOS = int.from_bytes(b"</s>", "little")
-EOS_HASH = np.uint32(0xd79c9359)  # FNV-1a of it
+EOS_HASH = np.uint32(0xD79C9359)  # FNV-1a of it
 LABEL = int.from_bytes(b"__label_", "little")  # first eight bytes of the prefix that unknown labels have
 UNPAD = np.array([pow(FNV_PRIME, -count, 2**32) for count in range(9)], dtype=np.uint32)
 MIX, SPREAD, SCATTER = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD6E8FEB86659FD93), np.uint64(0xC2B2AE3D27D4EB4F)
@@ -533,7 +533,9 @@ def word_keys(pool: Any, spans: Any, first: Any, keys: Any) -> None:
 
 
 @njit(nogil=True, cache=True)
-def place(order: Any, groups: Any, first: Any, keys: Any, displacements: Any, slots: Any, shift: int, group_shift: int) -> bool:
+def place(
+    order: Any, groups: Any, first: Any, keys: Any, displacements: Any, slots: Any, shift: int, group_shift: int
+) -> bool:
     """Finds each group's displacement: the first with which all of its words fall into free slots of their own.
 
     ``order``: word numbers by group, larger groups first; ``groups`` [G + 1]: where each group begins in ``order``.

@@ -91,7 +91,9 @@ class Pair:
             if token not in known and (token.decode(errors="replace") in labels or token.startswith(b"__label__")):
                 continue
             if token in known or token != b"</s>":
-                ids = [known[token]] if token in known and not args.maxn else list(model.get_subwords(token.decode())[1])
+                ids = (
+                    [known[token]] if token in known and not args.maxn else list(model.get_subwords(token.decode())[1])
+                )
                 rows += ids
             value = 2166136261
             for byte in token:
