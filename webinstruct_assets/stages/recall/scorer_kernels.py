@@ -52,7 +52,7 @@ def load8(typing: Any, address: Any) -> Any:
 
 @intrinsic  # type: ignore[untyped-decorator]
 def separators(typing: Any, address: Any) -> Any:
-    """Bit i is set where byte i of the 64 at an address separates words: space, \\t \\n \\v \\f \\r, or zero."""
+    """Bit i is set where byte i of the 64 at an address separates words: ASCII white space, or zero."""
     vector = ir.VectorType(_i8, 64)
 
     def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
