@@ -26,7 +26,7 @@ from numba import carray, njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-TOKENS = 1024  # tokens of a block: its arrays stay in the first-level cache or the second
+TOKENS = 128  # of a block: the cache lines it asks for, three or so per token, stay in the first-level cache
 MULTIPLIER = np.uint64(116049371)  # of word n-grams, Dictionary::addWordNgrams
 FNV_BASIS, FNV_PRIME = 2166136261, 16777619
 EOS = int.from_bytes(b"</s>", "little")
