@@ -232,7 +232,7 @@ def _load(path: Path, label: str) -> FastTextScorer:
                 word = pool[begins[number] : begins[number] + lengths[number]]
                 sizes[number] += kernels.add_subwords(word, minn, maxn, buckets, values[number])
     tables = kernels.Tables(
-        values.astype(np.float32), sizes, _on_huge_pages(buckets), np.uint64(min(2**64 // max(bucket, 1), 2**64 - 1)),
+        values.astype(np.float32), sizes, buckets, np.uint64(min(2**64 // max(bucket, 1), 2**64 - 1)),
         np.uint32(end), word_ngrams, minn, maxn,
     )  # fmt: skip
     return FastTextScorer(label, loss, column, _vocabulary(pool, spans, words), tables)
@@ -260,13 +260,9 @@ def _vocabulary(pool: np.ndarray, spans: np.ndarray, words: int) -> "Vocabulary"
         groups = (keys[by_size] >> group_shift).astype(np.int64)
         starts = np.concatenate([[0], np.flatnonzero(np.diff(groups)) + 1, [groups.size]])
         displacements = np.zeros(2**group_bits, dtype=np.uint16)
-        slots = _on_huge_pages(np.zeros(2 * 2**slot_bits, dtype=np.uint64))
+        slots = np.zeros(2 * 2**slot_bits, dtype=np.uint64)
         if kernels.place(by_size, starts, first, keys, displacements, slots, slot_shift, group_shift):
             return kernels.Vocabulary(
                 displacements, group_shift, slots, slot_shift, following, spans, pool, np.uint64(words)
             )
         slot_bits += 1
-
-
-def _on_huge_pages(table: np.ndarray) -> np.ndarray:
-    return table
