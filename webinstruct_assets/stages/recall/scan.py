@@ -11,7 +11,7 @@ Beside each part, ``domains-<unit>.parquet`` counts all pages read per domain (`
 denominator of a domain's recall rate.
 
 Nearly all pages of a crawl end below the threshold, so such a page costs no Python object but its id: texts are scored
-where they were inflated, and everything else happens per batch. On disk a reject below the threshold takes its id,
+where they were inflated, and everything else happens per file. On disk a reject below the threshold takes its id,
 offset and score; its URL is read again from the file where it is wanted.
 """
 
@@ -20,6 +20,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import polars as pl
 
 from webinstruct_assets.core.ids import row_id, row_ids
@@ -29,7 +30,7 @@ from webinstruct_assets.core.stage import Job, Reject, Stage, Unit
 from webinstruct_assets.core.urls import registrable_domains
 from webinstruct_assets.core.warc import RecordReject
 from webinstruct_assets.stages.crawl.source import CrawlSource
-from webinstruct_assets.stages.crawl.wet import WetBatch, WetFile, iter_wet_batches, wet_files
+from webinstruct_assets.stages.crawl.wet import WetFile, iter_wet_batches, wet_files
 from webinstruct_assets.stages.recall.classifier import POSITIVE
 from webinstruct_assets.stages.recall.scorer import FastTextScorer
 
@@ -104,12 +105,13 @@ def _source(root: str) -> CrawlSource:
 
 def score_file(root: str, model: Path, threshold: float, prefix: str, file: WetFile) -> Unit:
     """The pages of one WET file of the crawl at ``root``, as a unit of a recall asset (ids start with ``prefix``)."""
+    import pyarrow.compute as pc
+
     scorer = _scorer(model)
     unreadable: list[Reject] = []
-    kept: list[pl.DataFrame] = []
-    below: list[pl.DataFrame] = []
-    pages_of_domain: list[pl.DataFrame] = []
-    pages = size = 0
+    frames = [pl.DataFrame(schema={"url": pl.String, "score": pl.Float32, "offset": pl.Int64, "date": pl.String})]
+    texts = [pl.Series(dtype=pl.String)]
+    size = 0
 
     def on_reject(reject: RecordReject) -> None:
         identity, detail = row_id(prefix, file.id, reject.offset), f"{file.path}@{reject.offset}: {reject.detail}"
@@ -117,56 +119,43 @@ def score_file(root: str, model: Path, threshold: float, prefix: str, file: WetF
 
     with _source(root).open(file.path) as stream:
         for batch in iter_wet_batches(stream, file.path, on_reject=on_reject):
-            rows, rejects, domains = _score_batch(batch, scorer, threshold, prefix, file)
-            kept.append(rows)
-            below.append(rejects)
-            pages_of_domain.append(domains)
-            pages += len(batch)
-            size += _bytes_of(batch.texts)
-    rows = pl.concat([pl.DataFrame(schema=SCHEMA), *kept])
-    rejects = pl.concat([pl.DataFrame([vars(reject) for reject in unreadable], schema=REJECT_SCHEMA), *below])
-    counted = pl.concat([pl.DataFrame(schema={"domain": pl.String, "pages": pl.Int64}), *pages_of_domain])
-    return Unit(
-        rows=rows,
-        rejects=rejects,
-        rows_in=rows.height + rejects.height,
-        counts={"pages": pages, "bytes": size},
-        files={f"domains-{file.unit}.parquet": counted.group_by("domain").agg(pl.col("pages").sum()).sort("domain")},
+            scores = scorer.score(batch.texts)
+            columns = {"url": batch.urls, "score": scores, "offset": batch.offsets, "date": batch.dates}
+            frames.append(pl.DataFrame(columns, schema=frames[0].schema))
+            texts.append(_decoded(batch.texts.take(np.flatnonzero(scores.astype(np.float64) >= threshold))))
+            size += pc.sum(pc.binary_length(batch.texts)).as_py() or 0
+    pages = pl.concat(frames)
+    pages = pages.with_columns(
+        pl.Series("id", row_ids(prefix, file.id, pages["offset"].to_list()), dtype=pl.String),
+        registrable_domains(pages["url"]).alias("domain"),
+        pl.lit(file.id).alias("parent_id"),
+        (pl.col("score").cast(pl.Float64) >= threshold).alias("recalled"),
     )
-
-
-def _score_batch(
-    batch: WetBatch, scorer: FastTextScorer, threshold: float, prefix: str, file: WetFile
-) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
-    """Rows, rejects, and pages per domain."""
-    pages = pl.DataFrame(
-        {
-            "id": row_ids(prefix, file.id, batch.offsets.to_pylist()),
-            "url": pl.Series(batch.urls, dtype=pl.String),
-            "score": pl.Series(scorer.score(batch.texts)),
-            "offset": pl.Series(batch.offsets),
-            "date": pl.Series(batch.dates, dtype=pl.String),
-        }
-    ).with_columns(registrable_domains(pl.Series("url", batch.urls)).alias("domain"), parent_id=pl.lit(file.id))
-    recalled = pages["score"].cast(pl.Float64) >= threshold
-    rejects = pages.filter(~recalled).select(
+    below = pages.filter(~pl.col("recalled")).select(
         "id",
         "parent_id",
         reason=pl.lit("below_threshold"),
         detail=pl.format("{} @{}", pl.col("score").cast(pl.Float64).round(4), "offset"),
     )
-    texts = _decoded(batch.texts.filter(recalled.to_arrow().cast("bool")))
-    rows = pages.filter(recalled).with_columns(texts.alias("text"), warc_path=pl.lit(file.warc_path))
-    title = pl.col("text").str.strip_chars().str.extract(r"^([^\n]*)").str.slice(0, TITLE_CHARACTERS)
-    rows = rows.with_columns(title.fill_null("").alias("title"))
-    rows = rows.with_columns(pl.col("text").str.replace_all("\n", " ", literal=True)).select(*SCHEMA)
-    return rows, rejects, pages.group_by("domain").agg(pages=pl.len().cast(pl.Int64))
-
-
-def _bytes_of(texts: "pa.BinaryArray") -> int:
-    import pyarrow.compute as pc
-
-    return pc.sum(pc.binary_length(texts)).as_py() or 0
+    first_line = pl.col("text").str.strip_chars().str.extract(r"^([^\n]*)").fill_null("")
+    rows = (
+        pages.filter("recalled")
+        .with_columns(pl.concat(texts).alias("text"), pl.lit(file.warc_path).alias("warc_path"))
+        .with_columns(
+            first_line.str.slice(0, TITLE_CHARACTERS).alias("title"),
+            pl.col("text").str.replace_all("\n", " ", literal=True),
+        )
+        .select(*SCHEMA)
+    )
+    rejects = pl.concat([pl.DataFrame([vars(reject) for reject in unreadable], schema=REJECT_SCHEMA), below])
+    domains = pages.group_by("domain").agg(pl.len().cast(pl.Int64).alias("pages")).sort("domain")
+    return Unit(
+        rows=rows,
+        rejects=rejects,
+        rows_in=pages.height + len(unreadable),
+        counts={"pages": pages.height, "bytes": size},
+        files={f"domains-{file.unit}.parquet": domains},
+    )
 
 
 def _decoded(texts: "pa.BinaryArray") -> pl.Series:
