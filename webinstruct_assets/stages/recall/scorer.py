@@ -29,7 +29,7 @@ ARGUMENTS = np.dtype([(name, "<i4") for name in (
 LOSSES = {1: "hs", 2: "ns", 3: "softmax", 4: "ova"}
 SUPERVISED = 3
 SIZES = np.dtype([("size", "<i4"), ("words", "<i4"), ("labels", "<i4"), ("tokens", "<i8"), ("pruned", "<i8")])
-ROWS_AT_ONCE = 65536  # of the input matrix when folding
+ROWS_AT_ONCE = 16384  # of the input matrix when folding
 PADDING = 64  # bytes that the kernels read beyond a text
 
 # fastText's sigmoid is a table of 513 values between -8 and 8 (``Loss::sigmoid``).
@@ -202,7 +202,8 @@ def _load(path: Path, label: str) -> FastTextScorer:
             raise bad(f"has {name} of {shape[0]} x {shape[1]}, not {rows} x {dim}")
         return take("<f4", rows * dim).reshape(rows, dim)
 
-    inputs = matrix("an input matrix", words + bucket)
+    matrix("an input matrix", words + bucket)
+    begin_of_inputs = position - 4 * dim * (words + bucket)
     outputs = matrix("an output matrix", labels).astype(np.float64)
     column = names.index(label)
     if loss == "ova":
@@ -213,7 +214,10 @@ def _load(path: Path, label: str) -> FastTextScorer:
         weights = outputs
     folded = np.empty((words + bucket, len(weights)), dtype=np.float64)
     for begin in range(0, words + bucket, ROWS_AT_ONCE):
-        folded[begin : begin + ROWS_AT_ONCE] = inputs[begin : begin + ROWS_AT_ONCE].astype(np.float64) @ weights.T
+        # Read, not mapped: the matrix of the paper's shape has 2 GB, which would count as this process's memory.
+        count = min(ROWS_AT_ONCE, words + bucket - begin)
+        rows = np.fromfile(path, dtype="<f4", count=count * dim, offset=begin_of_inputs + 4 * dim * begin)
+        folded[begin : begin + count] = rows.reshape(count, dim).astype(np.float64) @ weights.T
     if not np.isfinite(folded).all():
         raise bad("has parameters that are not finite numbers: its training diverged", "train it with a lower rate")
 
