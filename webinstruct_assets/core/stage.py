@@ -66,7 +66,8 @@ class Stage:
 
     ``schema``: columns of its rows (``id`` and ``parent_id`` among them, ids starting with ``prefix``).
     ``inputs``/``settings``: of one partition, from the workspace's configuration. ``sources``: globs below
-    the package whose bytes are the code version. ``reusable``: may be taken over from a reference snapshot.
+    the package whose bytes are the code version. ``reuses``: the partition that stands in for this one, which then
+    has no parts of its own and does no work; None where it is built.
     """
 
     asset: str
@@ -77,7 +78,7 @@ class Stage:
     inputs: Callable[["Workspace", PartitionKey], Sequence[Ref]]
     settings: Callable[["Workspace", PartitionKey], dict[str, Any]]
     sources: tuple[str, ...]
-    reusable: bool = False
+    reuses: Callable[["Workspace", PartitionKey], Ref | None] = lambda ws, key: None
     may_be_empty: Callable[["Workspace", PartitionKey], bool] = lambda ws, key: False
 
     def ref(self, key: PartitionKey) -> Ref:
@@ -87,6 +88,16 @@ class Stage:
     def code_version(self) -> str:
         """Digest of the stage's own sources and prompts."""
         return _digest_sources(self.sources)
+
+
+def from_reference(asset: str) -> Callable[["Workspace", PartitionKey], Ref | None]:
+    """``Stage.reuses`` of an asset that a snapshot may take from its reference snapshot (``--model-from``)."""
+
+    def find(ws: "Workspace", key: PartitionKey) -> Ref | None:
+        reference = ws.reference_for(key["snapshot"])
+        return Ref(asset, PartitionKey.of({**key.as_dict(), "snapshot": reference})) if reference else None
+
+    return find
 
 
 @cache
@@ -247,17 +258,13 @@ class Identity:
 
 def identify(stage: Stage, key: PartitionKey, ws: "Workspace") -> Identity:
     """The identity that a run started now would have. Raises MissingInput when an input is not there."""
-    reference = ws.reference_for(key["snapshot"]) if stage.reusable else None
-    if reference:
-        reuses = Ref(stage.asset, PartitionKey.of({**key.as_dict(), "snapshot": reference}))
-        config: dict[str, Any] = {"reference_snapshot": reference}
+    reuses = stage.reuses(ws, key)
+    if reuses:
+        config: dict[str, Any] = {"reuses": str(reuses)}
         refs: Sequence[Ref] = [reuses]
     else:
-        reuses, config, refs = (
-            None,
-            json.loads(json.dumps(stage.settings(ws, key), default=str)),
-            stage.inputs(ws, key),
-        )
+        config = json.loads(json.dumps(stage.settings(ws, key), default=str))
+        refs = stage.inputs(ws, key)
     needed_by = str(stage.ref(key))
     inputs = {ref: ws.lake.require(ref, needed_by) for ref in refs}
     code, config_fingerprint = stage.code_version(), digest_json(config)[:16]
@@ -334,7 +341,7 @@ def _intact(ws: "Workspace", ref: Ref) -> bool:
 
 
 def _reuse(reference: Manifest) -> dict[str, Any]:
-    """A reused partition has no parts of its own; its numbers are the reference's."""
+    """A partition that reuses another has no parts of its own; its numbers are the other's."""
     return {
         "parts": [],
         "rejects": [],

@@ -25,6 +25,7 @@ from webinstruct_assets.core.urls import registrable_domain
 from webinstruct_assets.stages.crawl.source import CrawlSource
 from webinstruct_assets.stages.crawl.wet import WetFile, read_wet, wet_files
 from webinstruct_assets.stages.recall.classifier import Classifier
+from webinstruct_assets.stages.recall.rounds import Round, scan_reuse
 from webinstruct_assets.stages.seeds.pages import one_line
 
 SCHEMA: dict[str, pl.DataType] = {
@@ -42,8 +43,9 @@ SCHEMA: dict[str, pl.DataType] = {
 TITLE_CHARACTERS = 120
 
 
-def scan_stage(asset: str, prefix: str, model: str) -> Stage:
-    """The Stage that recalls pages into ``asset`` with the model of asset ``model``."""
+def scan_stage(number: int) -> Stage:
+    """The Stage that recalls pages with the model of round ``number``."""
+    asset, prefix, model = Round(number).recall, f"r{number}", Round(number).model
     return Stage(
         asset=asset,
         dimensions=("snapshot",),
@@ -58,8 +60,7 @@ def scan_stage(asset: str, prefix: str, model: str) -> Stage:
             "stages/crawl/wet.py",
             "core/warc.py",
         ),
-        # The first round only serves to train the second: with a borrowed model there is nothing to train.
-        reusable=asset.startswith("round1"),
+        reuses=scan_reuse("recall", number),
     )
 
 

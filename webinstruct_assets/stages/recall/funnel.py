@@ -1,0 +1,32 @@
+"""The paper's funnel as numbers: a step per row, from labelled pages to located URLs (§2.1, its Figure 2).
+
+A step: ``round`` (0 for what comes after the last), ``snapshot`` that was counted, ``step``, ``of`` (pages or
+domains) and ``count``.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from webinstruct_assets.core.manifest import Manifest
+
+
+def step(number: int, snapshot: str, name: str, of: str, count: float) -> dict[str, Any]:
+    """One row of the funnel."""
+    return {"round": number, "snapshot": snapshot, "step": name, "of": of, "count": int(count)}
+
+
+def steps_of_round(number: int, snapshot: str, labelled: Manifest, metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A round's steps, from its labelled pages and what its domains stage counted."""
+    seeds = labelled.metrics
+    trained_on = (labelled.reuses or f"/{snapshot}").rpartition("/")[2]
+    return [
+        step(number, trained_on, "positive training pages", "pages", seeds.get("positives", 0)),
+        step(number, trained_on, "negative training pages", "pages", seeds.get("negatives", 0)),
+        step(number, snapshot, "pages scored", "pages", metrics["pages_scored"]),
+        step(number, snapshot, "pages recalled", "pages", metrics["recalled_pages"]),
+        step(number, snapshot, "domains recalled", "domains", metrics["domains_recalled"]),
+        step(number, snapshot, "domains with enough pages", "domains", metrics["domains_with_min_pages"]),
+        step(number, snapshot, "domains judged", "domains", metrics["domains_judged"]),
+        step(number, snapshot, "domains selected", "domains", metrics["domains_selected"]),
+        step(number, snapshot, "pages of selected domains", "pages", metrics["collected_pages"]),
+    ]
