@@ -167,28 +167,57 @@ class Job:
 
         A unit that raises does not stop the others. Raises UnitsFailed at the end, naming each that failed and why.
         """
+        self._entries |= self._compute(self.ledger, function, units, noun, sizes)
+
+    def first_pass(
+        self,
+        function: Callable[[Argument], Unit],
+        units: Mapping[str, Argument],
+        schema: Schema,
+        *,
+        noun: str = "units",
+    ) -> tuple[Path, dict[str, Entry]]:
+        """Like ``map``, for what a stage has to know of all its input before it can tell rows from rejects.
+
+        The units have columns ``schema``; they are no rows of the partition, and gone when it is published. Returns
+        their folder and their entries.
+        """
+        folder = self.folder / "scratch"
+        folder.mkdir(exist_ok=True)
+        ledger = Ledger(folder, f"{self.ledger.label}, first pass", dict(schema))
+        return folder, self._compute(ledger, function, units, noun, None)
+
+    def _compute(
+        self,
+        ledger: Ledger,
+        function: Callable[[Argument], Unit],
+        units: Mapping[str, Argument],
+        noun: str,
+        sizes: Mapping[str, int] | None,
+    ) -> dict[str, Entry]:
         size = sizes.__getitem__ if sizes else lambda name: 1
-        committed = {name: entry for name in units if (entry := self.ledger.committed(name))}
-        self._entries |= committed
+        committed = {name: entry for name in units if (entry := ledger.committed(name))}
+        entries = dict(committed)
         if committed:
-            self.log(f"{self.ledger.label}: {len(committed):,} of {len(units):,} units are there from an earlier run")
+            self.log(f"{ledger.label}: {len(committed):,} of {len(units):,} units are there from an earlier run")
         self.progress.start(
             sum(map(size, units)), noun, sum(map(size, committed)), _sum(entry.rejected for entry in committed.values())
         )
         left = [(name, argument) for name, argument in units.items() if name not in committed]
         failed: list[Failed] = []
-        work = Work(function, self.ledger)
+        work = Work(function, ledger)
         pickle.dumps(work)  # what cannot travel is refused by every engine, not only by those that need it to
         with closing(self._engine.run(work, left)) as outcomes:
             for outcome in outcomes:
                 if isinstance(outcome, Failed):
                     failed.append(outcome)
-                    self.log(f"{self.ledger.label}: unit {outcome.name} failed: {outcome.problem}")
+                    self.log(f"{ledger.label}: unit {outcome.name} failed: {outcome.problem}")
                 else:
-                    self._entries[outcome.name] = outcome
+                    entries[outcome.name] = outcome
                     self.progress.advance(size(outcome.name), outcome.rejected)
         if failed:
-            raise _units_failed(self.ledger.label, failed, len(units))
+            raise _units_failed(ledger.label, failed, len(units))
+        return entries
 
     @property
     def counts(self) -> dict[str, float]:

@@ -48,7 +48,8 @@ class Evidence:
 @dataclass(frozen=True)
 class Judgement:
     """``label`` (educational, non-educational, "" for none), the ``votes`` it comes from in the order of asking
-    ("" for a reply without one), ``reply``: what was answered instead of a vote, ``origin``: snapshot that asked."""
+    ("" for a reply without one), ``reply``: what was answered instead of a vote, ``origin``: snapshot that asked.
+    """
 
     label: str
     votes: tuple[str, ...]

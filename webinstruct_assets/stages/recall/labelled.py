@@ -78,7 +78,8 @@ def _run(before: Round) -> Callable[[Job], None]:
         selected = frozenset(job.read(before.domains).filter("selected")["domain"])
         sample(
             job,
-            [(file, partial(label_of, selected, offsets.get(file.id, frozenset()))) for file in files],
+            [(file, offsets.get(file.id, frozenset())) for file in files],
+            partial(label_of, selected),
             seeds,
             {},
         )

@@ -10,8 +10,6 @@ rejects. Where a file held so many small numbers that some were dropped, the cut
 kept, so the sample stays uniform and may be smaller than asked for.
 """
 
-import json
-import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +22,6 @@ import polars as pl
 from webinstruct_assets.core.config import SeedsConfig
 from webinstruct_assets.core.errors import QualityGate
 from webinstruct_assets.core.ids import row_id
-from webinstruct_assets.core.lake import REJECT_SCHEMA, write_atomically
 from webinstruct_assets.core.stage import Job, Reject, Unit
 from webinstruct_assets.core.urls import registrable_domain
 from webinstruct_assets.stages.crawl.source import CrawlSource
@@ -50,7 +47,8 @@ class Verdict:
     source: str
 
 
-Labeller = Callable[[WetPage, str], Verdict]  # (page, its registrable domain); picklable
+# What is known of the page's file (see ``sample``), the page, its registrable domain. Travels to other processes.
+Labeller = Callable[[Any, WetPage, str], Verdict]
 
 
 @dataclass(frozen=True)
@@ -72,13 +70,13 @@ def chosen_files(files: Sequence[WetFile], limit: int | None, seed: int) -> list
     return [file for file in files if file.path in chosen]
 
 
-def candidates(plan: Plan, work: tuple[WetFile, Labeller]) -> Unit:
+def candidates(plan: Plan, label_of: Labeller, work: tuple[WetFile, Any]) -> Unit:
     """The first pass over one file.
 
     Counts: ``eligible_<label>``, pages that might be chosen; ``bound_<label>`` where some were dropped, the largest
     number kept.
     """
-    file, label_of = work
+    file, known = work
     rejects: list[Reject] = []
     kept: dict[str, list[dict[str, Any]]] = {label: [] for label in LABELS}
     bounds: dict[str, float | None] = dict.fromkeys(LABELS)
@@ -97,7 +95,7 @@ def candidates(plan: Plan, work: tuple[WetFile, Labeller]) -> Unit:
         identity, text, domain = (
             row_id(plan.prefix, file.id, page.offset), one_line(page.text), registrable_domain(page.url),
         )  # fmt: skip
-        verdict = label_of(page, domain) if text else Verdict("", "empty_text")
+        verdict = label_of(known, page, domain) if text else Verdict("", "empty_text")
         if not verdict.label:
             rejects.append(Reject(identity, file.id, verdict.source, page.url))
             continue
@@ -142,35 +140,28 @@ def candidates(plan: Plan, work: tuple[WetFile, Labeller]) -> Unit:
     )
 
 
-def _commit(scratch: Path, name: str, unit: Unit) -> None:
-    rejects = pl.DataFrame([vars(reject) for reject in unit.rejects], schema=REJECT_SCHEMA)
-    for frame, path in ((unit.rows, f"part-{name}.parquet"), (rejects, f"rejects-{name}.parquet")):
-        temporary = scratch / f".{path}.tmp-{os.getpid()}"
-        frame.write_parquet(temporary)
-        os.replace(temporary, scratch / path)
-    write_atomically(scratch / f"unit-{name}.json", json.dumps({"counts": dict(unit.counts)}).encode())
-
-
-def sample(job: Job, work: Sequence[tuple[WetFile, Labeller]], seeds: SeedsConfig, given: Mapping[str, str]) -> None:
-    """Rows and rejects of the job from the pages that ``work``'s files and labellers give.
+def sample(
+    job: Job,
+    work: Sequence[tuple[WetFile, Any]],
+    label_of: Labeller,
+    seeds: SeedsConfig,
+    given: Mapping[str, str],
+) -> None:
+    """Rows and rejects of the job from the files of ``work``, each with what the labeller has to know of it.
 
     ``given``: text digests of positives that the set has already (the user's), which count towards the sizes;
     copies of theirs are rejects. Fills the job's metrics.
     """
-    scratch = job.folder / "scratch"
-    scratch.mkdir(exist_ok=True)
     sizes = (seeds.max_positives, seeds.max_negatives)
     share = [min(size, SPARE * -(-size // max(1, len(work))) + AT_LEAST) for size in sizes]
     plan = Plan(
         job.ws.crawl_root(job.key["snapshot"]), job.stage.prefix, seeds.seed, seeds.held_out, (share[0], share[1])
     )
-    job.progress.start(len(work), "WET files")
-    for item in work:
-        if not (scratch / f"unit-{item[0].unit}.json").exists():
-            _commit(scratch, item[0].unit, candidates(plan, item))
-        job.progress.advance(1)
+    scratch, entries = job.first_pass(
+        partial(candidates, plan, label_of), {item[0].unit: item for item in work}, CANDIDATE_SCHEMA, noun="WET files"
+    )
     files = [file for file, _ in work]
-    counts = [json.loads((scratch / f"unit-{file.unit}.json").read_text())["counts"] for file in files]
+    counts = [entries[file.unit].counts for file in files]
     chosen, copies = _choose(scratch, files, counts, seeds, given)
     for number, file in enumerate(files):
         job.unit(file.unit, partial(_settle, scratch, file, chosen[number], copies[number]))
@@ -241,7 +232,8 @@ def _settle(scratch: Path, file: WetFile, chosen: set[int], copies: set[int]) ->
         .alias("reason"),
         pl.col("url").alias("detail"),
     )
-    rejects = pl.concat([pl.read_parquet(scratch / f"rejects-{file.unit}.parquet"), left])
+    earlier = scratch / f"rejects-{file.unit}.parquet"
+    rejects = pl.concat([pl.read_parquet(earlier), left]) if earlier.exists() else left
     rows = frame.filter(taken).select(list(SCHEMA))
     return Unit(rows=rows, rejects=rejects, rows_in=rows.height + rejects.height)
 

@@ -39,7 +39,7 @@ def settings(ws: Workspace, key: PartitionKey) -> dict[str, Any]:
     }
 
 
-def label_of(allow_list: AllowList, page: WetPage, domain: str) -> Verdict:
+def label_of(allow_list: AllowList, known: None, page: WetPage, domain: str) -> Verdict:
     """Positive where the allow-list says so, negative elsewhere."""
     source = allow_list.match(page.url)
     if source:
@@ -58,7 +58,7 @@ def run(job: Job) -> None:
         given |= digests
     every = wet_files(job.read("crawl_index"))
     files = chosen_files(every, seeds.max_wet_files, seeds.seed)
-    sample(job, [(file, partial(label_of, allow_list)) for file in files], seeds, given)
+    sample(job, [(file, None) for file in files], partial(label_of, allow_list), seeds, given)
     job.metrics |= {"wet_files": len(every), "user_positives": len(given)}
     check(
         job,
