@@ -31,6 +31,7 @@ from webinstruct_assets.stages.seeds.pages import SCHEMA, one_line, split_of, te
 LABELS = ("positive", "negative")
 CANDIDATE_SCHEMA: dict[str, pl.DataType] = {**SCHEMA, "digest": pl.String(), "number": pl.Float64()}
 SPARE = 4  # a file keeps so many times its share of the sample …
+SOURCES = 20  # listed in the metrics
 AT_LEAST = 1000  # … and this many more
 UNBALANCED, REPEATED, ONE_SIDED = (
     3.0,
@@ -244,13 +245,12 @@ def check(job: Job, seeds: SeedsConfig, fix: str) -> None:
     Raises QualityGate where a class has too few pages; ``fix`` says what the user can do about positives.
     """
     parts = [job.folder / part.file for part in job.outcome()["parts"] if part.rows]
-    rows = pl.read_parquet(parts, columns=["label", "source", "split"]) if parts else pl.DataFrame(schema=SCHEMA)
-    sizes = {label: rows.filter(label=label).height for label in LABELS}
-    sources = (
-        rows.filter(label="positive")["source"]
-        .value_counts(sort=True)
-        .sort("count", "source", descending=[True, False])
+    rows = (
+        pl.read_parquet(parts, columns=["label", "source", "domain", "split"]) if parts else pl.DataFrame(schema=SCHEMA)
     )
+    sizes = {label: rows.filter(label=label).height for label in LABELS}
+    positives = rows.filter(label="positive")
+    largest = positives["domain"].value_counts().sort("count", "domain", descending=[True, False]).head(1)
     copies, all_texts = job.metrics["duplicates"], rows.height + job.metrics["duplicates"]
     ratio = max(sizes.values()) / max(1, min(sizes.values()))
     warnings = []
@@ -258,14 +258,20 @@ def check(job: Job, seeds: SeedsConfig, fix: str) -> None:
         warnings.append(f"the classes are unbalanced: {sizes['positive']} positives, {sizes['negative']} negatives")
     if all_texts and copies / all_texts > REPEATED:
         warnings.append(f"{copies} pages repeat the text of others")
-    if sources.height and sources["count"][0] > ONE_SIDED * sizes["positive"]:
-        warnings.append(f"{sources['count'][0]} of {sizes['positive']} positives come from {sources['source'][0]}")
+    if positives.height and largest["count"][0] > ONE_SIDED * positives.height:
+        warnings.append(f"{largest['count'][0]} of {positives.height} positives are pages of {largest['domain'][0]}")
     job.metrics |= {
         "positives": sizes["positive"],
         "negatives": sizes["negative"],
         "held_out": rows.filter(split="held_out").height,
         "class_ratio": round(ratio, 2),
-        "positives_by_source": dict(sources.head(20).iter_rows()),
+        "positives_by_source": dict(
+            positives["source"]
+            .value_counts()
+            .sort("count", "source", descending=[True, False])
+            .head(SOURCES)
+            .iter_rows()
+        ),
         "warnings": warnings,
     }
     for warning in warnings:

@@ -59,5 +59,3 @@ def sleeps(log: Path, name: str) -> Unit:
         stream.write(f"{os.getpid()}\n")
     time.sleep(60)
     return squares(name)
-
-

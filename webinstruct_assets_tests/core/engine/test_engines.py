@@ -48,7 +48,9 @@ def test_units_are_committed_with_their_side_files(workspace: Workspace, kind: s
     manifest = run(workspace, kind, functions.squares)
     assert [part.file for part in manifest.parts] == [f"part-{name}.parquet" for name in NAMES]
     assert (manifest.rows_in, manifest.rows, manifest.rejected) == (28 + 4, 28, {"odd": 4})
-    assert [part.file for part in manifest.files] == [f"notes-{n}.txt" for n in NAMES] + [f"table-{n}.parquet" for n in NAMES]
+    assert [part.file for part in manifest.files] == [f"notes-{n}.txt" for n in NAMES] + [
+        f"table-{n}.parquet" for n in NAMES
+    ]
     assert workspace.lake.file(manifest, "notes-5.txt").read_bytes() == b"5"
     assert pl.read_parquet(workspace.lake.file(manifest, "table-5.parquet"))["n"].to_list() == [5]
     assert manifest.metrics == {"seen": 28}
@@ -69,7 +71,9 @@ def test_the_same_bytes_from_a_real_stage(workspace: Workspace, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("kind", ENGINES)
-def test_a_failing_unit_stops_no_other_and_is_all_that_is_redone(workspace: Workspace, kind: str, tmp_path: Path) -> None:
+def test_a_failing_unit_stops_no_other_and_is_all_that_is_redone(
+    workspace: Workspace, kind: str, tmp_path: Path
+) -> None:
     broken, log = tmp_path / "broken", tmp_path / "log"
     broken.touch()
     work = partial(functions.dead_file, broken, log)
@@ -142,7 +146,9 @@ def test_work_that_cannot_travel_is_refused_everywhere(workspace: Workspace, kin
 
 def test_workers_that_do_not_start_end_the_run(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/bin/false")
-    with pytest.raises(WebInstructError, match="3 worker processes died before their first unit, the last with exit code 1"):
+    with pytest.raises(
+        WebInstructError, match="3 worker processes died before their first unit, the last with exit code 1"
+    ):
         run(workspace, "processes", functions.squares)
 
 
