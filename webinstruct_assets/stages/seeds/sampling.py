@@ -31,13 +31,10 @@ from webinstruct_assets.stages.seeds.pages import SCHEMA, one_line, split_of, te
 LABELS = ("positive", "negative")
 CANDIDATE_SCHEMA: dict[str, pl.DataType] = {**SCHEMA, "digest": pl.String(), "number": pl.Float64()}
 SPARE = 4  # a file keeps so many times its share of the sample …
-SOURCES = 20  # listed in the metrics
 AT_LEAST = 1000  # … and this many more
-UNBALANCED, REPEATED, ONE_SIDED = (
-    3.0,
-    0.3,
-    0.5,
-)  # ratio of classes, share of copies, share of one source: worth a warning
+# Worth a warning: a class so many times the other, so large a share of copies, or of one domain among the positives.
+UNBALANCED, REPEATED, ONE_SIDED = 3.0, 0.3, 0.5
+SOURCES = 20  # listed in the metrics
 
 
 @dataclass(frozen=True)
