@@ -11,6 +11,7 @@ from webinstruct_assets.resources import WorkspaceResource
 from webinstruct_assets.stages.recall.rounds import Round, last_round, later_stages
 
 LAST = last_round(Workspace.open())
+STOP = "Stands for the round before once that one's pages had been collected already (DeepSeekMath)."
 
 
 def _asset(
@@ -24,8 +25,6 @@ def _asset(
 
     return build
 
-
-STOP = "Stands for the round before once that one's pages had been collected already (DeepSeekMath)."
 
 later_rounds: list[dg.AssetsDefinition] = []
 for number, (labelled, model, recall, domains) in enumerate(later_stages(LAST.number), start=3):
@@ -45,5 +44,12 @@ for number, (labelled, model, recall, domains) in enumerate(later_stages(LAST.nu
             f"Round {number}: pages that its model recalls.",
             score_histogram,
         ),
-        _asset(domains, [recall.asset], {"parquet", "llm"}, f"Round {number}: domains, judged.", domain_rates, "gpu"),
+        _asset(
+            domains,
+            [recall.asset, before.recall, before.domains],
+            {"parquet", "llm"},
+            f"Round {number}: domains of its pages, judged.",
+            domain_rates,
+            "gpu",
+        ),
     ]

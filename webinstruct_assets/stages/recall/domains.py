@@ -77,7 +77,7 @@ def domains_stage(number: int) -> Stage:
 
     def inputs(ws: Workspace, key: PartitionKey) -> list[Ref]:
         before = [names.before.recall, names.before.domains] if names.before else []
-        return [Ref(asset, key) for asset in (names.labelled, names.recall, *before)]
+        return [Ref(asset, key) for asset in (names.recall, *before)]
 
     return Stage(
         asset=names.domains,
@@ -109,7 +109,7 @@ def _run(names: Round) -> Callable[[Job], None]:
         (recall,) = job.manifests(names.recall)
         least, rejected = job.settings["min_domain_pages"], job.rejected
         job.metrics |= {
-            "pages_scored": recall.metrics.get("pages_scored", 0),
+            "pages_scored": recall.metrics["pages_scored"],
             "recalled_pages": recall.rows,
             "domains_read": read.height,
             f"domains_read_with_{least}_pages": read.filter(pl.col("pages") >= least).height,
@@ -278,10 +278,10 @@ def _already_collected(job: Job, names: Round, judged: pl.DataFrame) -> dict[str
 
 def _funnel(job: Job, names: Round) -> list[dict[str, Any]]:
     """The funnel down to this round's selected domains: what the round before counted, and what this one does."""
-    (labelled,) = job.manifests(names.labelled)
+    (recall,) = job.manifests(names.recall)
     before: Manifest | None = job.manifests(names.before.domains)[0] if names.before else None
     earlier = list(before.metrics.get("funnel", [])) if before else []
-    return earlier + steps_of_round(names.number, job.key["snapshot"], labelled, job.metrics)
+    return earlier + steps_of_round(names.number, job.key["snapshot"], recall.metrics["labelled"], job.metrics)
 
 
 def _accuracy(job: Job, judged: pl.DataFrame) -> dict[str, Any]:

@@ -7,21 +7,19 @@ domains) and ``count``.
 from collections.abc import Mapping
 from typing import Any
 
-from webinstruct_assets.core.manifest import Manifest
-
 
 def step(number: int, snapshot: str, name: str, of: str, count: float) -> dict[str, Any]:
     """One row of the funnel."""
     return {"round": number, "snapshot": snapshot, "step": name, "of": of, "count": int(count)}
 
 
-def steps_of_round(number: int, snapshot: str, labelled: Manifest, metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """A round's steps, from its labelled pages and what its domains stage counted."""
-    seeds = labelled.metrics
-    trained_on = (labelled.reuses or f"/{snapshot}").rpartition("/")[2]
+def steps_of_round(
+    number: int, snapshot: str, labelled: Mapping[str, Any], metrics: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """A round's steps, from what its model was trained on and what its domains stage counted."""
     return [
-        step(number, trained_on, "positive training pages", "pages", seeds.get("positives", 0)),
-        step(number, trained_on, "negative training pages", "pages", seeds.get("negatives", 0)),
+        step(number, labelled["snapshot"], "positive training pages", "pages", labelled["positives"]),
+        step(number, labelled["snapshot"], "negative training pages", "pages", labelled["negatives"]),
         step(number, snapshot, "pages scored", "pages", metrics["pages_scored"]),
         step(number, snapshot, "pages recalled", "pages", metrics["recalled_pages"]),
         step(number, snapshot, "domains recalled", "domains", metrics["domains_recalled"]),

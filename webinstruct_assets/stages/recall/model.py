@@ -2,7 +2,7 @@
 
 Out: file ``model.bin``; one row per held-out page. Columns: ``id``, ``parent_id`` (labelled page), ``url``,
 ``label``, ``score``. ``rows`` of the manifest counts training pages; metrics hold the parameters, AUC,
-threshold, precision and recall.
+threshold, precision and recall; ``labelled``: pages per class, and the snapshot they are from.
 
 The threshold comes from held-out pages (a target precision), from the crawl (a percentile of all scores), or from
 the configuration (a score). The percentile is taken over every page of ``recall.percentile_files`` WET files, chosen
@@ -116,6 +116,11 @@ def _run(number: int) -> Callable[[Job], None]:
             "threshold_set_by": next(name for name in ("precision", "percentile", "score") if getattr(config, name)),
             "parameters": settings_of(recall.fasttext),
             "training_pages": training.height,
+            "labelled": {
+                "snapshot": job.key["snapshot"],
+                "positives": pages.filter(label="positive").height,
+                "negatives": pages.filter(label="negative").height,
+            },
             "held_out_pages": held_out.height,
             "model_bytes": path.stat().st_size,
         }

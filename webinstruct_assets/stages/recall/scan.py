@@ -78,6 +78,7 @@ def _run(model: str, prefix: str) -> Callable[[Job], None]:
             job.progress.advance(1)
         job.metrics |= {
             "threshold": threshold,
+            "labelled": manifest.metrics["labelled"],  # for the funnel
             "pages_scored": int(job.count("pages")),
             "text_bytes": int(job.count("bytes")),
         }

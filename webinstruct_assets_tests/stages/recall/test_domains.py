@@ -13,9 +13,8 @@ from webinstruct_assets.stages.recall.domains import candidates
 from webinstruct_assets.stages.recall.judge import Judgement, Memory
 from webinstruct_assets.stages.recall.round1_domains import ROUND1_DOMAINS
 from webinstruct_assets.stages.recall.round1_recall import ROUND1_RECALL
-from webinstruct_assets.stages.seeds.seed_set import SEED_SET
 from webinstruct_assets_tests.crawls import configured
-from webinstruct_assets_tests.partitions import filled, publish
+from webinstruct_assets_tests.partitions import filled
 
 KEY = PartitionKey.of({"snapshot": "local-test"})
 
@@ -53,14 +52,14 @@ def recall(ws: Workspace, domains: dict[str, tuple[int, int]], key: PartitionKey
 
     def run(job: Job) -> None:
         job.unit("0", lambda: Unit(rows=rows, rows_in=len(rows), files={"domains-0.parquet": counted}))
-        job.metrics["pages_scored"] = int(counted["pages"].sum())
+        labelled = {"snapshot": key["snapshot"], "positives": 7, "negatives": 9}
+        job.metrics |= {"pages_scored": int(counted["pages"].sum()), "labelled": labelled}
 
     stage = Stage(
         ROUND1_RECALL.asset, ROUND1_RECALL.dimensions, "r1", ROUND1_RECALL.schema, run,
         inputs=lambda ws, key: [], settings=lambda ws, key: {}, sources=ROUND1_RECALL.sources,
     )  # fmt: skip
     execute(stage, key, ws, log=print, run_id="test")
-    publish(ws, SEED_SET, key, [filled(SEED_SET, id="sd-1")])
 
 
 class Asked(Exception):
@@ -128,7 +127,9 @@ def test_cuts_come_before_the_llm_and_every_count_is_in_the_metrics(without_llm:
         "domains_selected": 3,
     }
     assert metrics["collected_pages"] == 17 and metrics["recalled_pages"] == 24
-    assert [(step["step"], step["count"]) for step in metrics["funnel"]][2:] == [
+    assert [(step["step"], step["count"]) for step in metrics["funnel"]] == [
+        ("positive training pages", 7),
+        ("negative training pages", 9),
         ("pages scored", 202),
         ("pages recalled", 24),
         ("domains recalled", 5),
