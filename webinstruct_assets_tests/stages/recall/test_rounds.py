@@ -1,7 +1,10 @@
 """The loop over a crawl without an LLM: rounds, the stop rule, a borrowed model, and the funnel's numbers."""
 
 import json
+import os
 import random
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -158,3 +161,19 @@ def test_dagster_and_the_command_line_know_the_rounds_that_are_asked_for(home: P
         *(f"round4_{part}" for part in ("seed_set", "model", "recall", "domains")),
         "recalled_urls",
     ]
+    code = (
+        "import dagster as dg, json\n"
+        "from webinstruct_assets.definitions import defs\n"
+        "graph = defs.resolve_asset_graph()\n"
+        "names = ('round4_seed_set', 'round4_domains', 'recalled_urls')\n"
+        "print(json.dumps({n: sorted(k.to_user_string() for k in graph.get(dg.AssetKey(n)).parent_keys) for n in names}))"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "WEBINSTRUCT_HOME": str(home)}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert json.loads(answer.stdout.splitlines()[-1]) == {
+        "round4_seed_set": ["crawl_index", "round3_domains", "round3_recall"],
+        "round4_domains": ["round3_domains", "round3_recall", "round4_recall"],
+        "recalled_urls": ["crawl_index", "round4_domains", "round4_recall"],
+    }
