@@ -89,9 +89,7 @@ class FastTextScorer:
         if whole < len(texts):
             rest = np.zeros(int(offsets[-1] - offsets[whole]) + PADDING, dtype=np.uint8)
             rest[:-PADDING] = data[offsets[whole] : offsets[-1]]
-            mean_rows(
-                rest.ctypes.data, offsets[whole:] - offsets[whole], self.known, self.tables, means[whole:]
-            )
+            mean_rows(rest.ctypes.data, offsets[whole:] - offsets[whole], self.known, self.tables, means[whole:])
         return means
 
     def _probabilities(self, means: np.ndarray) -> np.ndarray:
@@ -113,14 +111,14 @@ def _buffers(texts: "pa.Array") -> tuple[np.ndarray, np.ndarray]:
     """Offsets (int64 [n + 1]) into the bytes of an Arrow array, and these bytes (uint8), without copying them."""
     import pyarrow as pa
 
-    if not pa.types.is_string(texts.type) and not pa.types.is_binary(texts.type):
-        if not pa.types.is_large_string(texts.type) and not pa.types.is_large_binary(texts.type):
-            if not pa.types.is_string_view(texts.type) and not pa.types.is_binary_view(texts.type):
-                raise TypeError(f"an array of strings or bytes is needed, not of {texts.type}")
-            texts = texts.cast(pa.large_binary())
+    kind = texts.type
+    if pa.types.is_string_view(kind) or pa.types.is_binary_view(kind):
+        texts = texts.cast(pa.large_binary())
+    large = pa.types.is_large_string(texts.type) or pa.types.is_large_binary(texts.type)
+    if not (large or pa.types.is_string(texts.type) or pa.types.is_binary(texts.type)):
+        raise TypeError(f"an array of strings or bytes is needed, not of {kind}")
     if texts.null_count:
         raise ValueError(f"{texts.null_count} of {len(texts)} texts are null")
-    large = pa.types.is_large_string(texts.type) or pa.types.is_large_binary(texts.type)
     _, offsets, data = texts.buffers()
     if offsets is None or len(texts) == 0:
         return np.zeros(len(texts) + 1, dtype=np.int64), np.empty(0, dtype=np.uint8)

@@ -26,11 +26,11 @@ from numba import carray, njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-TOKENS = 1024  # tokens of a block: its arrays stay in the first-level cache or the second
+TOKENS = 128  # of a block: the cache lines it asks for, three or so per token, stay in the first-level cache
 MULTIPLIER = np.uint64(116049371)  # of word n-grams, Dictionary::addWordNgrams
 FNV_BASIS, FNV_PRIME = 2166136261, 16777619
 EOS = int.from_bytes(b"</s>", "little")
-EOS_HASH = np.uint32(0xd79c9359)  # FNV-1a of it
+EOS_HASH = np.uint32(0xD79C9359)  # FNV-1a of it
 LABEL = int.from_bytes(b"__label_", "little")  # first eight bytes of the prefix that unknown labels have
 UNPAD = np.array([pow(FNV_PRIME, -count, 2**32) for count in range(9)], dtype=np.uint32)
 MIX, SPREAD, SCATTER = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD6E8FEB86659FD93), np.uint64(0xC2B2AE3D27D4EB4F)
@@ -52,7 +52,7 @@ def load8(typing: Any, address: Any) -> Any:
 
 @intrinsic  # type: ignore[untyped-decorator]
 def separators(typing: Any, address: Any) -> Any:
-    """Bit i is set where byte i of the 64 at an address separates words: space, \\t \\n \\v \\f \\r, or zero."""
+    """Bit i is set where byte i of the 64 at an address separates words: ASCII white space, or zero."""
     vector = ir.VectorType(_i8, 64)
 
     def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -533,7 +533,9 @@ def word_keys(pool: Any, spans: Any, first: Any, keys: Any) -> None:
 
 
 @njit(nogil=True, cache=True)
-def place(order: Any, groups: Any, first: Any, keys: Any, displacements: Any, slots: Any, shift: int, group_shift: int) -> bool:
+def place(
+    order: Any, groups: Any, first: Any, keys: Any, displacements: Any, slots: Any, shift: int, group_shift: int
+) -> bool:
     """Finds each group's displacement: the first with which all of its words fall into free slots of their own.
 
     ``order``: word numbers by group, larger groups first; ``groups`` [G + 1]: where each group begins in ``order``.
