@@ -13,7 +13,7 @@ kept, so the sample stays uniform and may be smaller than asked for.
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +68,12 @@ def chosen_files(files: Sequence[WetFile], limit: int | None, seed: int) -> list
     return [file for file in files if file.path in chosen]
 
 
+@lru_cache(maxsize=1)
+def _source(root: str) -> CrawlSource:
+    """One per process, for its connections."""
+    return CrawlSource(root)
+
+
 def candidates(plan: Plan, label_of: Labeller, work: tuple[WetFile, Any]) -> Unit:
     """The first pass over one file.
 
@@ -89,7 +95,7 @@ def candidates(plan: Plan, label_of: Labeller, work: tuple[WetFile, Any]) -> Uni
         kept[label] = rows[:limit]
 
     limits = dict(zip(LABELS, plan.keep, strict=True))
-    for page in read_wet(CrawlSource(plan.crawl_root), file, plan.prefix, rejects):
+    for page in read_wet(_source(plan.crawl_root), file, plan.prefix, rejects):
         identity, text, domain = (
             row_id(plan.prefix, file.id, page.offset), one_line(page.text), registrable_domain(page.url),
         )  # fmt: skip

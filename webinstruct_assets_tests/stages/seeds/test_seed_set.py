@@ -1,6 +1,7 @@
 """The seed set: a uniform, reproducible sample of a snapshot's WET files with its balance and copies reported."""
 
 import json
+import shutil
 from pathlib import Path
 
 import polars as pl
@@ -152,3 +153,26 @@ def test_engines_give_the_same_bytes(ws: Workspace) -> None:
     (ws.root / "elsewhere/config").symlink_to(ws.root / "config")
     crawl(elsewhere, "local-a", pages(20, 80), files=4)
     assert build(elsewhere, key)[0].data_version == here.data_version
+
+
+def test_a_run_that_died_after_the_first_pass_does_not_read_its_files_again(
+    ws: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = crawl(ws, "local-a", pages(20, 80), files=4)
+    undisturbed = build(configured(ws, seeds={"seed": 3}), key)[0]
+    ws.lake.folder(SEED_SET.ref(key)).joinpath("manifest.json").unlink()
+    shutil.rmtree(ws.lake.folder(SEED_SET.ref(key)) / undisturbed.data_dir)
+
+    def dies(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    ws = configured(ws, seeds={"seed": 3})
+    with monkeypatch.context() as patch:
+        patch.setattr(sampling, "_choose", dies)
+        with pytest.raises(KeyboardInterrupt):
+            build(ws, key)
+    assert ws.lake.manifest(SEED_SET.ref(key)) is None
+    monkeypatch.setattr(sampling, "read_wet", dies)
+    resumed = build(ws, key)[0]
+    assert resumed.data_version == undisturbed.data_version
+    assert not (ws.lake.data_folder(resumed) / "scratch").exists()
