@@ -122,7 +122,7 @@ class RecallConfig(Section):
     fasttext: FastTextConfig = FastTextConfig()
     train: Literal["own", "reference"] = "own"
     reference_snapshot: str | None = None
-    rounds: int = Field(2, ge=2, le=9)
+    rounds: int = Field(2, ge=2, le=5)
     stop_share: float = Field(0.98, gt=0, le=1)
     round1_threshold: ThresholdConfig = ThresholdConfig(precision=0.9)
     round2_threshold: ThresholdConfig = ThresholdConfig(precision=0.9)

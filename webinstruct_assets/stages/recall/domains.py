@@ -106,6 +106,7 @@ def _run(names: Round) -> Callable[[Job], None]:
         job.progress.start(domains.height, "domains")
         job.unit("domains", partial(_judge, job, domains, names.number))
         judged = pl.read_parquet([job.folder / "part-domains.parquet"])
+        selected = judged.filter("selected")
         (recall,) = job.manifests(names.recall)
         least, rejected = job.settings["min_domain_pages"], job.rejected
         job.metrics |= {
@@ -116,8 +117,10 @@ def _run(names: Round) -> Callable[[Job], None]:
             "domains_recalled": domains.height,
             "domains_with_min_pages": domains.height - rejected.get("too_few_pages", 0),
             "domains_judged": judged.height,
-            "domains_selected": judged.filter("selected").height,
-            "collected_pages": int(judged.filter("selected")["recalled"].sum()),
+            "domains_selected": selected.height,
+            "collected_pages": int(selected["recalled"].sum()),
+            "recalled_text_bytes": int(domains["text_bytes"].sum()),
+            "collected_text_bytes": int(domains.join(selected, on="domain", how="semi")["text_bytes"].sum()),
             "decided_by": _counts(judged["decided_by"]),
             "labels_from": _counts(judged.filter(pl.col("label_from") != "")["label_from"]),
             **_accuracy(job, judged),
@@ -156,12 +159,13 @@ def candidates(pages: pl.LazyFrame, pages_per_domain: pl.DataFrame, titles: int,
     ``paths``: the most frequent first steps of the pages' paths.
     """
     recalled = (
-        pages.select("id", "domain", "score", "title")
+        pages.select("id", "domain", "score", "title", pl.col("text").str.len_bytes().alias("bytes"))
         .group_by("domain")
         .agg(
             pl.col("id").min().alias("parent_id"),
             pl.len().cast(pl.Int64).alias("recalled"),
             pl.col("score").cast(pl.Float64).mean().alias("mean_score"),
+            pl.col("bytes").cast(pl.Int64).sum().alias("text_bytes"),
             pl.col("title").sort_by("id").unique(maintain_order=True).head(titles).alias("titles"),
         )
     )

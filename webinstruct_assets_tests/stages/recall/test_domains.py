@@ -7,14 +7,14 @@ import pytest
 
 from webinstruct_assets.core.keys import PartitionKey
 from webinstruct_assets.core.manifest import Manifest
-from webinstruct_assets.core.stage import Job, Stage, Unit, execute
+from webinstruct_assets.core.stage import Job, Unit, execute
 from webinstruct_assets.core.workspace import Workspace
 from webinstruct_assets.stages.recall.domains import candidates
 from webinstruct_assets.stages.recall.judge import Judgement, Memory
 from webinstruct_assets.stages.recall.round1_domains import ROUND1_DOMAINS
 from webinstruct_assets.stages.recall.round1_recall import ROUND1_RECALL
 from webinstruct_assets_tests.crawls import configured
-from webinstruct_assets_tests.partitions import filled
+from webinstruct_assets_tests.partitions import filled, made
 
 KEY = PartitionKey.of({"snapshot": "local-test"})
 
@@ -26,15 +26,16 @@ def test_evidence_is_counted_over_the_recall() -> None:
             "domain": ["a.example", "a.example", "b.example", "a.example"],
             "url": ["https://a.example/q/1?x", "https://www.a.example/q/2", "https://b.example", "https://a.example/z"],
             "title": ["T1", "T2", "T3", "T2"],
+            "text": ["one", "two", "three", "für"],
             "score": pl.Series([0.5, 0.7, 0.9, 0.6], dtype=pl.Float32),
         }
     )
     read = pl.DataFrame({"domain": ["a.example", "b.example", "c.example"], "pages": [12, 1, 5]})
     rows = candidates(pages, read, 1, 2).to_dicts()
-    names = ("domain", "recalled", "recall_rate", "titles", "paths", "parent_id")
+    names = ("domain", "recalled", "recall_rate", "titles", "paths", "parent_id", "text_bytes")
     assert [tuple(row[name] for name in names) for row in rows] == [
-        ("a.example", 3, 0.25, ["T2"], ["/q", "/z"], "r1-1"),
-        ("b.example", 1, 1.0, ["T3"], None, "r1-2"),
+        ("a.example", 3, 0.25, ["T2"], ["/q", "/z"], "r1-1", 10),
+        ("b.example", 1, 1.0, ["T3"], None, "r1-2", 5),
     ]
 
 
@@ -43,7 +44,7 @@ def recall(ws: Workspace, domains: dict[str, tuple[int, int]], key: PartitionKey
     rows = [
         filled(
             ROUND1_RECALL, id=f"r1-{name}-{n}", parent_id="ci-1", domain=name, url=f"https://{name}/questions/{n}",
-            title=f"Solve exercise {n} of the exam", score=0.9, offset=n,
+            title=f"Solve exercise {n} of the exam", score=0.9, offset=n, text="x" * 40,
         )
         for name, (recalled, _) in domains.items()
         for n in range(recalled)
@@ -55,11 +56,7 @@ def recall(ws: Workspace, domains: dict[str, tuple[int, int]], key: PartitionKey
         labelled = {"snapshot": key["snapshot"], "positives": 7, "negatives": 9}
         job.metrics |= {"pages_scored": int(counted["pages"].sum()), "labelled": labelled}
 
-    stage = Stage(
-        ROUND1_RECALL.asset, ROUND1_RECALL.dimensions, "r1", ROUND1_RECALL.schema, run,
-        inputs=lambda ws, key: [], settings=lambda ws, key: {}, sources=ROUND1_RECALL.sources,
-    )  # fmt: skip
-    execute(stage, key, ws, log=print, run_id="test")
+    execute(made(ROUND1_RECALL, run), key, ws, log=print, run_id="test")
 
 
 class Asked(Exception):
@@ -132,11 +129,13 @@ def test_cuts_come_before_the_llm_and_every_count_is_in_the_metrics(without_llm:
         ("negative training pages", 9),
         ("pages scored", 202),
         ("pages recalled", 24),
+        ("tokens recalled, about", 240),
         ("domains recalled", 5),
         ("domains with enough pages", 4),
         ("domains judged", 3),
         ("domains selected", 3),
         ("pages of selected domains", 17),
+        ("tokens of these, about", 170),
     ]
 
 

@@ -91,7 +91,7 @@ def test_two_rounds_find_the_sites_that_nobody_listed(ws: Workspace, two: dict[s
 def test_the_funnel_has_every_number_once_and_is_drawn(ws: Workspace, two: dict[str, Manifest]) -> None:
     steps = two["recalled_urls"].metrics["funnel"]
     counted = {(step["round"], step["step"]): step["count"] for step in steps}
-    assert len(counted) == len(steps) == 19
+    assert len(counted) == len(steps) == 23
     for number in (1, 2):
         domains, recall = two[f"round{number}_domains"], two[f"round{number}_recall"]
         assert counted[number, "pages scored"] == 240
