@@ -1,10 +1,10 @@
-"""Asset ``recalled_urls``: the second recall's pages of selected domains, with where their HTML lies.
+"""Asset ``recalled_urls``: the last recall's pages of selected domains, with where their HTML lies.
 
-In: ``round2_recall``, ``round2_domains``, the snapshot's columnar index. Out: one row per page, joined with
+In: recall and domains of the last round, the snapshot's columnar index. Out: one row per page, joined with
 the index on WARC file (the WET file's twin) and URL, then capture time. Rejects: ``domain_not_selected``,
 ``not_in_index``.
 
-Columns: ``id``, ``parent_id`` (row of ``round2_recall``), ``url``, ``domain``, ``score``, ``warc_filename``
+Columns: ``id``, ``parent_id`` (row of the last round's recall), ``url``, ``domain``, ``score``, ``warc_filename``
 (relative to the bucket root), ``warc_record_offset`` and ``warc_record_length`` (bytes), ``content_digest``
 (SHA-1, base 32), ``fetch_time`` (ISO 8601, UTC).
 """
@@ -16,6 +16,8 @@ from webinstruct_assets.core.keys import Ref
 from webinstruct_assets.core.stage import Job, Reject, Stage, Unit
 from webinstruct_assets.stages.crawl.index import lookup
 from webinstruct_assets.stages.crawl.source import CrawlSource
+from webinstruct_assets.stages.recall.funnel import step
+from webinstruct_assets.stages.recall.rounds import last_round
 
 PREFIX = "ur"
 SCHEMA: dict[str, pl.DataType] = {
@@ -34,8 +36,9 @@ SCHEMA: dict[str, pl.DataType] = {
 
 def run(job: Job) -> None:
     """Keeps selected domains, then joins the index."""
-    pages = job.read("round2_recall").sort("id")
-    selected = job.read("round2_domains").filter("selected")["domain"]
+    last = last_round(job.ws)
+    pages = job.read(last.recall).sort("id")
+    selected = job.read(last.domains).filter("selected")["domain"]
     snapshot = job.key["snapshot"]
 
     def compute() -> Unit:
@@ -74,7 +77,9 @@ def run(job: Job) -> None:
         return Unit(rows=rows, rejects=rejects, rows_in=pages.height)
 
     job.unit("pages", compute)
-    job.metrics |= {"selected_domains": len(selected)}
+    (domains,) = job.manifests(last.domains)
+    located = step(0, snapshot, "URLs located", "pages", job.outcome()["rows"])
+    job.metrics |= {"selected_domains": len(selected), "funnel": [*domains.metrics.get("funnel", []), located]}
 
 
 RECALLED_URLS = Stage(
@@ -83,7 +88,11 @@ RECALLED_URLS = Stage(
     prefix=PREFIX,
     schema=SCHEMA,
     run=run,
-    inputs=lambda ws, key: [Ref("crawl_index", key), Ref("round2_recall", key), Ref("round2_domains", key)],
+    inputs=lambda ws, key: [
+        Ref("crawl_index", key),
+        Ref(last_round(ws).recall, key),
+        Ref(last_round(ws).domains, key),
+    ],
     settings=lambda ws, key: {},
-    sources=("stages/recall/recalled_urls.py", "stages/crawl/index.py"),
+    sources=("stages/recall/recalled_urls.py", "stages/recall/funnel.py", "stages/crawl/index.py"),
 )
