@@ -184,7 +184,7 @@ class Job:
         """
         folder = self.folder / "scratch"
         folder.mkdir(exist_ok=True)
-        ledger = Ledger(folder, f"{self.ledger.label}, first pass", dict(schema))
+        ledger = Ledger(folder, f"{self.ledger.label}, first pass", dict(schema), None)
         return folder, self._compute(ledger, function, units, noun, None)
 
     def _compute(

@@ -40,7 +40,7 @@ def train(pages: Sequence[tuple[str, str]], path: Path, config: FastTextConfig, 
     }  # fmt: skip
     answer = subprocess.run(
         [sys.executable, "-m", "webinstruct_assets.stages.recall.training_process", json.dumps(arguments)],
-        env={**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"},
+        env={**os.environ, "MALLOC_PERTURB_": "255"},
         capture_output=True,
         text=True,
         check=False,
