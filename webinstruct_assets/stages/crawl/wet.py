@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 import polars as pl
 
-from webinstruct_assets.core.errors import BadInput
 from webinstruct_assets.core.ids import row_id
 from webinstruct_assets.core.stage import Reject
 from webinstruct_assets.core.warc import (
