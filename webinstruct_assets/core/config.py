@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from webinstruct_assets.core.errors import ConfigError
 from webinstruct_assets.core.keys import check_name, check_snapshot
@@ -149,6 +149,24 @@ class TrainerConfig(Section):
     max_seconds: float | None = Field(None, gt=0)
 
 
+class EngineConfig(Section):
+    """Where units of work are computed; results are the same everywhere, so no identity knows of it.
+
+    ``workers``: processes, or units in flight on Ray (default: what the machine or cluster has). ``address``: of a
+    running Ray cluster; without it one is started on this machine.
+    """
+
+    kind: Literal["inline", "processes", "ray"] = "inline"
+    workers: int | None = Field(None, ge=1)
+    address: str | None = None
+
+    @model_validator(mode="after")
+    def _address_is_rays(self) -> "EngineConfig":
+        if self.address and self.kind != "ray":
+            raise ValueError(f"only `kind: ray` has an address, this is {self.kind}")
+        return self
+
+
 class Environment(Section):
     """One installation: where things are, which partitions are active, and the settings of every stage."""
 
@@ -169,6 +187,7 @@ class Environment(Section):
     decontamination: DecontaminationConfig = DecontaminationConfig()
     release: ReleaseConfig
     trainer: TrainerConfig = TrainerConfig()
+    engine: EngineConfig = EngineConfig()
 
     @field_validator("snapshots")
     @classmethod

@@ -44,3 +44,7 @@ class QualityGate(WebInstructError):
 
 class Busy(WebInstructError):
     """Another run holds the lock of the same partition."""
+
+
+class UnitsFailed(WebInstructError):
+    """Some units of a stage failed; all others are committed."""

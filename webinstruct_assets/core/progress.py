@@ -14,13 +14,18 @@ class Progress:
         self.label = label
         self._log = log
         self._start = self._last = time.monotonic()
-        self._total = self._done = 0
+        self._total = self._done = self._before = 0
         self._noun = "records"
         self._rejected: Counter[str] = Counter()
 
-    def start(self, total: int, noun: str) -> None:
-        """Begins a phase of ``total`` records called ``noun``."""
-        self._start, self._last, self._total, self._done, self._noun = time.monotonic(), 0.0, total, 0, noun
+    def start(self, total: int, noun: str, done: int = 0, rejected: Mapping[str, int] | None = None) -> None:
+        """Begins a phase of ``total`` records called ``noun``.
+
+        ``done`` of them, with these rejects, an earlier run has done; they say nothing about this one's rate.
+        """
+        self._start, self._last, self._total, self._noun = time.monotonic(), 0.0, total, noun
+        self._done = self._before = done
+        self._rejected.update(rejected or {})
 
     def advance(self, count: int = 1, rejected: Mapping[str, int] | None = None) -> None:
         """Counts ``count`` more records; logs at most every few seconds, and when the total is reached."""
@@ -34,7 +39,7 @@ class Progress:
     def line(self, now: float) -> str:
         """The progress line at time ``now`` (monotonic seconds)."""
         seconds = max(now - self._start, 1e-6)
-        rate = self._done / seconds
+        rate = (self._done - self._before) / seconds
         left = (self._total - self._done) / rate if rate else float("inf")
         rejects = ", ".join(f"{reason} {count}" for reason, count in sorted(self._rejected.items()))
         return f"{self.label}: {self._done:,}/{self._total:,} {self._noun}, {rate:,.1f}/s, ETA {left:.0f} s" + (

@@ -4,60 +4,45 @@ Identity (what makes a build *this* build): the stage's own sources, its setting
 its inputs. Paths, hardware, time and run ids never enter it. The build folder is named by that fingerprint,
 so changed settings can never resume into old parts.
 
-Execution: a stage splits its work into units. A unit is computed in memory and committed whole: rows part,
-rejects part, then a small JSON ledger entry last, each renamed into place. A re-run skips committed units;
-after kill -9 only the unit in flight is lost.
+Execution: a stage splits its work into units, which are computed in memory and committed whole (``core.unit``), here
+(``Job.unit``) or by many processes and machines (``Job.map``, ``core.engine``). A re-run skips committed units; after
+kill -9 only the units in flight are lost.
 """
 
 import json
-import os
+import pickle
 import platform
 import shutil
 import subprocess
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import polars as pl
 
-from webinstruct_assets.core.errors import QualityGate
+from webinstruct_assets.core.engine import engine_of
+from webinstruct_assets.core.errors import QualityGate, UnitsFailed
 from webinstruct_assets.core.ids import digest_file, digest_json
 from webinstruct_assets.core.keys import PartitionKey, Ref
-from webinstruct_assets.core.lake import REJECT_SCHEMA, write_atomically
 from webinstruct_assets.core.manifest import Manifest, Part, data_version
 from webinstruct_assets.core.progress import Progress
+from webinstruct_assets.core.unit import Entry, Failed, Ledger, Reject, Schema, Unit, Work
+
+__all__ = ["Job", "Reject", "Stage", "Unit", "execute", "identify"]
 
 if TYPE_CHECKING:
     from webinstruct_assets.core.workspace import Workspace
 
 PACKAGE = Path(__file__).parents[1]
-Schema = Mapping[str, pl.DataType]
-
-
-@dataclass(frozen=True)
-class Reject:
-    """A record that goes no further: its id, its parent's id, a reason from a short list, and the detail."""
-
-    id: str
-    parent_id: str
-    reason: str
-    detail: str = ""
-
-
-@dataclass
-class Unit:
-    """Result of one unit of work. ``rows_kept``: input records that led to output (default: one per row)."""
-
-    rows: Sequence[Mapping[str, Any]] | pl.DataFrame
-    rows_in: int
-    rejects: Sequence[Reject] | pl.DataFrame = ()
-    rows_kept: int | None = None
-    counts: Mapping[str, float] = field(default_factory=dict)
+Argument = TypeVar("Argument")
+Number = TypeVar("Number", int, float)
+MENTIONED = 10  # failed units that an error describes
+TRACEBACKS = 2
 
 
 @dataclass(frozen=True)
@@ -119,10 +104,12 @@ class Job:
             log,
         )
         self.inputs = inputs
-        self.progress = Progress(f"{stage.asset} {key}", log)
+        self.ledger = Ledger(folder, f"{stage.asset} {key}", dict(stage.schema))
+        self.progress = Progress(self.ledger.label, log)
         self.metrics: dict[str, Any] = {}
         self.rows: int | None = None  # set by stages whose rows are not table rows (training rows of a model)
-        self._ledger: list[dict[str, Any]] = []
+        self._entries: dict[str, Entry] = {}
+        self._engine = engine_of(ws.config.engine, log)
 
     def manifests(self, asset: str) -> list[Manifest]:
         """Manifests of the inputs from ``asset``, in key order."""
@@ -146,76 +133,81 @@ class Job:
         return self.ws.lake.file(manifest, name)
 
     def unit(self, name: str, compute: Callable[[], Unit]) -> None:
-        """Runs ``compute`` and commits its result as unit ``name``, unless that unit is committed already."""
-        entry_path = self.folder / f"unit-{name}.json"
-        if entry_path.exists():
-            self._ledger.append(json.loads(entry_path.read_text()))
-            return
-        unit = compute()
-        rows = (
-            unit.rows
-            if isinstance(unit.rows, pl.DataFrame)
-            else pl.DataFrame(list(unit.rows), schema=dict(self.stage.schema), strict=True)
-        )
-        if rows.schema != pl.Schema(self.stage.schema):
-            raise AssertionError(
-                f"{self.stage.asset}: columns {rows.schema} are not the declared {dict(self.stage.schema)}"
-            )
-        rejects = (
-            unit.rejects
-            if isinstance(unit.rejects, pl.DataFrame)
-            else pl.DataFrame([vars(reject) for reject in unit.rejects], schema=REJECT_SCHEMA)
-        )
-        kept = rows.height if unit.rows_kept is None else unit.rows_kept
-        if unit.rows_in != kept + rejects.height:
-            raise AssertionError(
-                f"{self.stage.asset} {self.key} unit {name}: {unit.rows_in} in, {kept} kept, {rejects.height} rejected"
-            )
-        entry = {
-            "name": name,
-            "rows_in": unit.rows_in,
-            "rows_kept": kept,
-            "counts": dict(unit.counts),
-            "part": self._write(f"part-{name}.parquet", rows),
-            "rejects": self._write(f"rejects-{name}.parquet", rejects) if rejects.height else None,
-            "rejected": dict(sorted(Counter(rejects["reason"].to_list()).items())),
-        }
-        write_atomically(entry_path, json.dumps(entry, sort_keys=True).encode())
-        self._ledger.append(entry)
+        """Runs ``compute`` here and commits its result as unit ``name``, unless that unit is committed already."""
+        self._entries[name] = self.ledger.committed(name) or self.ledger.commit(name, compute())
 
-    def _write(self, name: str, frame: pl.DataFrame) -> dict[str, Any]:
-        path = self.folder / name
-        temporary = path.with_name(f".{name}.tmp-{os.getpid()}")
-        frame.write_parquet(temporary, compression="zstd")
-        os.replace(temporary, path)
-        return Part(file=name, rows=frame.height, bytes=path.stat().st_size, sha256=digest_file(path)).model_dump()
+    def map(
+        self,
+        function: Callable[[Argument], Unit],
+        units: Mapping[str, Argument],
+        *,
+        noun: str = "units",
+        sizes: Mapping[str, int] | None = None,
+    ) -> None:
+        """Commits ``function(argument)`` as unit ``name`` for every (name, argument), on the environment's engine.
+
+        ``function`` and the arguments travel to other processes and machines: a function of a module, mostly under a
+        ``functools.partial`` that binds paths and settings (small ones: what is large is a file that it reads). It is
+        pure but for what it reads, and writes nothing: side files are part of its ``Unit``. What is dear to load, such as
+        a model, is kept per process by a function of its path under ``functools.lru_cache(maxsize=1)``.
+
+        Units that are committed already are not computed again. Progress counts units, called ``noun``, or the
+        records in them where ``sizes`` tells their number per unit.
+
+        A unit that raises does not stop the others. Raises UnitsFailed at the end, naming each that failed and why.
+        """
+        size = sizes.__getitem__ if sizes else lambda name: 1
+        committed = {name: entry for name in units if (entry := self.ledger.committed(name))}
+        self._entries |= committed
+        if committed:
+            self.log(f"{self.ledger.label}: {len(committed):,} of {len(units):,} units are there from an earlier run")
+        self.progress.start(
+            sum(map(size, units)), noun, sum(map(size, committed)), _sum(entry.rejected for entry in committed.values())
+        )
+        left = [(name, argument) for name, argument in units.items() if name not in committed]
+        failed: list[Failed] = []
+        work = Work(function, self.ledger)
+        pickle.dumps(work)  # what cannot travel is refused by every engine, not only by those that need it to
+        with closing(self._engine.run(work, left)) as outcomes:
+            for outcome in outcomes:
+                if isinstance(outcome, Failed):
+                    failed.append(outcome)
+                    self.log(f"{self.ledger.label}: unit {outcome.name} failed: {outcome.problem}")
+                else:
+                    self._entries[outcome.name] = outcome
+                    self.progress.advance(size(outcome.name), outcome.rejected)
+        if failed:
+            raise _units_failed(self.ledger.label, failed, len(units))
+
+    @property
+    def counts(self) -> dict[str, float]:
+        """Sums of the unit counts over all units so far, by name."""
+        return _sum(entry.counts for entry in self._entries.values())
 
     def count(self, name: str) -> float:
-        """Sum of a unit count over all units run or resumed so far."""
-        return sum(entry["counts"].get(name, 0) for entry in self._ledger)
+        """One of ``counts``, 0 where no unit has it."""
+        return self.counts.get(name, 0)
 
     @property
     def rejected(self) -> dict[str, int]:
         """Rejects by reason so far."""
-        total: Counter[str] = Counter()
-        for entry in self._ledger:
-            total.update(entry["rejected"])
-        return dict(sorted(total.items()))
+        return _sum(entry.rejected for entry in self._entries.values())
 
     def outcome(self) -> dict[str, Any]:
         """Manifest fields that the ledger and the files on disk determine."""
-        ledger = sorted(self._ledger, key=lambda entry: entry["name"])
-        parts = [Part(**entry["part"]) for entry in ledger]
-        rejects = [Part(**entry["rejects"]) for entry in ledger if entry["rejects"]]
-        owned = {part.file for part in [*parts, *rejects]}
-        files = [
+        entries = [entry for _, entry in sorted(self._entries.items())]
+        parts = [entry.part for entry in entries]
+        rejects = [entry.rejects for entry in entries if entry.rejects]
+        side = [part for entry in entries for part in entry.files]
+        owned = {part.file for part in [*parts, *rejects, *side]}
+        others = [
             Part(
                 file=path.relative_to(self.folder).as_posix(),
                 rows=0,
                 bytes=path.stat().st_size,
                 sha256=digest_file(path),
             )
-            for path in sorted(self.folder.rglob("*"))
+            for path in self.folder.rglob("*")
             if path.is_file()
             and path.name not in owned
             and not path.name.startswith((".", "unit-"))
@@ -224,13 +216,34 @@ class Job:
         return {
             "parts": parts,
             "rejects": rejects,
-            "files": files,
-            "rows_in": sum(entry["rows_in"] for entry in ledger),
-            "rows_kept": sum(entry["rows_kept"] for entry in ledger),
+            "files": sorted([*side, *others], key=lambda part: part.file),
+            "rows_in": sum(entry.rows_in for entry in entries),
+            "rows_kept": sum(entry.rows_kept for entry in entries),
             "rows": sum(part.rows for part in parts) if self.rows is None else self.rows,
             "rejected": self.rejected,
             "metrics": self.metrics,
         }
+
+
+def _sum(counters: Iterable[Mapping[str, Number]]) -> dict[str, Number]:
+    total: dict[str, Number] = {}
+    for counter in counters:
+        for name, value in counter.items():
+            total[name] = total[name] + value if name in total else value
+    return dict(sorted(total.items()))
+
+
+def _units_failed(label: str, failed: list[Failed], total: int) -> UnitsFailed:
+    failed = sorted(failed, key=lambda unit: unit.name)
+    lines = [f"unit {unit.name}: {unit.problem}" for unit in failed[:MENTIONED]]
+    if len(failed) > MENTIONED:
+        lines.append(f"and {len(failed) - MENTIONED:,} more: {', '.join(unit.name for unit in failed[MENTIONED:])}")
+    lines += [unit.trace for unit in failed if unit.trace][:TRACEBACKS]
+    fixes = dict.fromkeys(unit.fix for unit in failed[:MENTIONED])
+    return UnitsFailed(
+        "\n".join([f"{label}: {len(failed):,} of {total:,} units failed", *lines]),
+        f"{'; '.join(fixes)}; then run it again: only the units that failed are computed, the others are committed",
+    )
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ Rejects: ``fetch_failed`` (not readable at that offset), ``digest_mismatch`` (no
 ``not_html``, ``too_large``, ``empty_page`` (no text left), ``too_few_words``, ``unknown_charset``, ``undecodable``.
 
 Markup that could not be used (``markup_not_on_page``, ``markup_unreadable``) concerns a pair, not a page, so it
-takes no part in the conservation of pages: it is a row of ``markup_rejects.parquet`` beside the parts (``page_id``,
-``url``, ``rule``, ``reason``, ``detail``), and counted in the metrics.
+takes no part in the conservation of pages: it is a row of ``markup_rejects-<unit>.parquet`` beside the parts
+(``page_id``, ``url``, ``rule``, ``reason``, ``detail``), and counted in the metrics.
 
 Columns: ``id``; ``parent_id`` (row of ``recalled_urls``); ``url``; ``domain`` (registrable); ``title``;
 ``language`` (ISO 639-1); ``charset`` (codec used); ``text`` (Markdown-like lines); ``n_lines``; ``n_words``;
@@ -15,12 +15,12 @@ Columns: ``id``; ``parent_id`` (row of ``recalled_urls``); ``url``; ``domain`` (
 
 from collections import Counter
 from collections.abc import Sequence
-from functools import partial
-from pathlib import Path
+from functools import lru_cache, partial
 from typing import Any
 
 import polars as pl
 
+from webinstruct_assets.core.config import PagesConfig
 from webinstruct_assets.core.errors import WebInstructError
 from webinstruct_assets.core.ids import row_id
 from webinstruct_assets.core.keys import Ref
@@ -55,38 +55,34 @@ HTML_TYPES = ("text/html", "application/xhtml+xml")
 def run(job: Job) -> None:
     """Reads and cleans the recalled pages, a few dozen per unit."""
     recalled = job.read("recalled_urls").sort("warc_filename", "warc_record_offset", "id")
-    source = CrawlSource(job.ws.crawl_root(job.key["snapshot"]))
-    job.progress.start(recalled.height, "pages")
-    for number, start in enumerate(range(0, recalled.height, UNIT_PAGES)):
-        name = f"{number:05d}"
-        chunk = recalled.slice(start, UNIT_PAGES).to_dicts()
-        job.unit(name, partial(_unit, job, source, name, chunk))
-        job.progress.advance(len(chunk))
-    rejects = _collect_markup_rejects(job)
+    starts = range(0, recalled.height, UNIT_PAGES)
+    units = {f"{number:05d}": recalled.slice(start, UNIT_PAGES) for number, start in enumerate(starts)}
+    job.map(
+        partial(_unit, job.ws.crawl_root(job.key["snapshot"]), job.ws.config.pages),
+        {name: (name, chunk.to_dicts()) for name, chunk in units.items()},
+        noun="pages",
+        sizes={name: chunk.height for name, chunk in units.items()},
+    )
     counts = ("words", "math", "dropped_blocks", "pages_with_pairs")
     job.metrics |= {name: int(job.count(name)) for name in counts}
-    job.metrics["markup_pairs"] = _by_name(job, "rule_", [*RULES])
-    job.metrics["markup_rejected"] = {
-        str(reason): count for reason, count in rejects["reason"].value_counts(sort=True).iter_rows()
+    by_name = {"markup_pairs": "rule_", "markup_rejected": "unused_", "dropped_by_reason": "drop_"}
+    job.metrics |= {metric: _by_name(job, prefix) for metric, prefix in by_name.items()}
+
+
+def _by_name(job: Job, prefix: str) -> dict[str, int]:
+    """The counts ``<prefix><name>`` that are not 0, by name."""
+    return {
+        name.removeprefix(prefix): int(count) for name, count in job.counts.items() if name.startswith(prefix) and count
     }
-    job.metrics["dropped_by_reason"] = _by_name(job, "drop_", DROP_REASONS)
 
 
-RULES = ("json_ld", "microdata", "forum_accepted", "question_table", "details", "answer_block", "definition_list", "answer_key", "marked", "heading_question")  # fmt: skip
-DROP_REASONS = ("navigation", "frame", "ad", "cookie", "share", "related", "prompt", "comment", "meta", "hidden", "aside",
-                "legal", "links", "outside", "empty_section", "pruned")  # fmt: skip
-
-
-def _by_name(job: Job, prefix: str, names: Sequence[str]) -> dict[str, int]:
-    return {name: count for name in names if (count := int(job.count(prefix + name)))}
-
-
-def _unit(job: Job, source: CrawlSource, name: str, chunk: list[dict[str, Any]]) -> Unit:
+def _unit(root: str, config: PagesConfig, argument: tuple[str, list[dict[str, Any]]]) -> Unit:
+    name, chunk = argument
+    source = _source(root)
     rows: list[dict[str, Any]] = []
     rejects: list[Reject] = []
     unused: list[dict[str, str]] = []
     counts: Counter[str] = Counter()
-    config = job.ws.config.pages
     for recalled in chunk:
         identity = row_id(PREFIX, recalled["id"])
         try:
@@ -105,22 +101,20 @@ def _unit(job: Job, source: CrawlSource, name: str, chunk: list[dict[str, Any]])
         )
         counts.update(f"rule_{pair.rule}" for pair in page.markup_pairs)
         counts.update({f"drop_{reason}": count for reason, count in page.dropped.items()})
-    pl.DataFrame(unused, schema=MARKUP_REJECTS).write_parquet(_scratch(job) / f"markup-{name}.parquet")
-    return Unit(rows=rows, rows_in=len(chunk), rejects=rejects, counts=counts)
+        counts.update(f"unused_{reason}" for _, reason, _ in page.markup_rejects)
+    return Unit(
+        rows=rows,
+        rows_in=len(chunk),
+        rejects=rejects,
+        counts=counts,
+        files={f"markup_rejects-{name}.parquet": pl.DataFrame(unused, schema=MARKUP_REJECTS)} if unused else {},
+    )
 
 
-def _scratch(job: Job) -> Path:
-    folder = job.folder / "scratch"
-    folder.mkdir(exist_ok=True)
-    return folder
-
-
-def _collect_markup_rejects(job: Job) -> pl.DataFrame:
-    """One file of the units' unusable markup; written last, so a resumed run has all of it."""
-    paths = sorted(_scratch(job).glob("markup-*.parquet"))
-    rejects = pl.concat([pl.DataFrame(schema=MARKUP_REJECTS), *(pl.read_parquet(path) for path in paths)])
-    rejects.write_parquet(job.folder / "markup_rejects.parquet")
-    return rejects
+@lru_cache(maxsize=1)
+def _source(root: str) -> CrawlSource:
+    """One per process, for its connections."""
+    return CrawlSource(root)
 
 
 def _clean(source: CrawlSource, recalled: dict[str, Any], max_bytes: int, min_words: int) -> Page:

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from webinstruct_assets.core.errors import WebInstructError
+from webinstruct_assets.core.lifeline import die_with
 from webinstruct_assets.stages.training.job import TrainingJob
-from webinstruct_assets.stages.training.lifeline import die_with
 
 
 def run(path: Path, on_log: Callable[[str], None]) -> int:

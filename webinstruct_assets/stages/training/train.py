@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from webinstruct_assets.core.errors import BadInput, MissingModel, QualityGate, WebInstructError
 from webinstruct_assets.core.lake import write_atomically
 from webinstruct_assets.stages.training.job import TrainingJob, read_metrics
-from webinstruct_assets.stages.training.lifeline import only_trainer
+from webinstruct_assets.stages.training.trainer_lock import only_trainer
 
 if TYPE_CHECKING:
     from datasets import Dataset

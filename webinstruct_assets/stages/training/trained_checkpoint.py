@@ -19,11 +19,11 @@ from webinstruct_assets.core.config import RecipeConfig
 from webinstruct_assets.core.errors import MissingModel, WebInstructError
 from webinstruct_assets.core.ids import row_id
 from webinstruct_assets.core.keys import PartitionKey, Ref
+from webinstruct_assets.core.lifeline import process_identity
 from webinstruct_assets.core.stage import Job, Reject, Stage, Unit
 from webinstruct_assets.core.workspace import Workspace
 from webinstruct_assets.stages.sft.recipes import recipe_config
 from webinstruct_assets.stages.training.job import ENTRY_MODULE, TrainingJob, read_metrics
-from webinstruct_assets.stages.training.lifeline import process_identity
 
 # The table is the training log, a row per optimizer step.
 # id: tc-…      parent_id: ""      step: from 1      loss: mean over the tokens that carry loss

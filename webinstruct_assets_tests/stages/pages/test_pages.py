@@ -96,5 +96,5 @@ def test_pages_and_every_reject(workspace: Workspace) -> None:
         spans = [page["text"][span["start"] : span["end"]] for span in pair["answer_spans"]]
         assert "\n".join(spans) == pair["answer"]
     assert manifest.metrics["markup_rejected"] == {"markup_not_on_page": 1}
-    unused = pl.read_parquet(workspace.lake.file(manifest, "markup_rejects.parquet"))
+    unused = pl.read_parquet(workspace.lake.file(manifest, "markup_rejects-00000.parquet"))
     assert unused["page_id"].to_list() == [rows["markup.example"]["id"]]

@@ -1,21 +1,16 @@
-"""The training process dies with the run that started it, and only one of them works in a folder.
+"""A child process dies with the run that started it, however that one ended.
 
-A launcher (accelerate, torchrun) may stand between the run and the trainer, so besides the kernel's
-parent-death signal a thread watches the run's own process.
+Something may stand between the two (accelerate, torchrun), so besides the kernel's parent-death signal a thread
+watches the run's own process.
 """
 
 import ctypes
-import fcntl
 import os
 import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-
-from webinstruct_assets.core.errors import Busy
 
 PR_SET_PDEATHSIG = 1
 WATCH_SECONDS = 1.0
@@ -43,22 +38,3 @@ def die_with(owner: tuple[int, int] | None) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=watch, name="lifeline", daemon=True).start()
-
-
-@contextmanager
-def only_trainer(scratch: Path) -> Iterator[None]:
-    """Holds the folder for this process; the kernel frees it when the process dies. Raises Busy."""
-    scratch.mkdir(parents=True, exist_ok=True)
-    with (scratch / ".trainer.lock").open("a+") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            stream.seek(0)
-            raise Busy(
-                f"{scratch.parent}: another training process works here (pid {stream.read().strip()})",
-                "wait for it to end, or stop it",
-            ) from None
-        stream.truncate(0)
-        stream.write(str(os.getpid()))
-        stream.flush()
-        yield

@@ -1,0 +1,172 @@
+"""A unit of work: what a stage returns for it, and the ledger that commits it whole.
+
+    part-<unit>.parquet      its rows                rejects-<unit>.parquet   its rejects, where there are any
+    <name>-<unit>.<suffix>   its side files          unit-<unit>.json         its ledger entry, written last
+
+Every file is written beside its name, synced and renamed, so an entry that is there stands for files that are whole.
+The process that computed a unit commits it, on whatever machine that is: the folder has to be one that all see.
+"""
+
+import json
+import os
+import secrets
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from webinstruct_assets.core.ids import digest_file
+from webinstruct_assets.core.lake import REJECT_SCHEMA
+from webinstruct_assets.core.manifest import Part
+
+Schema = Mapping[str, pl.DataType]
+
+
+@dataclass(frozen=True)
+class Reject:
+    """A record that goes no further: its id, its parent's id, a reason from a short list, and the detail."""
+
+    id: str
+    parent_id: str
+    reason: str
+    detail: str = ""
+
+
+@dataclass
+class Unit:
+    """Result of one unit of work.
+
+    ``rows_kept``: input records that led to output (default: one per row). ``files``: side files by name, which has
+    to contain the unit's name (``domains-<unit>.parquet``); tables are written as Parquet, bytes as they are.
+    """
+
+    rows: Sequence[Mapping[str, Any]] | pl.DataFrame
+    rows_in: int
+    rejects: Sequence[Reject] | pl.DataFrame = ()
+    rows_kept: int | None = None
+    counts: Mapping[str, float] = field(default_factory=dict)
+    files: Mapping[str, pl.DataFrame | bytes] = field(default_factory=dict)
+
+
+class Entry(BaseModel):
+    """A committed unit: its files with their digests, and its counts. ``rejected``: rejects by reason."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    rows_in: int
+    rows_kept: int
+    counts: dict[str, float]
+    rejected: dict[str, int]
+    part: Part
+    rejects: Part | None
+    files: list[Part]
+
+    @property
+    def all_files(self) -> list[Part]:
+        """Everything the unit has on disk but this entry."""
+        return [self.part, *([self.rejects] if self.rejects else []), *self.files]
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """Commits units into ``folder``. ``label`` (asset and partition) is for messages. May be pickled."""
+
+    folder: Path
+    label: str
+    schema: Schema
+
+    def committed(self, name: str) -> Entry | None:
+        """The unit's entry, None when it has to be computed: never committed, or one of its files is gone."""
+        try:
+            entry = Entry.model_validate_json((self.folder / f"unit-{name}.json").read_bytes())
+            whole = all((self.folder / part.file).stat().st_size == part.bytes for part in entry.all_files)
+        except (FileNotFoundError, ValidationError):
+            return None
+        return entry if whole else None
+
+    def commit(self, name: str, unit: Unit) -> Entry:
+        """Writes the unit, its entry last. Raises AssertionError for other columns than declared, or lost records."""
+        rows = (
+            unit.rows
+            if isinstance(unit.rows, pl.DataFrame)
+            else pl.DataFrame(list(unit.rows), schema=dict(self.schema), strict=True)
+        )
+        if rows.schema != pl.Schema(self.schema):
+            raise AssertionError(f"{self.label}: columns {rows.schema} are not the declared {dict(self.schema)}")
+        rejects = (
+            unit.rejects
+            if isinstance(unit.rejects, pl.DataFrame)
+            else pl.DataFrame([vars(reject) for reject in unit.rejects], schema=REJECT_SCHEMA)
+        )
+        kept = rows.height if unit.rows_kept is None else unit.rows_kept
+        if unit.rows_in != kept + rejects.height:
+            raise AssertionError(f"{self.label} unit {name}: {unit.rows_in} in, {kept} kept, {rejects.height} rejected")
+        for file in unit.files:
+            if name not in file or "/" in file or file.startswith((".", "part-", "rejects-", "unit-")):
+                raise AssertionError(f"{self.label} unit {name}: {file!r} cannot be the name of a side file of it")
+        entry = Entry(
+            name=name,
+            rows_in=unit.rows_in,
+            rows_kept=kept,
+            counts=dict(unit.counts),
+            rejected=dict(sorted(Counter(rejects["reason"].to_list()).items())),
+            part=self._table(f"part-{name}.parquet", rows),
+            rejects=self._table(f"rejects-{name}.parquet", rejects) if rejects.height else None,
+            files=[self._write(file, content) for file, content in sorted(unit.files.items())],
+        )
+        self._write(f"unit-{name}.json", json.dumps(entry.model_dump(), sort_keys=True).encode())
+        return entry
+
+    def _table(self, name: str, rows: pl.DataFrame) -> Part:
+        return self._write(name, rows).model_copy(update={"rows": rows.height})
+
+    def _write(self, name: str, content: pl.DataFrame | bytes) -> Part:
+        path = self.folder / name
+        # Not named by pid: on a cluster, two machines may have the same pid at work on the same unit.
+        temporary = path.with_name(f".{name}.tmp-{secrets.token_hex(8)}")
+        with temporary.open("wb") as stream:
+            if isinstance(content, bytes):
+                stream.write(content)
+            else:
+                content.write_parquet(stream, compression="zstd")
+            stream.flush()
+            os.fsync(stream.fileno())
+        part = Part(file=name, rows=0, bytes=temporary.stat().st_size, sha256=digest_file(temporary))
+        os.replace(temporary, path)
+        return part
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A unit that was not committed: why, what to do, and the traceback of an error that nobody foresaw."""
+
+    name: str
+    problem: str
+    fix: str
+    trace: str = ""
+
+
+@dataclass(frozen=True)
+class Work:
+    """A function of a stage, ``function(argument) -> Unit``, and the ledger that takes its units. May be pickled."""
+
+    function: Callable[[Any], Unit]
+    ledger: Ledger
+
+    def __call__(self, name: str, argument: Any) -> Entry | Failed:
+        """Computes and commits one unit, in whatever process this is; an error is returned, not raised."""
+        import traceback
+
+        from webinstruct_assets.core.errors import WebInstructError
+
+        try:
+            return self.ledger.commit(name, self.function(argument))
+        except WebInstructError as error:
+            return Failed(name, error.problem, error.fix)
+        except Exception as error:
+            return Failed(name, f"{type(error).__name__}: {error}", "see the traceback", traceback.format_exc())
