@@ -58,6 +58,7 @@ def lookup(source: CrawlSource, path: str, wanted: pl.DataFrame) -> pl.DataFrame
             JOIN wanted USING (warc_filename, url)
         """
         try:
+            connection.execute("SET parquet_metadata_cache = true")  # binding and running read the footer each
             rows = pl.DataFrame(connection.sql(query).to_arrow_table())
         except duckdb.Error as error:
             if files.error:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 PIECE = 8 << 20  # bytes asked for at a time where a file is not streamed
 SLOWEST = 1024  # bytes per second below which a transfer counts as stalled
+PROGRESS = 64 << 10  # bytes that make a transfer, though broken off, no failure
 REDIRECTS = 5
 # Common Crawl's data host answers 403 to clients that ask too often, see its status page.
 RETRIED = frozenset({403, 408, 425, 429, 500, 502, 503, 504})
@@ -170,9 +171,18 @@ class Http:
         self._client = Client(headers=headers, timeout=Timeout(config.stall_seconds), follow_redirects=False)
 
     def size(self, path: str) -> int:
+        """From Content-Range: there are servers and proxies whose Content-Length is wrong."""
+
         def send() -> int:
-            with self._request("HEAD", self._url(path), {}) as response:
-                return int(response.headers["content-length"])
+            with self._request(self._url(path), {"Range": "bytes=0-0"}) as response:
+                if response.status_code == 416:  # a file of no bytes has no first one
+                    return 0
+                total = self._range(response)[2]
+                for _ in self._body(response):
+                    pass
+            if total is None:
+                raise BadInput(f"{self._url(path)}: the server does not tell its size", "use another server")
+            return total
 
         return self._server.attempt(send)
 
@@ -182,7 +192,7 @@ class Http:
 
         def send() -> bytes:
             headers = {"Range": f"bytes={offset}-{offset + length - 1}"}
-            with self._request("GET", self._url(path), headers) as response:
+            with self._request(self._url(path), headers) as response:
                 if response.status_code == 416:
                     return b""
                 first, end, _ = self._range(response)
@@ -216,7 +226,7 @@ class Http:
                         return
                     raise TryAgain(f"the transfer ended {total - at} bytes early")
             except TryAgain as again:
-                fruitless = 0 if at > begun else fruitless + 1
+                fruitless = 0 if at - begun >= PROGRESS else fruitless + 1
                 if fruitless >= self._config.attempts:
                     raise self._server.given_up(f"{path} broke off at byte {at} ({again})") from again
                 self._server.wait(fruitless)
@@ -227,7 +237,7 @@ class Http:
         holders: list[Any] = []
 
         def send() -> "httpx.Response":
-            holder = self._request("GET", self._url(path), {"Range": f"bytes={offset}-"})
+            holder = self._request(self._url(path), {"Range": f"bytes={offset}-"})
             response = holder.__enter__()
             holders.append(holder)
             return response
@@ -245,13 +255,13 @@ class Http:
             holders.pop().__exit__(None, None, None)
 
     @contextmanager
-    def _request(self, method: str, url: str, headers: dict[str, str]) -> "Iterator[httpx.Response]":
+    def _request(self, url: str, headers: dict[str, str]) -> "Iterator[httpx.Response]":
         import httpx
 
         target = url
         for _ in range(REDIRECTS):
             try:
-                response = self._client.send(self._client.build_request(method, target, headers=headers), stream=True)
+                response = self._client.send(self._client.build_request("GET", target, headers=headers), stream=True)
             except httpx.TransportError as error:
                 raise TryAgain(f"{type(error).__name__}: {error}") from error
             try:

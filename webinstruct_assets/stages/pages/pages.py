@@ -132,7 +132,9 @@ def records_of(source: CrawlSource, chunk: Sequence[dict[str, Any]]) -> Iterator
         done = 0
         try:
             for data in source.read_ranges(file, places):
-                yield rows[done], data
+                missing = places[done][1] - len(data)
+                cut = BadInput(f"{file}: ends {missing} bytes before the end of this record", "fetch it again")
+                yield rows[done], cut if missing else data
                 done += 1
         except (BadInput, MissingInput) as error:
             yield from ((row, error) for row in rows[done:])

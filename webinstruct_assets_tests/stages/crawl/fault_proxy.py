@@ -2,8 +2,9 @@
 
     python fault_proxy.py PORT_OF_THE_OTHER FAULT,FAULT,…     prints its port, then serves until it is killed
 
-The first answer to a request (method, path and range) is spoilt by the first fault, and so on; after the last fault
-answers are passed on as they are. ``truncated_for_good`` never ends.
+The first answer to a request (path and range; to the end of a file from anywhere is one) is spoilt by the first
+fault, and so on; after the last fault
+answers are passed on as they are.
 """
 
 import http.client
@@ -16,7 +17,7 @@ import time
 from collections import Counter
 
 OTHER, FAULTS = int(sys.argv[1]), sys.argv[2].split(",")
-SEEN: Counter[tuple[str, str, str | None]] = Counter()
+SEEN: Counter[tuple[str, str, str]] = Counter()
 LOCK = threading.Lock()
 
 
@@ -24,7 +25,8 @@ class Proxy(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        key = (self.command, self.path, self.headers["Range"])
+        ranges = self.headers["Range"] or ""
+        key = (self.command, self.path, "" if ranges.endswith("-") else ranges)  # a transfer taken up is the same
         with LOCK:
             number, SEEN[key] = SEEN[key], SEEN[key] + 1
         fault = FAULTS[number] if number < len(FAULTS) else ""
@@ -43,7 +45,7 @@ class Proxy(http.server.BaseHTTPRequestHandler):
         answer = other.getresponse()
         body = answer.read()
         other.close()
-        length = len(body) if self.command == "GET" else int(answer.headers["Content-Length"])
+        length = len(body)
         half = len(body) // 2
         self.send_response(answer.status)
         for name in ("Content-Range", "ETag", "Location"):
@@ -66,8 +68,6 @@ class Proxy(http.server.BaseHTTPRequestHandler):
                 time.sleep(0.05)
         else:
             self.wfile.write(body)
-
-    do_HEAD = do_GET
 
     def log_message(self, *_: object) -> None:
         pass

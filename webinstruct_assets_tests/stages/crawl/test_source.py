@@ -210,6 +210,8 @@ class Failing(http.server.BaseHTTPRequestHandler):
         start = int((self.headers["Range"] or "bytes=0-")[6:].split("-")[0])
         part = self.body[start:]
         self.send_response(206 if start else 200)
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{len(self.body) - 1}/{len(self.body)}")
         self.send_header("Content-Length", str(len(part)))
         self.end_headers()
         self.wfile.write(part if step is None else part[:step])
@@ -376,7 +378,8 @@ def test_of_the_index_only_the_needed_columns_and_row_groups_are_read(nginx: str
         wanted = many.filter(warc_filename="warc-00033").select("warc_filename", "url").head(5)
         assert lookup(CrawlSource(nginx, QUICK), large, wanted).height == 5
         read, size = sum(sent(nginx, large)), (demo_root / large).stat().st_size
-        assert 0 < read < size / 10, f"{read} of {size} bytes"
+        # The footer is 5 % of this file (of a real one, a thousandth); 1 of 10 row groups, 10 of 30 columns are needed.
+        assert 0 < read < size / 5, f"{read} of {size} bytes"
     finally:
         (demo_root / large).unlink()
 
