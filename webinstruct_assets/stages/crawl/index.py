@@ -80,11 +80,11 @@ def _file_system(source: CrawlSource) -> Any:
     from fsspec import AbstractFileSystem
     from fsspec.spec import AbstractBufferedFile
 
-    class File(AbstractBufferedFile):  # type: ignore[misc]
+    class File(AbstractBufferedFile):
         def _fetch_range(self, start: int, end: int) -> bytes:
             return bytes(self.fs.ask(lambda: source.read_range(self.path, start, end - start)))
 
-    class Files(AbstractFileSystem):  # type: ignore[misc]
+    class Files(AbstractFileSystem):
         protocol = "crawl"
         cachable = False
         error: WebInstructError | None = None

@@ -25,6 +25,7 @@ from webinstruct_assets.core.errors import BadInput, ConfigError, MissingInput, 
 
 if TYPE_CHECKING:
     import httpx
+    from obstore.store import S3Config
 
 T = TypeVar("T")
 PIECE = 8 << 20  # bytes asked for at a time where a file is not streamed
@@ -345,12 +346,13 @@ class S3:
         self._root = root.rstrip("/")
         self._sizes: dict[str, int] = {}
         self._server = Server(config.s3_endpoint or f"s3://{parts.netloc}", config, sleep)
+        options: S3Config = {"region": config.s3_region, "skip_signature": config.s3_anonymous}
+        if config.s3_endpoint:
+            options["endpoint"] = config.s3_endpoint
         self._store = S3Store(
             parts.netloc,
             prefix=parts.path.strip("/") or None,
-            region=config.s3_region,
-            **({"endpoint": config.s3_endpoint} if config.s3_endpoint else {}),
-            **({"skip_signature": True} if config.s3_anonymous else {}),
+            config=options,
             client_options={
                 "user_agent": config.user_agent,
                 "timeout": f"{config.stall_seconds:g}s",

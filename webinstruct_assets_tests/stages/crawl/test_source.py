@@ -39,7 +39,7 @@ NGINX = shutil.which("nginx") or shutil.which("/usr/sbin/nginx")
 
 
 @pytest.fixture(scope="session")
-def nginx(demo_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def nginx(demo_root: Path, demo_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The demo crawl behind a real web server."""
     if not NGINX:
         pytest.skip("no nginx")
@@ -55,7 +55,8 @@ def nginx(demo_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         + ("user root;\n" if demo_root.owner() == "root" else "")
         + f"events {{}}\nhttp {{ {temporary}\n"
         f"log_format sent '$uri $body_bytes_sent'; access_log {folder}/access.log sent;\n"
-        f"server {{ listen 127.0.0.1:{port}; location /mirror/ {{ alias {demo_root}/; }} }} }}\n"
+        f"server {{ listen 127.0.0.1:{port}; location /mirror/ {{ alias {demo_root}/; }}\n"
+        f"location /zipped/ {{ alias {demo_dir}/web/; gzip on; gzip_min_length 1; }} }} }}\n"
     )
     server = subprocess.Popen([NGINX, "-p", str(folder), "-c", str(folder / "nginx.conf")], stderr=subprocess.DEVNULL)
     try:
@@ -427,3 +428,22 @@ def test_transient_faults_change_nothing(nginx: str, demo_root: Path, faults: st
     finally:
         proxy.kill()
         proxy.wait()
+
+
+# --- a WARC made by another's tool
+
+
+@pytest.mark.skipif(not shutil.which("wget"), reason="no wget")
+def test_a_wget_warc_of_chunked_gzip_bodies(nginx: str, demo_dir: Path, tmp_path: Path) -> None:
+    """Every body is read and is the page; FastWARC's own decoding stops on such files."""
+    pages = sorted((demo_dir / "web").glob("*.example/**/*.html"))
+    root = nginx.replace("/mirror", "/zipped")
+    urls = {f"{root}/{page.relative_to(demo_dir / 'web')}": page.read_bytes() for page in pages}
+    (tmp_path / "urls").write_text("\n".join(urls))
+    command = ["wget", "-q", "-i", "urls", "--warc-file=pages", "--header=Accept-Encoding: gzip", "-O", "out"]
+    subprocess.run(command, cwd=tmp_path, check=True, timeout=120)
+    with (tmp_path / "pages.warc.gz").open("rb") as stream:
+        records = list(iter_records(stream, "pages.warc.gz", on_reject=pytest.fail, types=("response",)))
+    assert {item.url: item.payload for item in records} == urls
+    for name, value in (("transfer-encoding", "chunked"), ("content-encoding", "gzip")):
+        assert {item.http_header(name) for item in records} == {value}
