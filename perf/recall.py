@@ -40,7 +40,8 @@ Page = tuple[str, str]
 def real_pages() -> list[Page]:
     """(url, visible text) of the shared real pages, shuffled."""
     from webinstruct_assets.core.warc import iter_records
-    from webinstruct_assets.stages.crawl.plain_text import decode_text, visible_text
+    from webinstruct_assets.stages.crawl.source import CrawlSource
+from webinstruct_assets.stages.crawl.plain_text import decode_text, visible_text
 
     pages = []
     with REAL.open("rb") as stream:
@@ -160,7 +161,7 @@ def case(name: str, work: Path, threshold: float) -> Callable[[], Any]:
         file = WetFile("ci-0", path.name, "pages.warc.gz")
 
         def recall() -> dict[str, int]:
-            unit = score_file(str(work), work / "model.bin", threshold, "r1", file)
+            unit = score_file(CrawlSource(str(work)), work / "model.bin", threshold, "r1", file)
             entry = Ledger(folder, "recall", SCHEMA).commit("ci-0", unit)
             rejects = entry.rejects.bytes if entry.rejects else 0
             return {"rows": entry.part.rows, "rejects": entry.rows_in - entry.rows_kept, "reject_bytes": rejects}
