@@ -40,8 +40,7 @@ Page = tuple[str, str]
 def real_pages() -> list[Page]:
     """(url, visible text) of the shared real pages, shuffled."""
     from webinstruct_assets.core.warc import iter_records
-    from webinstruct_assets.stages.crawl.source import CrawlSource
-from webinstruct_assets.stages.crawl.plain_text import decode_text, visible_text
+    from webinstruct_assets.stages.crawl.plain_text import decode_text, visible_text
 
     pages = []
     with REAL.open("rb") as stream:
@@ -154,6 +153,7 @@ def case(name: str, work: Path, threshold: float) -> Callable[[], Any]:
         return lambda: len(scorer.score(texts))
     if name == "recall":
         from webinstruct_assets.core.unit import Ledger
+        from webinstruct_assets.stages.crawl.source import CrawlSource
         from webinstruct_assets.stages.crawl.wet import WetFile
         from webinstruct_assets.stages.recall.scan import SCHEMA, score_file
 
@@ -162,7 +162,7 @@ def case(name: str, work: Path, threshold: float) -> Callable[[], Any]:
 
         def recall() -> dict[str, int]:
             unit = score_file(CrawlSource(str(work)), work / "model.bin", threshold, "r1", file)
-            entry = Ledger(folder, "recall", SCHEMA).commit("ci-0", unit)
+            entry = Ledger(folder, "recall", SCHEMA, None).commit("ci-0", unit, time.process_time())
             rejects = entry.rejects.bytes if entry.rejects else 0
             return {"rows": entry.part.rows, "rejects": entry.rows_in - entry.rows_kept, "reject_bytes": rejects}
 

@@ -2,6 +2,7 @@
 
 import gzip
 import random
+from functools import partial
 from pathlib import Path
 
 import polars as pl
@@ -112,7 +113,7 @@ def test_the_same_bytes_every_time(model: Path, root: Path, tmp_path: Path) -> N
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         ledger = Ledger(tmp_path / name, "recall", SCHEMA, None)
-        entry = ledger.commit(FILE.unit, score_file(CrawlSource(str(root)), model, 0.5, "r1", FILE))
+        entry = ledger.compute(FILE.unit, partial(score_file, CrawlSource(str(root)), model, 0.5, "r1", FILE))
         digests.append([part.sha256 for part in entry.all_files])
     assert digests[0] == digests[1] and len(digests[0]) == 3
 
@@ -123,4 +124,4 @@ def test_a_file_without_pages(model: Path, tmp_path: Path) -> None:
     )
     unit = score_file(CrawlSource(str(tmp_path)), model, 0.5, "r1", FILE)
     assert unit.rows_in == 0 and unit.counts["pages"] == 0
-    Ledger(tmp_path, "recall", SCHEMA, None).commit(FILE.unit, unit)
+    Ledger(tmp_path, "recall", SCHEMA, None).compute(FILE.unit, lambda: unit)
