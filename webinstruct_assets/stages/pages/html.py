@@ -6,6 +6,7 @@ structure show without a model. Extraction for question pages differs from news:
 and short pages matter, so what readers can open is kept and what is dropped is counted with its reason.
 """
 
+import gc
 import re
 from collections import Counter
 
@@ -26,6 +27,16 @@ def extract_page(html: bytes, *, url: str, content_type: str | None = None, max_
     if not html.strip(b"\x00 \t\r\n"):
         raise PageRejected("empty_page", "no bytes but white space")
     reader.prepare()
+    collecting = gc.isenabled()
+    gc.disable()  # a page is thousands of small objects without cycles; the collector would walk all others again and again
+    try:
+        return _extract(html, url, content_type, max_seconds)
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def _extract(html: bytes, url: str, content_type: str | None, max_seconds: float) -> Page:
     clock = reader.Clock(max_seconds)
     source, codec = charset.utf8(html, content_type)
     if b"\x00" in source and source.count(b"\x00") > len(source) / 10:
@@ -113,4 +124,4 @@ def _language(declared: str, text: str) -> str:
         return ""
     from py3langid.langid import classify
 
-    return str(classify(text[:2_000])[0])
+    return str(classify(text[:1_000])[0])

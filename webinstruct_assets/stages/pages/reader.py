@@ -5,6 +5,7 @@
 """
 
 import re
+import threading
 from dataclasses import dataclass
 from functools import lru_cache
 from html import unescape
@@ -36,7 +37,8 @@ REVEAL = re.compile(r"\b(?:show|see|view|reveal|check|display|hide)\b.{0,20}\b(?
 NOT_MARKS = re.compile("[\ue000-\ue009]")
 TAG = re.compile(r"<[^>]*>")
 KINDS = ("paragraph", "heading", "item", "cell", "code")
-NO_FLAGS: frozenset[str] = frozenset()
+NOTHING: tuple[str, frozenset[str]] = ("", frozenset())
+COUNTS = (0, 10, 11, 24)  # of scan.OUT, BLOCKS, CONTAINERS, SPECIALS in its state
 
 
 @dataclass(slots=True)
@@ -77,22 +79,40 @@ def prepare() -> None:
     _scan(b"<p>x</p>")
 
 
-def _scan(raw: bytes) -> tuple[Any, ...]:
-    """Text, and the arrays of blocks, containers, specials and head (see ``scan``)."""
+class _Scratch(threading.local):
+    """Arrays that the scanner writes to, used again for the next page: fresh memory costs as much as the scan."""
+
+    def __init__(self) -> None:
+        self.state, self.head = np.empty(32, np.int64), np.empty(8, np.int64)
+        self.out = np.empty(0, np.uint8)
+        self.rows = 0
+
+    def fit(self, size: int, rows: int) -> None:
+        """Makes room for ``size`` bytes of text and ``rows`` elements."""
+        if self.out.size < size:
+            self.out = np.empty(max(size, 1 << 20), np.uint8)
+        if self.rows < rows:
+            self.rows = max(rows, 1 << 14)
+            self.blocks, self.containers = np.empty((self.rows, 13), np.int32), np.empty((self.rows, 14), np.int32)
+            self.specials, self.names = np.empty((self.rows, 4), np.int32), np.empty(self.rows, np.int64)
+
+
+_scratch = _Scratch()
+
+
+def _scan(raw: bytes) -> _Scratch:
+    """Scans serialised HTML (see ``scan``)."""
     from webinstruct_assets.stages.pages import scan
 
-    count = min(raw.count(b"<"), MAX_NODES) + 8
-    out, state, head = np.empty(len(raw) + 64, np.uint8), np.empty(32, np.int64), np.empty(8, np.int64)
-    blocks, containers = np.empty((count, 13), np.int64), np.empty((count, 14), np.int64)
-    specials = np.empty((count, 4), np.int64)
-    source = np.frombuffer(raw, np.uint8)
-    status = scan.scan(source, MAX_NODES, MAX_DEPTH, *_words(), out, state, blocks, containers, specials, head)
+    a = _scratch
+    a.fit(len(raw) + 64, min(raw.count(b"<"), MAX_NODES) + 8)
+    status = scan.scan(np.frombuffer(raw, np.uint8), MAX_NODES, MAX_DEPTH, *_words(), a.out, a.state, a.blocks, a.containers,
+                       a.specials, a.names, a.head)  # fmt: skip
     if status == scan.TOO_MANY:
         raise PageRejected("too_large", f"more than {MAX_NODES:,} nodes")
     if status == scan.TOO_DEEP:
         raise PageRejected("too_large", f"nested deeper than {MAX_DEPTH:,}")
-    text = out[: state[scan.OUT]].tobytes().decode("utf-8", "replace")
-    return text, blocks[: state[scan.BLOCKS]], containers[: state[scan.CONTAINERS]], specials[: state[scan.SPECIALS]], head
+    return a
 
 
 def read(source: bytes, clock: Clock) -> Reading:
@@ -103,12 +123,16 @@ def read(source: bytes, clock: Clock) -> Reading:
         raise PageRejected("empty_page", "no element in it")
     clock.check()
     raw = html.encode("utf-8", "replace")
-    text, blocks, containers, specials, head = _scan(raw)
+    arrays = _scan(raw)
     clock.check()
-    title0, title1, language0, language1, pruned = head[:5].tolist()
-    builder = _Builder(raw, text, specials.tolist())
-    builder.add_blocks(blocks.tolist(), clock)
-    builder.add_containers(containers)
+    size, n_blocks, n_containers, n_specials = (int(arrays.state[place]) for place in COUNTS)
+    title0, title1, language0, language1, pruned = arrays.head[:5].tolist()
+    builder = _Builder(raw, arrays.out[:size].tobytes().decode("utf-8", "replace"), arrays.specials[:n_specials].tolist())
+    rows, containers, names = arrays.blocks[:n_blocks].tolist(), arrays.containers[:n_containers], arrays.names[:n_containers]
+    holding = np.flatnonzero(containers[:, 2] < containers[:, 3])[1:] if rows else np.empty(0, np.int64)
+    held = list(zip(holding.tolist(), names[holding].tolist(), containers[holding].tolist(), strict=True))
+    builder.add_blocks(rows, clock)  # may read fragments, which use the arrays again
+    builder.add_containers(held)
     title = mathml.PRIVATE.sub("\ufffd", " ".join(unescape(raw[title0:title1].decode("utf-8", "replace")).split()))
     return Reading(
         Layout(builder.blocks, builder.containers, builder.json_ld),
@@ -216,23 +240,25 @@ class _Builder:
 
     # -- containers ----------------------------------------------------------------------------------------------
 
-    def add_containers(self, rows: Any) -> None:
+    def add_containers(self, rows: list[tuple[int, int, list[int]]]) -> None:
         """The containers that hold blocks; elements that say nothing are left out, and their blocks move up."""
         from webinstruct_assets.stages.pages.scan import CONTAINER_TAGS, NAMES
 
         raw, blocks, containers = self.raw, self.blocks, self.containers
         numbers: dict[int, int] = {0: 0}
         containers.append(Container(-1, "body", 0, last=len(blocks)))
-        holding = np.flatnonzero(rows[:, 2] < rows[:, 3])
-        for index, row in zip(holding.tolist(), rows[holding].tolist(), strict=True):
-            if index == 0:
-                continue
+        for index, name, row in rows:
             outer, tag_number, first, last, class0, class1, id0, id1, role0, role1, hidden, markup, start, end = row
             parent = numbers[outer]
             tag = NAMES[tag_number]
-            reason, flags, role = "", NO_FLAGS, ""
+            role = ""
             if class1 or id1:
-                reason, flags = _named(tag, raw[class0:class1], raw[id0:id1])
+                known = _NAMED.get(name)
+                if known is None:
+                    known = _named(name, tag, raw[class0:class1], raw[id0:id1])
+                reason, flags = known
+            else:
+                reason, flags = NOTHING
             if role1:
                 reason = reason or DROPPED_ROLES.get(raw[role0:role1].decode("utf-8", "replace"), "")
             if markup:
@@ -279,9 +305,16 @@ class _Builder:
         return any(len(text) < 200 and REVEAL.search(text.strip()) for text in before)
 
 
-@lru_cache(maxsize=65_536)
-def _named(tag: str, classes: bytes, identity: bytes) -> tuple[str, frozenset[str]]:
-    return boilerplate.names(tag, f"{classes.decode('utf-8', 'replace')} {identity.decode('utf-8', 'replace')}")
+_NAMED: dict[int, tuple[str, frozenset[str]]] = {}  # by the scan's hash: classes come back on every page of a site
+MAX_NAMED = 100_000
+
+
+def _named(key: int, tag: str, classes: bytes, identity: bytes) -> tuple[str, frozenset[str]]:
+    if len(_NAMED) >= MAX_NAMED:
+        _NAMED.clear()
+    found = boilerplate.names(tag, f"{classes.decode('utf-8', 'replace')} {identity.decode('utf-8', 'replace')}")
+    _NAMED[key] = found
+    return found
 
 
 def _role(attributes: dict[str, str]) -> str:

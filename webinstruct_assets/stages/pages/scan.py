@@ -16,7 +16,8 @@ from numba import njit
 from numpy.typing import NDArray
 
 Bytes = NDArray[np.uint8]
-Ints = NDArray[np.int64]
+Ints = NDArray[np.int64]  # state; the result arrays are 32 bits wide, sources being far below 2 GB
+Rows = NDArray[np.int32]
 
 # -- what elements are -------------------------------------------------------------------------------------------
 
@@ -324,7 +325,7 @@ def _text(s: Bytes, start: int, end: int, out: Bytes, st: Ints, raw: bool) -> No
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _flush(out: Bytes, st: Ints, blocks: Ints) -> None:
+def _flush(out: Bytes, st: Ints, blocks: Rows) -> None:
     """Ends the current block."""
     o, first = st[OUT], st[BLOCK_OUT]
     if st[BROKEN] and o >= first + 3:
@@ -369,7 +370,7 @@ def _flush(out: Bytes, st: Ints, blocks: Ints) -> None:
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _close_row(st: Ints, blocks: Ints, first: int) -> None:
+def _close_row(st: Ints, blocks: Rows, first: int) -> None:
     """A row whose cells hold one block each is a table row; others are layout, and their blocks stand alone."""
     row = st[ROW_]
     cells, cell = 0, -1
@@ -393,7 +394,7 @@ def _close_row(st: Ints, blocks: Ints, first: int) -> None:
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _special(out: Bytes, st: Ints, specials: Ints, kind: int, start: int, end: int, display: int) -> None:
+def _special(out: Bytes, st: Ints, specials: Rows, kind: int, start: int, end: int, display: int) -> None:
     row = specials[st[SPECIALS]]
     row[S_KIND], row[S_START], row[S_END], row[S_DISPLAY] = kind, start, end, display
     st[SPECIALS] += 1
@@ -432,13 +433,13 @@ def _number(s: Bytes, start: int, end: int) -> int:
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def scan(s: Bytes, max_nodes: int, max_depth: int, openable: Bytes, properties: Bytes,
-         inner: Bytes, types: Bytes, out: Bytes, st: Ints, blocks: Ints, containers: Ints, specials: Ints, span: Ints) -> int:  # fmt: skip
+         inner: Bytes, types: Bytes, out: Bytes, st: Ints, blocks: Rows, containers: Rows, specials: Rows, names: NDArray[np.int64], span: Ints) -> int:  # fmt: skip
     """Reads serialised HTML ``s`` into the arrays; returns OK, TOO_MANY (nodes) or TOO_DEEP.
 
     ``st``: state, of which the counts (OUT, BLOCKS, CONTAINERS, SPECIALS) matter afterwards. ``span``: title start and end,
     language start and end, number of pruned elements. ``openable``: what names of hidden inline elements hold that
     readers can open. ``properties``, ``types``: schema.org names whose elements become containers; ``inner``: properties
-    that do so inside a question or an answer.
+    that do so inside a question or an answer. ``names``: per container, a hash of its tag, class and id.
     """
     n = s.size
     hashes = np.zeros(max_depth + 2, np.uint64)
@@ -851,6 +852,13 @@ def scan(s: Bytes, max_nodes: int, max_depth: int, openable: Bytes, properties: 
                 row[C_ID], row[C_ID_END] = a0[A_ID], a1[A_ID]
             if seen >> A_ROLE & 1:
                 row[C_ROLE], row[C_ROLE_END] = a0[A_ROLE], a1[A_ROLE]
+            value = np.uint64(_BASIS) ^ np.uint64(tag)
+            for at in range(class0, class1):
+                value = (value ^ np.uint64(s[at])) * np.uint64(_PRIME)
+            value = (value ^ np.uint64(255)) * np.uint64(_PRIME)
+            for at in range(row[C_ID], row[C_ID_END]):
+                value = (value ^ np.uint64(s[at])) * np.uint64(_PRIME)
+            names[number] = np.int64(value & np.uint64(0x7FFFFFFFFFFFFFFF))
             row[C_HIDDEN], row[C_MARKUP], row[C_SOURCE], row[C_SOURCE_END] = hidden, markup, source, i
             st[HERE] = number
             st[CONTAINERS] = number + 1
