@@ -10,9 +10,10 @@ source lies at a span of the input.
 """
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
-from numba import njit
+from numba import njit, types
 from numpy.typing import NDArray
 
 Bytes = NDArray[np.uint8]
@@ -110,7 +111,21 @@ _NOTES = packed(["reference", "footnote", "noprint"])
 _TEX_SIGNS = packed(["\\", "^{", "_{", "$", "tex", "math", "codecogs", "chl=", "eq"])
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+# Signatures are given so that each function is compiled once, not anew for literals and read-only arrays.
+_source = types.Array(types.uint8, 1, "C", readonly=True)
+_out, _state, _rows = types.uint8[::1], types.int64[::1], types.int32[:, ::1]
+_int, _bool, _hashed = types.int64, types.boolean, types.uint64
+_hashes = types.Array(types.uint64, 1, "C", readonly=True)
+_numbers = types.Array(types.int64, 1, "C", readonly=True)
+
+
+def _part(*signature: Any) -> Any:
+    """A function of the scanner: called from nowhere else, so it gets no wrappers for Python and C."""
+    result, *arguments = signature
+    return njit(result(*arguments), cache=True, nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+
+
+@_part(_bool, _source, _int, _int, _source)
 def _starts(s: Bytes, at: int, end: int, word: Bytes) -> bool:
     if end - at < word.size:
         return False
@@ -121,7 +136,7 @@ def _starts(s: Bytes, at: int, end: int, word: Bytes) -> bool:
     return True
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@_part(_bool, _source, _int, _int, _source, _bool)
 def _has_token(s: Bytes, start: int, end: int, word: Bytes, prefix: bool) -> bool:
     """Whether a list of names has ``word``, or one that begins with it."""
     at = start
@@ -134,7 +149,7 @@ def _has_token(s: Bytes, start: int, end: int, word: Bytes, prefix: bool) -> boo
     return False
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@_part(_bool, _source, _int, _int, _source, _bool)
 def _has_any(s: Bytes, start: int, end: int, words: Bytes, spaced: bool) -> bool:
     """Whether text holds one of the packed words, case folded; ``spaced``: white space in the text does not count."""
     at = start
@@ -162,7 +177,7 @@ def _has_any(s: Bytes, start: int, end: int, words: Bytes, spaced: bool) -> bool
     return False
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@_part(_bool, _source, _int, _int, _source)
 def _is_any(s: Bytes, start: int, end: int, words: Bytes) -> bool:
     """Whether text is one of the packed words."""
     w = 1
@@ -178,7 +193,7 @@ def _is_any(s: Bytes, start: int, end: int, words: Bytes) -> bool:
     return False
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@_part(_bool, _source, _int, _int, _source)
 def _markup_name(s: Bytes, start: int, end: int, words: Bytes) -> bool:
     """Whether the first name of an ``itemprop``, without a prefix, is one of ``words``."""
     while start < end and s[start] <= 32:
@@ -192,7 +207,7 @@ def _markup_name(s: Bytes, start: int, end: int, words: Bytes) -> bool:
     return _is_any(s, start, stop, words)
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@_part(types.void, _out, _state, _int)
 def _mark(out: Bytes, st: Ints, last: int) -> None:
     """Writes U+E000 + ``last``."""
     if st[PENDING] and not st[PRE_]:
@@ -209,7 +224,7 @@ def _mark(out: Bytes, st: Ints, last: int) -> None:
     st[BROKEN] = 0
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@_part(types.void, _out, _state)
 def _break(out: Bytes, st: Ints) -> None:
     if st[PRE_]:
         out[st[OUT]] = 10
@@ -223,7 +238,7 @@ def _break(out: Bytes, st: Ints) -> None:
         st[FLAGS] |= F_BREAK
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@_part(types.void, _source, _int, _int, _out, _state, _bool)
 def _text(s: Bytes, start: int, end: int, out: Bytes, st: Ints, raw: bool) -> None:
     """Adds text: entities resolved, white space folded (not in ``pre``), invisible characters dropped."""
     o, chars = st[OUT], st[CHARS]
@@ -235,6 +250,20 @@ def _text(s: Bytes, start: int, end: int, out: Bytes, st: Ints, raw: bool) -> No
     i = start
     while i < end:
         byte = s[i]
+        if 96 < byte < 127:  # lower-case letters, most of any text
+            if pending and not pre:
+                out[o] = 32
+                o += 1
+                chars += 1
+                pending = 0
+            start = i
+            while i < end and 96 < s[i] < 127:
+                out[o] = s[i]
+                o += 1
+                i += 1
+            chars += i - start
+            broken = 0
+            continue
         width = 1
         space = False
         if byte <= 32:
@@ -324,7 +353,7 @@ def _text(s: Bytes, start: int, end: int, out: Bytes, st: Ints, raw: bool) -> No
         st[LINK_CHARS] += chars - before
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@_part(types.void, _out, _state, _rows)
 def _flush(out: Bytes, st: Ints, blocks: Rows) -> None:
     """Ends the current block."""
     o, first = st[OUT], st[BLOCK_OUT]
@@ -369,7 +398,7 @@ def _flush(out: Bytes, st: Ints, blocks: Rows) -> None:
     st[PENDING] = st[FLAGS] = st[LINK_CHARS] = st[LINKS] = 0
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@_part(types.void, _state, _rows, _int)
 def _close_row(st: Ints, blocks: Rows, first: int) -> None:
     """A row whose cells hold one block each is a table row; others are layout, and their blocks stand alone."""
     row = st[ROW_]
@@ -393,7 +422,7 @@ def _close_row(st: Ints, blocks: Rows, first: int) -> None:
                     block[B_KIND] = PARAGRAPH
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@_part(types.void, _out, _state, _rows, _int, _int, _int, _int)
 def _special(out: Bytes, st: Ints, specials: Rows, kind: int, start: int, end: int, display: int) -> None:
     row = specials[st[SPECIALS]]
     row[S_KIND], row[S_START], row[S_END], row[S_DISPLAY] = kind, start, end, display
@@ -403,7 +432,7 @@ def _special(out: Bytes, st: Ints, specials: Rows, kind: int, start: int, end: i
         st[FLAGS] |= F_SPECIAL
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@_part(_int, _hashes, _numbers, _hashed)
 def _lookup(keys: NDArray[np.uint64], numbers: NDArray[np.int64], value: int) -> int:
     place = value & np.uint64(keys.size - 1)
     while keys[place] != 0:
@@ -413,7 +442,7 @@ def _lookup(keys: NDArray[np.uint64], numbers: NDArray[np.int64], value: int) ->
     return 0
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@_part(_int, _source, _int, _int)
 def _number(s: Bytes, start: int, end: int) -> int:
     """A decimal number of at most six digits; 1 for anything else."""
     if end <= start or end - start > 7:
@@ -431,22 +460,24 @@ def _number(s: Bytes, start: int, end: int) -> int:
     return sign * value
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(_int(_source, _int, _int, _source, _source, _source, _source, _out, _state, _rows, _rows, _rows, _state, _state),
+      cache=True, nogil=True, no_cfunc_wrapper=True)  # type: ignore[untyped-decorator]  # fmt: skip
 def scan(s: Bytes, max_nodes: int, max_depth: int, openable: Bytes, properties: Bytes,
-         inner: Bytes, types: Bytes, out: Bytes, st: Ints, blocks: Rows, containers: Rows, specials: Rows, names: NDArray[np.int64], span: Ints) -> int:  # fmt: skip
+         inner: Bytes, schema_types: Bytes, out: Bytes, st: Ints, blocks: Rows, containers: Rows, specials: Rows, names: NDArray[np.int64], span: Ints) -> int:  # fmt: skip
     """Reads serialised HTML ``s`` into the arrays; returns OK, TOO_MANY (nodes) or TOO_DEEP.
 
     ``st``: state, of which the counts (OUT, BLOCKS, CONTAINERS, SPECIALS) matter afterwards. ``span``: title start and end,
     language start and end, number of pruned elements. ``openable``: what names of hidden inline elements hold that
-    readers can open. ``properties``, ``types``: schema.org names whose elements become containers; ``inner``: properties
+    readers can open. ``properties``, ``schema_types``: schema.org names whose elements become containers; ``inner``: properties
     that do so inside a question or an answer. ``names``: per container, a hash of its tag, class and id.
     """
     n = s.size
-    hashes = np.zeros(max_depth + 2, np.uint64)
-    kinds = np.zeros(max_depth + 2, np.int64)
-    outers = np.zeros(max_depth + 2, np.int64)
-    saved = np.zeros((max_depth + 2, 8), np.int64)
-    lists = np.zeros((max_depth + 2, 2), np.int64)
+    hashes = np.empty(max_depth + 2, np.uint64)
+    kinds = np.empty(max_depth + 2, np.int64)
+    outers = np.empty(max_depth + 2, np.int64)
+    saved = np.empty((max_depth + 2, 8), np.int64)
+    lists = np.empty((max_depth + 2, 2), np.int64)
+    lists[0, :] = 0
     a0 = np.zeros(16, np.int64)  # attribute spans, by attribute number
     a1 = np.zeros(16, np.int64)
     depth = 0
@@ -785,7 +816,7 @@ def scan(s: Bytes, max_nodes: int, max_depth: int, openable: Bytes, properties: 
         markup = False
         if seen & (1 << A_ITEMPROP | 1 << A_PROPERTY | 1 << A_ITEMTYPE | 1 << A_TYPEOF):
             for number in (A_ITEMTYPE, A_TYPEOF):
-                if seen >> number & 1 and _has_any(s, a0[number], a1[number], types, False):
+                if seen >> number & 1 and _has_any(s, a0[number], a1[number], schema_types, False):
                     markup = True
             for number in (A_ITEMPROP, A_PROPERTY):
                 if seen >> number & 1:
