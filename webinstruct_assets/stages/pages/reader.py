@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from selectolax.lexbor import LexborDocumentOptions, LexborHTMLParser
 
-from webinstruct_assets.stages.pages import boilerplate, formulas, mathml
+from webinstruct_assets.stages.pages import asciimath, boilerplate, formulas, mathml
 from webinstruct_assets.stages.pages.document import Block, Container, Layout, PageRejected
 from webinstruct_assets.stages.pages.mathml import BREAK, CODE_CLOSE, CODE_OPEN, DISPLAY_CLOSE, DISPLAY_OPEN, INLINE_CLOSE, INLINE_OPEN
 
@@ -36,6 +36,8 @@ REVEAL = re.compile(r"\b(?:show|see|view|reveal|check|display|hide)\b.{0,20}\b(?
                     re.IGNORECASE)  # fmt: skip
 NOT_MARKS = re.compile("[\ue000-\ue009]")
 TAG = re.compile(r"<[^>]*>")
+BACKTICKS = re.compile(r"`([^`\ue000-\ue00f]{1,500})`")
+ASCIIMATH_LOADED = re.compile(rb"asciimath|config=AM_|[-_]MML-AM_|input/AsciiMath", re.IGNORECASE)
 KINDS = ("paragraph", "heading", "item", "cell", "code")
 NOTHING: tuple[str, frozenset[str]] = ("", frozenset())
 COUNTS = (0, 10, 11, 24)  # of scan.OUT, BLOCKS, CONTAINERS, SPECIALS in its state
@@ -155,6 +157,7 @@ class _Builder:
         self.containers: list[Container] = []
         self.json_ld: list[str] = []
         self.accepted = False
+        self._asciimath: bool | None = None
         self._openers: list[tuple[int, int, int]] = []  # (block before which it stands, source span)
         self._formulas: list[list[int]] = []
         for special in specials:
@@ -200,9 +203,17 @@ class _Builder:
         if code:
             text = re.sub(r"[ \t]+(?=\n|$)", "", text.replace("\r\n", "\n").replace("\r", "\n")).strip("\n")
             return mathml.finished(NOT_MARKS.sub("", text)), 0
+        if flags & 32 and "`" in text and self._loads_asciimath():
+            text = BACKTICKS.sub(lambda found: INLINE_OPEN + mathml.clean_tex(asciimath.to_tex(found[1])) + INLINE_CLOSE, text)
         text = mathml.scripted(mathml.delimited(text))
         math = text.count(INLINE_OPEN) + text.count(DISPLAY_OPEN)
         return mathml.finished(text).replace(BREAK, "\n").replace("``", ""), math
+
+    def _loads_asciimath(self) -> bool:
+        """Whether the page loads a renderer that takes text between back-ticks for AsciiMath."""
+        if self._asciimath is None:
+            self._asciimath = ASCIIMATH_LOADED.search(self.raw) is not None
+        return self._asciimath
 
     def _with_formulas(self, text: str, code: bool) -> str:
         pieces = text.split(SPECIAL)
