@@ -31,7 +31,7 @@ MAX_NODES = 500_000
 MAX_DEPTH = 2_000  # real pages stay below 200; deeper nesting is an unclosed tag repeated by a broken template
 
 (SKIP, LINK, HEADING, ITEM, LIST, TABLE, ROW, CELL, PRE, CODE, SCRIPT_MARK, BREAKING, IMAGE, MATH, SCRIPT, BLOCK, DROPPED,
- BUTTON, MATHJAX) = range(1, 20)  # fmt: skip
+ BUTTON, MATHJAX, STRONG) = range(1, 21)  # fmt: skip
 KINDS: dict[str, int] = {
     tag: kind
     for kind, tags in (
@@ -88,7 +88,9 @@ HIDDEN_STYLE = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNO
 JUNK_CHARS = re.compile("[\u200b\u200c\u200d\u2060\ufeff\u00ad]")
 BREAKS = re.compile(rf"\s*{BREAK}\s*(?:{BREAK}\s*)*")
 SCHEMA = re.compile(r"schema\.org/(?:#)?(Question|Answer|QAPage|FAQPage)\b|^(Question|Answer)$")
-PROPERTIES = frozenset({"name", "text", "acceptedAnswer", "suggestedAnswer", "articleBody"})
+PROPERTIES = frozenset({"name", "text", "acceptedAnswer", "suggestedAnswer", "articleBody", "upvoteCount"})
+BOLD = frozenset({"b", "strong"})
+OPENS = re.compile(r"accordion|collaps|faq|toggle|trigger", re.IGNORECASE)  # buttons that carry a panel's title
 SHOWN_INLINE = frozenset({"span", "b", "i", "em", "strong", "font", "label", "u", "small", "big", "mark", "bdi", "bdo"})
 FORUM_HINT = re.compile(r"forum|thread|topic|showthread|viewtopic|/questions?/|/t/|/q/|board|discuss", re.IGNORECASE)
 
@@ -145,6 +147,8 @@ class _Walker:
         self._here = 0  # current container
         self._buffer: list[str] = []
         self._link_depth = self._link_chars = self._links = self._math = 0
+        self._bold = self._line_chars = self._line_bold = self._bold_lines = 0
+        self._plain = self._away = False
         self._heading = self._pre = self._code = 0
         self._marker = self._label = ""
         self._lists: list[list[int]] = []  # [ordered, counter] per open list
@@ -210,7 +214,20 @@ class _Walker:
     def _text(self, text: str) -> None:
         if self._link_depth:
             self._link_chars += len(text.strip())
+        size = len(text.strip())
+        self._line_chars += size
+        if self._bold:
+            self._line_bold += size
         self._buffer.append(text)
+
+    def _end_line(self) -> None:
+        """Counts the bold lines that a block begins with."""
+        if self._line_chars:
+            if self._line_bold >= self._line_chars - 1 and not self._plain:  # the colon after it may be plain
+                self._bold_lines += 1
+            else:
+                self._plain = True
+            self._line_chars = self._line_bold = 0
 
     def _enter(self, node: LexborNode, tag: str) -> tuple[bool, tuple[int, int, int] | None]:
         """Whether to go below, and what to do on the way back: (kind, container to return to, a number)."""
@@ -223,12 +240,16 @@ class _Walker:
         if kind == LINK:
             self._link_depth += 1
             self._links += 1
+            if self._heading:
+                target = node.attributes.get("href") or "#"
+                self._away = self._away or not ("#" in target or target.startswith("javascript:"))
             return True, (LINK, -1, 0)
         if kind == BREAKING:
             if tag == "hr":
                 self._flush()
             else:
                 self._buffer.append("\n" if self._pre else BREAK)
+                self._end_line()
             return False, None
         attributes = node.attributes
         names = f"{attributes.get('class') or ''} {attributes.get('id') or ''}" if attributes else " "
@@ -263,6 +284,9 @@ class _Walker:
             self._buffer.append(CODE_OPEN)
             return True, (CODE, -1, 0)
         if kind == BUTTON:
+            if OPENS.search(names):
+                self._flush()
+                return True, (BLOCK, self._push(tag, "", frozenset(), "", names), 0)
             return (self._heading > 0 or mathml.flat(node).endswith("?")), None
         if names != " " and "katex-display" not in names and self._renderer(node, names):
             return False, None
@@ -271,7 +295,7 @@ class _Walker:
     def _inline(
         self, node: LexborNode, tag: str, attributes: dict[str, str | None], names: str
     ) -> tuple[bool, tuple[int, int, int] | None]:
-        if names != " " and self._renderer(node, names):
+        if names != " " and (self._renderer(node, names) or "mw-editsection" in names):
             return False, None
         if tag in SHOWN_INLINE or tag not in KINDS:
             if attributes and (
@@ -283,11 +307,14 @@ class _Walker:
                 role = _role(attributes)
                 if role and (role not in ("name", "text") or self._inside_question()):
                     self._flush()
-                    return True, (BLOCK, self._push(tag, "", frozenset(), role), 0)
+                    return True, (BLOCK, self._push(tag, "", frozenset(), role, names), 0)
             if attributes and "style" in attributes and HIDDEN_STYLE.search(attributes["style"] or ""):
                 flags = boilerplate.names(tag, names)[1]
                 if "openable" not in flags and "answer" not in flags:
                     return False, None
+        if tag in BOLD:
+            self._bold += 1
+            return True, (STRONG, -1, 0)
         return True, None
 
     def _open(
@@ -340,14 +367,14 @@ class _Walker:
             self._rows += 1
         if kind == CELL and self._row < 0:
             kind = BLOCK
-        if tag in CONTAINER_TAGS or reason or role or flags:
-            outer = self._push(tag, reason, flags, role)
+        if tag in CONTAINER_TAGS or reason or role or flags or names != " ":
+            outer = self._push(tag, reason, flags, role, names)
             return True, (kind, outer, number)
         return True, (kind, -1, number)
 
-    def _push(self, tag: str, reason: str, flags: frozenset[str], role: str) -> int:
+    def _push(self, tag: str, reason: str, flags: frozenset[str], role: str, names: str) -> int:
         outer = self._here
-        self.containers.append(Container(outer, tag, len(self.blocks), flags, role, own_drop=reason))
+        self.containers.append(Container(outer, tag, len(self.blocks), flags, role, own_drop=reason, names=names))
         self._here = len(self.containers) - 1
         return outer
 
@@ -355,6 +382,9 @@ class _Walker:
         kind, outer, number = frame
         if kind == LINK:
             self._link_depth -= 1
+            return
+        if kind == STRONG:
+            self._bold -= 1
             return
         if kind == SCRIPT_MARK:
             self._buffer.append(SCRIPT_CLOSE)
@@ -408,6 +438,9 @@ class _Walker:
             return
         link_chars, links, math = self._link_chars, self._links, self._math
         self._link_chars = self._links = self._math = 0
+        self._end_line()
+        bold, away = self._bold_lines, self._away
+        self._bold_lines, self._plain, self._away = 0, False, False
         if self._pre:
             text = re.sub(r"[ \t]+(?=\n|$)", "", raw.replace("\r\n", "\n").replace("\r", "\n")).strip("\n")
             text = re.sub(f"[{SUB_OPEN}{SUP_OPEN}{SCRIPT_CLOSE}{CODE_OPEN}{CODE_CLOSE}]", "", text).replace(BREAK, "\n")
@@ -425,7 +458,7 @@ class _Walker:
         text = mathml.finished(text).replace(BREAK, "\n").replace("``", "")
         if not text.strip():
             return
-        block = Block("paragraph", text, self._here, link_chars=link_chars, links=links, math=math)
+        block = Block("paragraph", text, self._here, link_chars=link_chars, links=links, math=math, bold=bold, away=away)
         if self._heading:
             block.kind, block.level, block.marker = "heading", self._heading, "#" * self._heading + " "
         elif self._marker:
