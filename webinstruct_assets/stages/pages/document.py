@@ -4,7 +4,7 @@ Comes out of ``html.extract_page``; rules and later stages read it. Every span i
 into ``Page.text``, so whatever is taken from a page is verbatim by construction.
 """
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -104,6 +104,7 @@ class Layout:
     blocks: list[Block]
     containers: list[Container]
     json_ld: list[str] = field(default_factory=list)
+    _kept: list[int] | None = None
 
     def ancestors(self, container: int) -> Iterator[int]:
         """``container`` and the containers around it, innermost first."""
@@ -113,7 +114,9 @@ class Layout:
 
     def kept(self, first: int, last: int) -> list[int]:
         """Blocks of a range that are on the page."""
-        return [index for index in range(max(first, 0), min(last, len(self.blocks))) if self.blocks[index].start >= 0]
+        if self._kept is None:  # asked for once the page's text is made, then no block changes
+            self._kept = [index for index, block in enumerate(self.blocks) if block.start >= 0]
+        return self._kept[bisect_left(self._kept, first) : bisect_left(self._kept, last)]
 
     def spans(self, indexes: Iterable[int]) -> tuple[Span, ...]:
         """Spans of blocks; neighbours on the page become one span."""
@@ -121,7 +124,7 @@ class Layout:
         before = -2
         for index in indexes:
             block = self.blocks[index]
-            neighbours = before >= 0 and not any(self.blocks[gap].start >= 0 for gap in range(before + 1, index))
+            neighbours = before >= 0 and not self.kept(before + 1, index)
             if merged and neighbours:
                 merged[-1] = Span(merged[-1].start, block.end)
             else:

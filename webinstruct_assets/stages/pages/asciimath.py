@@ -1,0 +1,5 @@
+"""AsciiMath to TeX."""
+
+
+def to_tex(source: str) -> str:
+    return source
