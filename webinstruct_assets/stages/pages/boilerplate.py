@@ -252,7 +252,8 @@ RESTORE_SHARE = 0.5  # a part dropped for its name comes back when it holds more
 AD_PROSE = 300  # characters of prose that no advertisement has
 MAIN_SHARE = 0.85  # the main part is the smallest element that holds this share of the prose
 MAIN_MIN_CHARS = 600  # pages with less prose are taken whole
-LEAD_CHARS = 40
+LEAD_CHARS = 80  # a summary between the title and the main part is longer
+LEAD_STEPS = 6  # levels of elements between the main part and what holds it and its summary
 LINK_DENSITY = 0.6
 CAPTION_CHARS = 400
 """Text beside an image up to which it is the image's caption."""
@@ -406,14 +407,38 @@ def _drop_outside(layout: Layout, weights: list[float]) -> None:
     first, last = containers[main].first, containers[main].last
     title = max(
         (index for index in range(first) if blocks[index].level == 1 and not blocks[index].dropped),
-        default=first,
+        default=-1,
     )
+    around: dict[int, int] = {}  # how far up from the main part; one pass per step, not per block
+    for steps, index in enumerate(layout.ancestors(main)):
+        around[index] = steps
+    lead = _lead(layout, title, first, around)
     for index, block in enumerate(blocks):
-        if block.dropped or first <= index < last:
+        if block.dropped or first <= index < last or index in lead:
             continue
-        lead = title < index < first and weights[index] >= LEAD_CHARS  # a summary between the title and the main part
-        if not lead and not (block.level == 1 and index < first):
+        if block.level != 1 or index > first:
             block.dropped = "outside"
+
+
+def _lead(layout: Layout, title: int, first: int, around: dict[int, int]) -> set[int]:
+    """Blocks between title and main part that belong to the content: prose near the main part, and what it frames."""
+    blocks = layout.blocks
+    prose: dict[int, int] = {}  # container -> its first block of prose
+    for index in range(title + 1, first):
+        block = blocks[index]
+        if block.dropped or len(block.text) < LEAD_CHARS or block.link_chars > 0.3 * len(block.text):
+            continue
+        steps = next((around[up] for up in layout.ancestors(block.container) if up in around), len(around))
+        if steps <= LEAD_STEPS:
+            prose.setdefault(block.container, index)
+    if not prose:
+        return set()
+    return {
+        index
+        for index in range(title + 1, first)
+        if any(prose.get(up, first) <= index for up in layout.ancestors(blocks[index].container) if up not in around)
+        or prose.get(blocks[index].container, first) <= index
+    }
 
 
 def _drop_empty_sections(layout: Layout) -> None:
