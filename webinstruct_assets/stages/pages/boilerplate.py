@@ -59,7 +59,7 @@ FLAG_TOKENS = {
     "a": "a",
 }  # fmt: skip
 """What the words of an element's class and id say about it, beside a reason to drop it."""
-BITS = {flag: 1 << place for place, flag in enumerate((*FLAG_TOKENS, "accepted"))}
+BITS = {flag: 1 << place for place, flag in enumerate((*FLAG_TOKENS, "accepted", "chosen"))}
 TOKEN_REASON = {token: reason for reason, tokens in DROP_TOKENS.items() for token in tokens.split()}
 TOKEN_BITS: dict[str, int] = {}
 for _flag, _tokens in FLAG_TOKENS.items():
@@ -67,9 +67,10 @@ for _flag, _tokens in FLAG_TOKENS.items():
         TOKEN_BITS[_token] = TOKEN_BITS.get(_token, 0) | BITS[_flag]
 PUBLIC = ("content", "answer", "question", "openable", "stem", "post", "meta", "accepted", "image", "author")
 ACCEPTED = re.compile(
-    r"(?:^|[_-])(?:accepted|acceptedanswer|accepted-answer|is-accepted|is-best|best-answer|bestanswer|post--solution|"
-    r"is-solution|solved-answer|chosen|answer-accepted|marked-solution|best|solution-post|correct-answer)(?:$|[_-])"
+    r"(?:^|(?<!not)[_-])(?:accepted|acceptedanswer|is-best|best-answer|bestanswer|post--solution|is-solution|solved-answer|"
+    r"marked-solution|solution-post|correct-answer)(?:$|[_-])"
 )
+CHOSEN = frozenset({"best", "chosen"})  # of an answer or a post; elsewhere these are products and widgets
 CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 NOT_WORD = re.compile(r"[^a-zà-ÿ]+")
 TOPIC = re.compile(r"\b(?:tag|category|cat|topic|kategorie)-[\w-]+")  # what a page is about, not what an element is
@@ -95,6 +96,8 @@ def _name(name: str) -> tuple[int, str, str]:
             weak = weak or reason
     if ACCEPTED.search(text.lower()):
         bits |= BITS["accepted"]
+    if name in CHOSEN:
+        bits |= BITS["chosen"]
     if FURNITURE.search(text):
         strong = strong or "frame"
     return bits, strong, weak
@@ -105,6 +108,8 @@ def _flags(bits: int) -> frozenset[str]:
     flags = {flag for flag in PUBLIC if bits & BITS[flag]}
     if bits & BITS["qa"]:  # "faq-q" and "faq-a", but not "faq-item"
         flags |= {kind for kind, letter in (("question", "q"), ("answer", "a")) if bits & BITS[letter]}
+    if bits & BITS["chosen"] and bits & (BITS["answer"] | BITS["post"]):
+        flags.add("accepted")
     return frozenset(flags)
 
 
@@ -126,7 +131,7 @@ def names(tag: str, text: str) -> tuple[str, frozenset[str]]:
         return strong, flags
     if bits & BITS["image"] and bits & BITS["caption"]:
         return "caption", flags
-    if tag in HEADINGS or bits & (BITS["content"] | BITS["layout"]):
+    if tag in HEADINGS or tag == "p" or bits & (BITS["content"] | BITS["layout"]):
         return "", flags
     return weak or ("header" if bits & BITS["header"] else ""), flags
 
@@ -257,7 +262,7 @@ LEAD_STEPS = 6  # levels of elements between the main part and what holds it and
 LINK_DENSITY = 0.6
 CAPTION_CHARS = 400
 """Text beside an image up to which it is the image's caption."""
-BOX_SHARE = 0.25  # a box with a boilerplate title goes whole unless it holds more than this share of the page's prose
+BOX_SHARE = 0.4  # a box with a boilerplate title goes whole unless it holds more than this share of the page's prose
 
 
 def weight(block: Block) -> float:
@@ -306,7 +311,9 @@ def _by_name(layout: Layout, prefix: list[float], *, forum: bool) -> None:
             continue
         prose = prefix[last] - prefix[first]
         if reason:
-            if prose > RESTORE_SHARE * total or (reason == "ad" and prose > AD_PROSE):
+            if prose > RESTORE_SHARE * total or (reason == "ad" and prose > AD_PROSE) or (
+                reason == "caption" and prose > CAPTION_CHARS
+            ):
                 container.own_drop = ""
             elif reason == "header":
                 inside = blocks[first:last]
