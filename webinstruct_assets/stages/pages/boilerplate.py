@@ -16,7 +16,7 @@ DROP_TOKENS = {
     "navigation": "nav navbar navi navigation menu menubar submenu breadcrumb breadcrumbs crumbs pagination pager paging "
     "sitemap skiplink topbar toolbar topnav toc tabs linklist",
     "frame": "footer colophon masthead headerbar catlinks copyright imprint banner sidebar aside rail widget widgets topbox "
-    "bottombar secondary",
+    "bottombar",
     "ad": "ad ads adv advert adverts advertisement advertising adsense adslot adbox adunit dfp sponsor sponsored promo "
     "promos promoted promotion outbrain taboola teads affiliate werbung anzeige anzeigen publicidad publicité publicite "
     "reklama",
@@ -73,10 +73,12 @@ ACCEPTED = re.compile(
 CHOSEN = frozenset({"best", "chosen"})  # of an answer or a post; elsewhere these are products and widgets
 CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 NOT_WORD = re.compile(r"[^a-zà-ÿ]+")
-TOPIC = re.compile(r"\b(?:tag|category|cat|topic|kategorie)-[\w-]+")  # what a page is about, not what an element is
+TOPIC = re.compile(r"\b(?:tag|category|cat|topic|kategorie|comment-author)-[\w-]+")  # what a page is about, not what an element is
 FURNITURE = re.compile(
     r"\b(?:siteNotice|contentSub|mw-editsection|mw-jump-link|printfooter|most-read|p-lang)\b"
 )  # MediaWiki's, mostly
+HAVING = frozenset({"has", "no", "non", "not", "with", "without"})  # what an element holds or lacks, not what it is
+BUILDERS = ("elementor-",)  # a page builder that calls all content widgets
 MAX_NAMES = 400  # characters of class and id that are looked at
 NAMELESS = frozenset({"html", "body", "main", "article"})  # hold the page, whatever they are called
 HEADINGS = frozenset({"h1", "h2", "h3", "h4", "h5", "h6"})
@@ -87,9 +89,11 @@ def _name(name: str) -> tuple[int, str, str]:
     """(bits, first reason of ALWAYS, first other reason) of one class or id; names recur across pages, so it is kept."""
     text = TOPIC.sub(" ", name)
     bits, strong, weak = 0, "", ""
-    for token in NOT_WORD.split(CAMEL.sub(" ", text).lower()):
+    tokens = NOT_WORD.split(CAMEL.sub(" ", text).lower())
+    says = HAVING.isdisjoint(tokens) and not name.startswith(BUILDERS)
+    for token in tokens:
         bits |= TOKEN_BITS.get(token, 0)
-        reason = TOKEN_REASON.get(token, "")
+        reason = TOKEN_REASON.get(token, "") if says else ""
         if reason in ALWAYS:
             strong = strong or reason
         else:
@@ -127,9 +131,9 @@ def names(tag: str, text: str) -> tuple[str, frozenset[str]]:
     flags = _flags(bits)
     if tag in NAMELESS or "answer" in flags:
         return "", flags
-    if strong:
+    if strong and not (strong == "caption" and tag in HEADINGS):
         return strong, flags
-    if bits & BITS["image"] and bits & BITS["caption"]:
+    if tag not in HEADINGS and bits & BITS["image"] and bits & BITS["caption"]:
         return "caption", flags
     if tag in HEADINGS or tag == "p" or bits & (BITS["content"] | BITS["layout"]):
         return "", flags
@@ -189,7 +193,7 @@ OPENERS = _openers({
     "jetzt abonnieren|newsletter|get the latest|never miss|support us|donate|abonnez|suscríbete|subscreva|iscriviti|"
     "click here|print|javascript|please enable|loading|jetzt registrieren|sie sind nicht eingeloggt|"
     "sie sind aktuell nicht|you are not logged|you must be logged|you need to|share your",
-    "navigation": "skip to|back to top|zum inhalt|zum seitenanfang|nach oben|zum anfang|seite drucken|retour|volver|home",
+    "navigation": "table of contents|inhaltsverzeichnis|sommaire|índice|spis treści|skip to|back to top|zum inhalt|zum seitenanfang|nach oben|zum anfang|seite drucken|retour|volver|home",
     "ad": "advertisement|advertising|anzeige|werbung|reklama|publicidad|publicité|pubblicità|advertentie|annons|реклама|"
     "sponsored|affiliate",
     "legal": "©|copyright|all rights reserved|alle rechte vorbehalten|tous droits réservés|todos los derechos",
@@ -254,6 +258,7 @@ def line_reason(text: str, links: int, link_chars: int) -> str:
 
 LINK_CONTAINERS = frozenset({"ul", "ol", "div", "section", "table", "tr", "td", "dl", "li", "p", "header"})
 RESTORE_SHARE = 0.5  # a part dropped for its name comes back when it holds more than this share of the page's prose
+NAVIGATION_PROSE = 300  # characters of prose that no navigation has; "tabs" may hold their panels
 AD_PROSE = 300  # characters of prose that no advertisement has
 MAIN_SHARE = 0.85  # the main part is the smallest element that holds this share of the prose
 MAIN_MIN_CHARS = 600  # pages with less prose are taken whole
@@ -312,7 +317,7 @@ def _by_name(layout: Layout, prefix: list[float], *, forum: bool) -> None:
         prose = prefix[last] - prefix[first]
         if reason:
             if prose > RESTORE_SHARE * total or (reason == "ad" and prose > AD_PROSE) or (
-                reason == "caption" and prose > CAPTION_CHARS
+                reason == "caption" and prose > CAPTION_CHARS) or (reason == "navigation" and prose > NAVIGATION_PROSE
             ):
                 container.own_drop = ""
             elif reason == "header":
