@@ -137,7 +137,9 @@ def names(tag: str, text: str) -> tuple[str, frozenset[str]]:
         return "caption", flags
     if tag in HEADINGS or tag == "p" or bits & (BITS["content"] | BITS["layout"]):
         return "", flags
-    return weak or ("header" if bits & BITS["header"] else ""), flags
+    if not weak and bits & BITS["header"] and not bits & (BITS["openable"] | BITS["post"] | BITS["question"]):
+        weak = "header"  # of the page or of an article, not of a panel: the layout tells
+    return weak, flags
 
 
 # -- what lines say -------------------------------------------------------------------------------------------
@@ -265,6 +267,7 @@ MAIN_MIN_CHARS = 600  # pages with less prose are taken whole
 LEAD_CHARS = 80  # a summary between the title and the main part is longer
 LEAD_STEPS = 6  # levels of elements between the main part and what holds it and its summary
 LINK_DENSITY = 0.6
+FREE = 40  # characters outside links that make a block in a list of links more than a link
 CAPTION_CHARS = 400
 """Text beside an image up to which it is the image's caption."""
 BOX_SHARE = 0.4  # a box with a boilerplate title goes whole unless it holds more than this share of the page's prose
@@ -396,7 +399,7 @@ def _drop_links(layout: Layout) -> None:
         if block.dropped or block.kind == "heading":
             continue
         own = block.links and block.link_chars > 0.85 * len(block.text) and len(block.text) < 120
-        prose = len(block.text) >= 80 and block.link_chars < len(block.text) / 2
+        prose = len(block.text) - block.link_chars >= FREE and block.link_chars < len(block.text) / 2
         if (own and block.text[-1:] != "?") or (dense[block.container] and not prose):
             block.dropped = "links"
 
