@@ -144,7 +144,6 @@ def names(tag: str, text: str) -> tuple[str, frozenset[str]]:
 
 # -- what lines say -------------------------------------------------------------------------------------------
 
-
 def _openers(texts: dict[str, str]) -> dict[str, list[tuple[tuple[str, ...], str]]]:
     """First word -> (the words after it, reason), of phrases that start a line."""
     table: dict[str, list[tuple[tuple[str, ...], str]]] = {}
@@ -155,104 +154,123 @@ def _openers(texts: dict[str, str]) -> dict[str, list[tuple[tuple[str, ...], str
     return table
 
 
+# Imperatives of exercises ("Lesen Sie den Text", "Log in as root") and terms of subjects ("related rates", "ähnliche
+# Dreiecke") start like prompts and lists of links do: phrases are long enough to tell them apart, and single words
+# count only where the line has at most one more word.
 OPENERS = _openers({
-    "related": "read more|read also|read next|also read|related|see also|more from|more on|more stories|more news|more articles|"
-    "you may also like|you might also like|you may like|you might also be interested|recommended for you|recommended reading|"
-    "recommended articles|don't miss|most popular|most read|popular posts|popular articles|trending|latest news|latest posts|"
-    "latest stories|latest articles|recent posts|recent articles|recent news|top stories|what to read next|explore further|"
-    "next article|previous article|next post|previous post|up next|editor's picks|similar articles|similar posts|"
-    "similar questions|around the web|from the web|continue reading|"
-    "weitere|mehr zum thema|mehr aus|mehr von|mehr zu|mehr dazu|mehr über|lesen sie|lies auch|lies mehr|auch interessant|"
-    "das könnte|sie könnten|passend dazu|passende artikel|ähnliche|verwandte|zum thema|zum weiterlesen|weiterlesen|"
-    "weiterführende|schon gelesen|meistgelesen|meistgelesene|meistdiskutierte|meist gelesen|neueste|neuste|aktuelle artikel|"
-    "aktuelle beiträge|aktuelle nachrichten|aktuelle meldungen|beliebte|beliebteste|top themen|empfohlene|empfehlungen|"
-    "unsere empfehlung|die redaktion empfiehlt|redaktionsempfehlung|entdecke weitere|vorheriger|nächster artikel|"
-    "nächster beitrag|kommentierte artikel|interessante artikel|"
+    "related": "read more|read also|read next|also read|related|related articles|related posts|related stories|related news|"
+    "related content|related topics|related links|related questions|related reading|related pages|related products|see also|"
+    "more from|more stories|more news|more articles|you may also like|you might also like|you may like|you might like|"
+    "you may also be interested|you might also be interested|recommended for you|recommended reading|recommended articles|"
+    "don't miss|most popular|most read|popular posts|popular articles|trending|latest news|latest posts|latest stories|"
+    "latest articles|recent posts|recent articles|recent news|top stories|what to read next|explore further|next article|"
+    "previous article|next post|previous post|up next|editor's picks|similar articles|similar posts|similar questions|"
+    "around the web|from the web|continue reading|"
+    "weitere artikel|weitere beiträge|weitere themen|weitere informationen|weitere infos|weitere nachrichten|weitere meldungen|"
+    "weitere news|weitere links|weitere aktuelle|weitere interessante|weitere berichte|weitere videos|mehr zum thema|mehr aus|"
+    "mehr von|mehr dazu|lesen sie auch|lesen sie mehr|lesen sie hier|lesen sie dazu|lesen sie weiter|lies auch|lies mehr|"
+    "auch interessant|das könnte sie|das könnte dich|das könnte dir|das könnte euch|sie könnten auch|passend dazu|"
+    "passende artikel|ähnliche artikel|ähnliche beiträge|ähnliche themen|ähnliche produkte|verwandte artikel|"
+    "verwandte beiträge|verwandte themen|verwandte themenbereiche|zum weiterlesen|weiterlesen|weiterführende links|"
+    "weiterführende informationen|schon gelesen|meistgelesen|meistgelesene|meistgelesene artikel|meistdiskutierte artikel|"
+    "neueste artikel|neueste beiträge|neueste kommentare|neueste nachrichten|aktuelle artikel|aktuelle beiträge|"
+    "aktuelle nachrichten|aktuelle meldungen|beliebte artikel|beliebte beiträge|beliebteste artikel|top themen|"
+    "empfohlene artikel|unsere empfehlung|die redaktion empfiehlt|redaktionsempfehlung|nächster artikel|nächster beitrag|"
+    "vorheriger artikel|vorheriger beitrag|"
     "à lire aussi|a lire aussi|lire aussi|voir aussi|sur le même sujet|articles similaires|les plus lus|en savoir plus|"
-    "vous aimerez aussi|vous pourriez|dans la même|lire la suite|"
+    "vous aimerez aussi|vous pourriez aussi|vous pourriez aimer|dans la même rubrique|dans la même catégorie|lire la suite|"
     "le puede interesar|te puede interesar|puede interesarte|también te puede|lea también|lee también|leer más|ver también|"
-    "más información|más noticias|noticias relacionadas|artículos relacionados|lo más leído|lo más visto|relacionado|"
+    "más información|más noticias|noticias relacionadas|artículos relacionados|lo más leído|lo más visto|"
     "leia também|veja também|leia mais|saiba mais|notícias relacionadas|artigos relacionados|mais lidas|"
-    "leggi anche|leggi di più|potrebbe interessarti|ti potrebbe|potrebbero interessarti|articoli correlati|i più letti|"
-    "lees ook|lees meer|lees verder|gerelateerde|meest gelezen|czytaj także|czytaj też|czytaj również|czytaj więcej|"
-    "zobacz także|zobacz też|zobacz również|przeczytaj także|powiązane|polecamy|najczęściej czytane|"
-    "läs också|läs mer|läs även|relaterade|læs også|les også|lue myös|lue lisää|читайте также|читать далее|смотрите также|"
-    "похожие|ещё по теме|ilgili haberler|bunlar da|čtěte také|přečtěte si",
-    "share": "share this|share on|share via|share article|share with|teilen|artikel teilen|beitrag teilen|seite teilen|"
-    "jetzt teilen|diesen artikel|diesen beitrag|den artikel mit|auf facebook|partager|compartir|compartilhar|compartilhe|"
-    "condividi|udostępnij|delen|follow us|follow me|find us on|folgen sie uns|folge uns|folgt uns|síguenos|suivez|seguici|"
-    "print this|email this|tell a friend|artikel drucken|seite drucken",
+    "leggi anche|leggi di più|potrebbe interessarti|ti potrebbe interessare|potrebbero interessarti|articoli correlati|"
+    "i più letti|lees ook|lees meer|lees verder|gerelateerde artikelen|meest gelezen|czytaj także|czytaj też|czytaj również|"
+    "czytaj więcej|zobacz także|zobacz też|zobacz również|przeczytaj także|powiązane artykuły|polecamy|najczęściej czytane|"
+    "läs också|läs mer|läs även|relaterade artiklar|læs også|les også|lue myös|lue lisää|читайте также|читать далее|"
+    "смотрите также|похожие статьи|ещё по теме|ilgili haberler|bunlar da ilginizi|čtěte také|přečtěte si také",
+    "share": "share this|share on|share via|share article|artikel teilen|beitrag teilen|seite teilen|jetzt teilen|"
+    "diesen artikel teilen|diesen beitrag teilen|den artikel mit|auf facebook teilen|partager sur|partager cet|compartir en|"
+    "compartir este|compartilhar no|compartilhe isso|condividi su|udostępnij|follow us|find us on|folgen sie uns|folge uns|"
+    "folgt uns|síguenos|suivez-nous|seguici|print this|email this|artikel drucken|seite drucken",
     "comment": "leave a reply|leave a comment|leave a response|post a comment|add a comment|write a comment|add comment|"
-    "post comment|join the conversation|join the discussion|no comments|comments are closed|comments off|be the first to|"
+    "post comment|join the conversation|join the discussion|no comments|comments are closed|be the first to comment|comments|"
     "schreib einen kommentar|schreibe einen kommentar|schreiben sie einen kommentar|kommentar schreiben|kommentar verfassen|"
-    "kommentar hinterlassen|kommentieren|kommentare|keine kommentare|noch keine|bisher keine|ihre meinung|hinterlasse|"
-    "hinterlassen sie|laisser un commentaire|commentaires|aucun commentaire|réagir|deja un comentario|deja una respuesta|"
-    "dejar un comentario|comentarios|deixe um|deixe o|lascia un|commenti|nessun commento|skomentuj|dodaj komentarz|"
-    "komentarze|reacties|geef een reactie|your email address|ihre e-mail-adresse wird|deine e-mail-adresse wird",
+    "kommentar hinterlassen|kommentare|keine kommentare|noch keine kommentare|bisher keine kommentare|ihre meinung|"
+    "hinterlasse einen|hinterlasse eine|hinterlassen sie einen|laisser un commentaire|laissez un commentaire|commentaires|"
+    "aucun commentaire|deja un comentario|deja una respuesta|dejar un comentario|comentarios|deixe um comentário|"
+    "deixe o seu|lascia un commento|commenti|nessun commento|skomentuj|dodaj komentarz|komentarze|reacties|"
+    "geef een reactie|your email address will|ihre e-mail-adresse wird|deine e-mail-adresse wird",
     "author": "about the author|about author|über den autor|über die autorin|zum autor|zur autorin|zur person|"
     "à propos de l'auteur|sobre el autor|sobre la autora|sobre o autor|informazioni sull'autore|o autorze",
-    "prompt": "subscribe|sign up|log in|login|sign in|register|registrieren|anmelden|einloggen|jetzt anmelden|"
-    "jetzt abonnieren|newsletter|get the latest|never miss|support us|donate|abonnez|suscríbete|subscreva|iscriviti|"
-    "click here|print|javascript|please enable|loading|jetzt registrieren|sie sind nicht eingeloggt|"
-    "sie sind aktuell nicht|you are not logged|you must be logged|you need to|share your",
-    "navigation": "table of contents|inhaltsverzeichnis|sommaire|índice|spis treści|skip to|back to top|zum inhalt|zum seitenanfang|nach oben|zum anfang|seite drucken|retour|volver|home",
+    "prompt": "subscribe|subscribe to|sign up|log in|login|sign in|register|registrieren|anmelden|einloggen|jetzt anmelden|"
+    "jetzt abonnieren|jetzt registrieren|newsletter|get the latest news|never miss|support us|donate|abonnez-vous|"
+    "suscríbete|iscriviti|click here|please enable javascript|loading|sie sind nicht eingeloggt|sie sind aktuell nicht|"
+    "you are not logged|you must be logged|you need to be logged|you must log|you need to log",
+    "navigation": "table of contents|inhaltsverzeichnis|sommaire|spis treści|skip to content|skip to main|skip to navigation|"
+    "back to top|zum inhalt|zum seitenanfang|nach oben",
     "ad": "advertisement|advertising|anzeige|werbung|reklama|publicidad|publicité|pubblicità|advertentie|annons|реклама|"
-    "sponsored|affiliate",
+    "sponsored",
     "legal": "©|copyright|all rights reserved|alle rechte vorbehalten|tous droits réservés|todos los derechos",
     "meta": "published|updated|last updated|last modified|posted on|posted by|posted in|filed under|tagged|tags|"
-    "veröffentlicht|aktualisiert|publiziert|zuletzt aktualisiert|erschienen am|stand|erstellt|publié|mis à jour|"
-    "publicado|actualizado|pubblicato|aggiornato|opublikowano|lesezeit|kategorie|kategorien|schlagwörter|schlagworte|"
-    "quelle|quellen|source|bildquelle|categories|category|etiquetas|labels|themen|stichwörter|schlagwort",
+    "veröffentlicht|aktualisiert|publiziert|zuletzt aktualisiert|erschienen am|erstellt|publié|mis à jour|publicado|"
+    "actualizado|pubblicato|aggiornato|opublikowano|lesezeit|kategorie|kategorien|schlagwörter|schlagworte|stichwörter|"
+    "quelle|source|bildquelle|categories|category|etiquetas",
     "caption": "foto|fotos|photo|photos|photograph|photographs|bild|bilder|image credit|image source|picture credit|"
-    "photo credit|photo by|crédit|crédits|credit|credits|fotografie|titelbild|symbolbild|archivbild|archivfoto|symbolfoto|"
-    "imagen|imagem|zdjęcie|fot|abbildung",
+    "photo credit|crédit|crédits|credit|credits|fotografie|titelbild|symbolbild|archivbild|archivfoto|symbolfoto|zdjęcie|fot",
 })  # fmt: skip
-ALONE = {"prompt": 60, "navigation": 40, "ad": 30, "meta": 90, "share": 90, "author": 60, "comment": 110, "related": 70,
-         "legal": 150, "caption": 220}  # fmt: skip
-"""Characters up to which a line that starts so is dropped."""
-COLON = frozenset({"caption", "meta"})  # only with a colon or a digit behind the first word
+MAYBE = frozenset(
+    "related more further similar latest recent popular other also next weitere weiterer mehr ähnliche verwandte neueste neuste "
+    "letzte aktuelle beliebte beliebteste empfohlene empfehlungen andere auch entdecke zum nächste sie autres plus dernières "
+    "derniers más otras otros últimas mais outras últimos altri altre ultime meer andere zobacz więcej inne najnowsze mer fler "
+    "ещё другие последние".split()
+)  # first words of titles that open a list of links where links follow, and a part of the content elsewhere
+LONGEST = {"prompt": 60, "navigation": 40, "ad": 30, "meta": 90, "share": 90, "author": 60, "comment": 110, "related": 70,
+           "legal": 150, "caption": 220}  # fmt: skip
+"""Characters of the longest line that goes for its first words."""
+LABELS = frozenset({"caption", "meta"})  # only as labels: with a colon, or meta with a number, right behind
 SECTIONS = frozenset({"related", "comment", "author"})  # their openers also open a section
+SECTION_TITLE = 70
 LINE = re.compile(
     r"all rights reserved|alle rechte vorbehalten|tous droits réservés|todos los derechos reservados|tutti i diritti|"
-    r"terms of (?:use|service)|privacy policy|datenschutzerklärung|nutzungsbedingungen|(?:uses?|accept|verwende[nt]?|nutz(?:en|t)) cookies|"
-    r"\bnewsletter\b.{0,60}\b(?:sign|subscri|anmeld|abonn|bestell|inbox|kostenlos)|\b(?:sign(?:ing)? up|subscri\w+|anmeld\w+|abonn\w+)\b.{0,60}\bnewsletter"
+    r"terms of (?:use|service)|privacy policy|datenschutzerklärung|nutzungsbedingungen|"
+    r"(?:uses?|accept|verwende[nt]?|nutz(?:en|t)) cookies|"
+    r"\bnewsletter\b.{0,60}\b(?:sign|subscri|anmeld|abonn|bestell|inbox|kostenlos)|"
+    r"\b(?:sign(?:ing)? up|subscri\w+|anmeld\w+|abonn\w+)\b.{0,60}\bnewsletter"
 )
-LINE_HINTS = ("rechte", "rights", "droits", "derechos", "diritti", "terms of", "privacy", "datenschutz", "nutzungsbed", "cookies",
-              "newsletter")  # fmt: skip
-CREDIT = re.compile(r"(?:\(|[.!?] |\| )(?:foto|photo|photograph|bild|credits?|quelle|image)s?(?: by)?\s?:|©|/\s?(?:dpa|afp|reuters|getty|imago|shutterstock|pixabay)|\b(?:getty images|istock|shutterstock|picture alliance|adobe stock)\b")
-PUNCTUATION = str.maketrans(dict.fromkeys(":,.!?…»«“”„\"()[]|–—>‹›→", " "))
+LINE_HINTS = ("rechte vor", "rights res", "droits rés", "derechos res", "tutti i dir", "terms of ", "privacy pol", "datenschutzer",
+              "nutzungsbed", " cookies", "newsletter")  # fmt: skip
+CREDIT = re.compile(
+    r"(?:\(|[.!?] |\| )(?:foto|photo|photograph|bild|credit|quelle|image)s?(?: by)?\s?:|©|"
+    r"/\s?(?:dpa|afp|reuters|getty|imago|shutterstock|pixabay)|\b(?:getty images|istock|shutterstock|picture alliance|adobe stock)\b"
+)
+CREDIT_HINTS = ("©", "foto", "photo", "bild", "credit", "quelle", "image", "dpa", "afp", "reuters", "getty", "imago", "stock",
+                "pixabay", "picture alliance")  # fmt: skip
+LINE_CHARS = 220  # characters of the longest line that is judged by its words
+EDGES = " \t»«›‹→←•·|–—-*+>[]()„“”\"'…:.!#"
+COUNTED = ("comment", "kommentar", "coment", "commentaire", "reactie")
 
 
-def line_reason(text: str, links: int, link_chars: int) -> str:
-    """Why a line is not content judged by its words alone, "" where they do not say."""
-    length = len(text)
-    if length > 220:
-        return ""
-    lowered = text.lower()
-    words = lowered[:80].translate(PUNCTUATION).split()
+def line_reason(lowered: str, links: int, link_chars: int) -> str:
+    """Why a line (in lower case) is not content judged by its first words, "" where they do not say."""
+    words = [word for word in (piece.strip(EDGES + ",?") for piece in lowered[:80].split()) if word]
     if not words:
         return ""
     first = words[0]
-    found = OPENERS.get(first)
-    if found is None and first.isdigit() and len(words) <= 4 and len(words) > 1 and (
-        words[1].startswith(("comment", "kommentar", "coment", "respon", "antwort"))):
-        return "comment"
-    for rest, reason in found or ():
+    if first.isdigit():
+        return "comment" if 2 <= len(words) <= 4 and words[1].startswith(COUNTED) else ""
+    length = len(lowered)
+    for rest, reason in OPENERS.get(first, ()):
         if rest and tuple(words[1 : len(rest) + 1]) != rest:
             continue
-        if reason in COLON:
-            head = lowered[: len(first) + 24]
+        if reason in LABELS:
+            head = lowered[: len(first) + sum(map(len, rest)) + 12]
             if ":" not in head and not (reason == "meta" and any(map(str.isdigit, head))):
                 continue
-        elif not rest and len(words) > 4 and reason not in ("legal", "related"):
-            continue
-        limit = ALONE[reason]
-        if length <= limit or (links and length <= 160 and link_chars >= 0.4 * length):
+        elif reason != "legal":
+            more = len(words) - len(rest) - 1
+            if more > 1 and not rest or more > 2 and reason in ("prompt", "navigation") and not links:
+                continue
+        if length <= LONGEST[reason] or (links and length <= 160 and link_chars >= 0.4 * length):
             return reason
-    if any(hint in lowered for hint in LINE_HINTS) and LINE.search(lowered):
-        return "legal"
-    if length <= 200 and ("©" in text or ":" in text or "/" in text) and CREDIT.search(lowered):
-        return "caption"
     return ""
 
 
@@ -268,8 +286,10 @@ LEAD_CHARS = 80  # a summary between the title and the main part is longer
 LEAD_STEPS = 6  # levels of elements between the main part and what holds it and its summary
 LINK_DENSITY = 0.6
 FREE = 40  # characters outside links that make a block in a list of links more than a link
+AUTHOR_SHARE = 0.3
 CAPTION_CHARS = 400
 """Text beside an image up to which it is the image's caption."""
+ANSWERS = frozenset({"question", "answer"})
 BOX_SHARE = 0.4  # a box with a boilerplate title goes whole unless it holds more than this share of the page's prose
 
 
@@ -332,10 +352,10 @@ def _by_name(layout: Layout, prefix: list[float], *, forum: bool) -> None:
                     container.own_drop = "frame"
             continue
         if container.tag == "figure" or "image" in container.flags:
-            if last - first <= 4 and _is_caption(blocks[first:last], container.tag == "figure"):
+            if last - first <= 4 and ANSWERS.isdisjoint(container.flags) and _is_caption(blocks[first:last], container.tag == "figure"):
                 container.own_drop = "caption"
-        elif "author" in container.flags and not forum and prose < BOX_SHARE * total and last - first <= 12:
-            if not any(block.level == 1 for block in blocks[first:last]):
+        elif "author" in container.flags and not forum and prose < AUTHOR_SHARE * total and last - first <= 12:
+            if ANSWERS.isdisjoint(container.flags) and not any(block.level == 1 for block in blocks[first:last]):
                 container.own_drop = "meta"
 
 
@@ -348,30 +368,64 @@ def _is_caption(inside: list[Block], figure: bool) -> bool:
 
 def _by_line(layout: Layout, prefix: list[float], *, forum: bool) -> None:
     """Drops lines for their words, and the boxes and lists that such lines open."""
-    containers, blocks = layout.containers, layout.blocks
-    total = prefix[-1]
-    for index, block in enumerate(blocks):
-        if block.dropped or block.kind == "code" or len(block.text) > 220:
+    blocks = layout.blocks
+    short = [
+        index
+        for index, block in enumerate(blocks)
+        if not block.dropped and len(block.text) <= LINE_CHARS and block.kind != "code" and not block.math
+    ]
+    lines = [blocks[index].text.lower() for index in short]
+    page = "\n".join(lines)
+    legal = any(hint in page for hint in LINE_HINTS)
+    credits = any(hint in page for hint in CREDIT_HINTS)
+    for index, lowered in zip(short, lines, strict=True):
+        block = blocks[index]
+        if block.dropped or (lowered[-1] == "?" and not block.links):
             continue
-        reason = line_reason(block.text, block.links, block.link_chars)
-        if not reason or (forum and reason in ("comment", "author")):
+        first = lowered.lstrip(EDGES).partition(" ")[0].rstrip(EDGES)
+        reason = line_reason(lowered, block.links, block.link_chars) if first in OPENERS or first.isdigit() else ""
+        if not reason:
+            if first in MAYBE and len(lowered) <= SECTION_TITLE and (block.kind == "heading" or lowered[-1] not in ".;,"):
+                _drop_section(layout, index, prefix, sure=False)
+            elif legal and LINE.search(lowered):
+                block.dropped = "legal"
+            elif credits and CREDIT.search(lowered):
+                block.dropped = "caption"
+            continue
+        if forum and reason in ("comment", "author", "meta"):
             continue
         block.dropped = reason if reason != "author" else "meta"
-        if reason not in SECTIONS or len(block.text) > 70:
-            continue
-        box, outer = -1, block.container
-        while outer > 0 and containers[outer].first == index:
-            if containers[outer].last > index + 1 and prefix[containers[outer].last] - prefix[index] <= BOX_SHARE * total:
-                box = outer
-            outer = containers[outer].parent
-        if box >= 0:
-            for other in blocks[index + 1 : containers[box].last]:
-                other.dropped = other.dropped or block.dropped
-            continue
-        for other in blocks[index + 1 : containers[outer].last]:
-            if other.link_chars <= 0.5 * len(other.text) or (other.kind == "heading" and not other.links):
-                break
-            other.dropped = other.dropped or block.dropped
+        if reason in SECTIONS and len(lowered) <= SECTION_TITLE:
+            _drop_section(layout, index, prefix, sure=True)
+
+
+def _drop_section(layout: Layout, title: int, prefix: list[float], *, sure: bool) -> None:
+    """Drops the box that a title opens; without a box, the links that follow it.
+
+    A title that is not ``sure`` goes with its section only where most of that are links.
+    """
+    containers, blocks = layout.containers, layout.blocks
+    box, outer = -1, blocks[title].container
+    while outer > 0 and containers[outer].first == title:
+        last = containers[outer].last
+        if last > title + 1 and prefix[last] - prefix[title] <= BOX_SHARE * prefix[-1]:
+            box = outer
+        outer = containers[outer].parent
+    section: list[Block] = []
+    linked = 0
+    for other in blocks[title + 1 : containers[box if box >= 0 else outer].last]:
+        link = 2 * other.link_chars > len(other.text)
+        if box < 0 and (not link or (other.kind == "heading" and not other.links)):
+            break
+        if not other.dropped:
+            linked += link
+            section.append(other)
+    if not sure and (not section or 2 * linked < len(section)):
+        return
+    reason = blocks[title].dropped = blocks[title].dropped or "related"
+    for other in section:
+        if ANSWERS.isdisjoint(containers[other.container].flags):
+            other.dropped = reason
 
 
 def _drop_links(layout: Layout) -> None:
