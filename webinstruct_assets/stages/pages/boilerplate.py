@@ -362,7 +362,7 @@ def _by_name(layout: Layout, prefix: list[float], *, forum: bool) -> None:
 def _is_caption(inside: list[Block], figure: bool) -> bool:
     if sum(len(block.text) for block in inside) > (CAPTION_CHARS if figure else 300):
         return False
-    return all(block.kind in ("paragraph", "heading") and not block.math and block.text[-1] != "?" and (figure or block.kind == "paragraph")
+    return all(block.kind in ("paragraph", "heading") and not block.math and block.text[-1:] != "?" and (figure or block.kind == "paragraph")
                for block in inside)
 
 
@@ -380,12 +380,12 @@ def _by_line(layout: Layout, prefix: list[float], *, forum: bool) -> None:
     credits = any(hint in page for hint in CREDIT_HINTS)
     for index, lowered in zip(short, lines, strict=True):
         block = blocks[index]
-        if block.dropped or (lowered[-1] == "?" and not block.links):
+        if block.dropped or (lowered[-1:] == "?" and not block.links):
             continue
         first = lowered.lstrip(EDGES).partition(" ")[0].rstrip(EDGES)
         reason = line_reason(lowered, block.links, block.link_chars) if first in OPENERS or first.isdigit() else ""
         if not reason:
-            if first in MAYBE and len(lowered) <= SECTION_TITLE and (block.kind == "heading" or lowered[-1] not in ".;,"):
+            if first in MAYBE and len(lowered) <= SECTION_TITLE and (block.kind == "heading" or lowered[-1:] not in ".;,"):
                 _drop_section(layout, index, prefix, sure=False)
             elif legal and LINE.search(lowered):
                 block.dropped = "legal"
@@ -449,9 +449,11 @@ def _drop_links(layout: Layout) -> None:
         elif container.tag in LINK_CONTAINERS and chars[index] and "answer" not in container.flags:
             density = linked[index] / chars[index]
             dense[index] = (links[index] >= 2 and density > LINK_DENSITY) or (density > 0.85 and chars[index] < 200)
-    for block in blocks:
+    for index, block in enumerate(blocks):
         if block.dropped or block.kind == "heading":
             continue
+        if "openable" in containers[block.container].flags and not any(after.links for after in blocks[index + 1 : index + 2]):
+            continue  # a panel's title is a link that opens it
         own = block.links and block.link_chars > 0.85 * len(block.text) and len(block.text) < 120
         prose = len(block.text) - block.link_chars >= FREE and block.link_chars < len(block.text) / 2
         if (own and block.text[-1:] != "?") or (dense[block.container] and not prose):

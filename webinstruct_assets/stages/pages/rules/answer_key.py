@@ -140,6 +140,7 @@ def _labelled(page: Page, layout: Layout, indexes: list[int], *, stems: bool) ->
     common: list[Span] = []  # a text before letters that belong to no number
     skip_row = -1
     previous: Span | None = None
+    headed = False  # the entry has a heading of its own, so all below belongs to it
     loose: list[tuple[int, Span]] = []  # prose after an entry; after the last one it belongs to the page again
     for index in indexes:
         block = blocks[index]
@@ -152,7 +153,7 @@ def _labelled(page: Page, layout: Layout, indexes: list[int], *, stems: bool) ->
         label, body = "", span
         if block.kind == "heading" or block.row >= 0:
             cell = re.fullmatch(
-                r"(?:(?:question|problem|exercise|task|item|part)\s*)?[(\[]?(\d{1,3}|[a-h]|\d{1,2}\s?\([a-h]\))[.):\]]?",
+                r"(?:(?:question|problem|exercise|task|item|part)\s*)?[(\[]?(\d{1,3}|[a-h]|\d{1,2}\s?\([a-h]\))[.):\]]?(?:\s*[\[(][^\])]{1,20}[\])])?",
                 block.text.strip(),
                 re.IGNORECASE,
             )
@@ -181,11 +182,12 @@ def _labelled(page: Page, layout: Layout, indexes: list[int], *, stems: bool) ->
             if entries:
                 if entries[-1][0] == outer and outer:
                     stem.append(span)
-                if entries[-1][1] and block.kind == "paragraph" and len(text[span.start : span.end].split("\n")) == 1:
+                if entries[-1][1] and not headed and block.kind == "paragraph" and len(text[span.start : span.end].split("\n")) == 1:
                     loose.append((len(entries) - 1, span))
                 entries[-1][1].append(span)
             previous = span if block.kind == "paragraph" and block.row < 0 else previous
             continue
+        headed = block.kind == "heading"
         body = trim(text, body)
         spans = [body] if body.end > body.start else []
         if label.isdigit():

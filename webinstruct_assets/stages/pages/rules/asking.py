@@ -26,17 +26,19 @@ INTERROGATIVE = re.compile(
     r"(?:(?:in|at|for|to|from|on|by|with|of|about|under|after|before|since|until|bei|in|an|auf|für|mit|von|zu|aus|nach|seit|bis|ab|unter|über|durch|um)\s+)?"
     r"(?:what|which|who|whom|whose|when|where|why|how|is|are|am|was|were|do|does|did|can|could|may|might|must|shall|should|will|would|has|have|had|"
     r"isn['’]t|aren['’]t|don['’]t|doesn['’]t|didn['’]t|can['’]t|won['’]t|what['’]s|who['’]s|where['’]s|how['’]s|if|"
-    r"was|wie|wo|wohin|woher|wann|warum|weshalb|wieso|wer|wen|wem|wessen|wozu|wofür|womit|woran|worauf|worin|wodurch|wovon|wovor|wieviel\w*|inwie\w+|welch\w*|"
+    r"was|wie|wo|wohin|woher|wann|warum|weshalb|wieso|wer|wen|wem|wessen|wozu|wofür|womit|woran|worauf|worin|worum|worüber|woraus|wodurch|wovon|wovor|wogegen|wonach|wobei|weswegen|wieviel\w*|inwie\w+|welch\w*|"
     r"ist|sind|war|hat|habe|haben|hatte|kann|können|könnte|muss|müssen|darf|dürfen|soll|sollte\w*|wird|werden|würde|gibt|gilt|lohnt|brauch\w*|braucht|macht|darfst|kannst|"
     r"qué|quién|cuál|cuándo|cuánt\w+|dónde|cómo|por qué|quand|comment|pourquoi|combien|quel\w*|qui|où|est-ce|que faire|peut-on|dois-je|puis-je|"
     r"che|cosa|come|quando|perché|quanto|chi|dove|qual\w?|o que|como|quanto|por que|wat|waar|wanneer|waarom|hoe|wie|welke|kan|mag|moet|heeft)\b",
     re.IGNORECASE,
 )
 KNOWN_LANGUAGES = frozenset({"en", "de", "es", "fr", "it", "pt", "nl", ""})
-NO_VERB_FIRST = re.compile(
-    r"[A-Za-zÄÖÜäöü]+(?:t|en|st)\s+(?:ich|man|sie|er|es|ein\w*|der|die|das|mein\w*)\b|.*\b(?:can i|do i|am i|should i|soll ich|kann ich|muss ich)\b",
+VERB_FIRST = re.compile(
+    r"[A-Za-zÄÖÜäöü]+(?:t|en|st)\s+(?:ich|man|sie|er|es|sich|wir|ihr|du|ein\w*|der|die|das|dein\w*|mein\w*|unser\w*)\b|.*\b(?:can i|do i|am i|should i|soll ich|kann ich|muss ich)\b",
     re.IGNORECASE,
 )
+FIGURE = re.compile(r"(?:and|but|so|or|und|aber|oder|y|et)\b", re.IGNORECASE)
+REPLY = re.compile(r"(?:yes|no|nope|yep|ja|nein|jein|sí|si|oui|non|não|sim|nee)\b", re.IGNORECASE)  # begins an answer
 SITE = re.compile(
     r"^(?:(?:do you |you |still |got |have )*(?:have |got )?(?:any |a |more |other |further |some )*(?:questions?|comments?|ideas|doubts)\b|"
     r"(?:still |do you )?need (?:some |more |any |further )?(?:help|assistance|advice|support|more)\b|was this\b|did (?:this|you (?:like|find|know|enjoy))\b|"
@@ -59,12 +61,13 @@ class Title(NamedTuple):
     body: list[int]
 
 
-def title_asks(text: str, language: str, *, hinted: bool) -> bool:
+def title_asks(text: str, language: str, *, hinted: bool, answer: str = "") -> bool:
     """Whether a title is a question that what stands below it may answer.
 
-    Where nothing says that the page answers questions (``hinted``), it must have a question's form as well.
+    Where nothing says that the page answers questions (``hinted``), it must have a question's form as well, or
+    ``answer`` (what stands below) must begin like a reply.
     """
-    plain = text.strip(" \"'”“»«*_")
+    plain = text.strip(" \"'”“»«*_:·•–—-")
     label = LABEL.match(plain)
     plain = plain[label.end() :] if label else plain
     if SITE.match(plain) or len(plain.split()) < 2:
@@ -74,7 +77,22 @@ def title_asks(text: str, language: str, *, hinted: bool) -> bool:
         return hinted and (HOW_TO.match(plain) is not None or asks(plain))
     if hinted or language not in KNOWN_LANGUAGES:
         return True
-    return INTERROGATIVE.search(SPOKEN.sub("", plain)) is not None or NO_VERB_FIRST.match(plain) is not None
+    return asks_in_form(plain) or REPLY.match(answer.strip()) is not None
+
+
+def asks_in_form(text: str) -> bool:
+    """Whether a text has the form of a question: an interrogative, or a verb first."""
+    plain = SPOKEN.sub("", text)
+    return INTERROGATIVE.search(plain) is not None or VERB_FIRST.match(plain) is not None
+
+
+def plainly_asks(text: str, language: str) -> bool:
+    """Whether a title is a question by its first words; one that begins with "So" or "But" is a figure of speech."""
+    plain = text.strip(" \"'”“»«*_:·•–—-")
+    label = LABEL.match(plain)
+    plain = SPOKEN.sub("", plain[label.end() :] if label else plain)
+    begins = INTERROGATIVE.match(plain) or VERB_FIRST.match(plain)
+    return language in KNOWN_LANGUAGES and len(plain.split()) >= 3 and begins is not None and not FIGURE.match(plain)
 
 
 def page_is_faq(page: Page) -> bool:

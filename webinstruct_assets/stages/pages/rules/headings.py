@@ -8,7 +8,15 @@ from dataclasses import dataclass
 
 from webinstruct_assets.stages.pages.document import Layout, Page, Pair, Span, make_pair, trim
 from webinstruct_assets.stages.pages.questions import LABEL, QUESTION_MARK
-from webinstruct_assets.stages.pages.rules.asking import FAQ, answers, named_faq, page_is_faq, title_asks
+from webinstruct_assets.stages.pages.rules.asking import (
+    FAQ,
+    answers,
+    named_faq,
+    page_is_faq,
+    plainly_asks,
+    span_text,
+    title_asks,
+)
 from webinstruct_assets.stages.pages.rules.spans import without_label, without_question_label
 
 BOLD_LEVEL = 7  # a bold line stands below all headings
@@ -22,6 +30,7 @@ class _Entry:
     body: list[int]
     section: int
     asks: bool
+    plainly: bool
     hinted: bool
 
 
@@ -108,7 +117,9 @@ def _entries(page: Page, layout: Layout, kept: list[int], titles: list[tuple[int
         if not below:
             continue
         hinted = faq or section_hint or named_faq(layout, block.container)
-        entries.append(_Entry(place, body, section, not block.away and title_asks(text, page.language, hinted=hinted), hinted))
+        reply = span_text(page.text, layout.spans(body[:1]))
+        asks = not block.away and title_asks(text, page.language, hinted=hinted, answer=reply)
+        entries.append(_Entry(place, body, section, asks, asks and plainly_asks(text, page.language), hinted))
     return entries
 
 
@@ -120,11 +131,13 @@ def _accepted(entries: list[_Entry], level: int) -> list[_Entry]:
     share = len(asking) / max(len(entries), 1)
     if (len(asking) >= 2 and share >= 0.6) or (len(asking) >= 3 and share >= 0.4):
         return asking
+    plain = sum(entry.plainly for entry in asking)
     found = []
     for entry in asking:
         own = [other for other in entries if other.section == entry.section]
         among = sum(other.asks for other in own)
-        if entry.hinted or (among >= 2 and among >= 0.6 * len(own) and len(own) < len(entries)) or _run(own, entry) >= 3:
+        many = entry.plainly and (plain >= 3 or (plain >= 2 and share >= 0.4))
+        if entry.hinted or many or (among >= 2 and among >= 0.6 * len(own) and len(own) < len(entries)) or _run(own, entry) >= 3:
             found.append(entry)
     return found
 

@@ -86,6 +86,8 @@ def marked_text(page: Page, layout: Layout) -> list[Pair]:
         if current is None:
             continue
         answer = ANSWER_MARK.match(text) if block.kind != "code" else None
+        if not answer and current.word == "q" and not current.answering:
+            answer = A_DOT.match(text)
         if answer and not KEY_ONLY.fullmatch(text.strip()):
             if answer.groupdict().get("number") and current.number and answer["number"] != current.number.lstrip("#№ "):
                 close()
@@ -122,6 +124,7 @@ def marked_text(page: Page, layout: Layout) -> list[Pair]:
     return pairs
 
 
+A_DOT = re.compile(r"A\s*[.)]\s+(?P<number>)")
 KEY_ONLY = re.compile(r"(?:answers|solutions)\b.{0,40}", re.IGNORECASE)
 CONTINUES = re.compile(
     r"(?-i:[a-z=+$−-])|\\|(?:so|hence|thus|therefore|then|since|because|this gives|that gives|now|finally|we)\b",

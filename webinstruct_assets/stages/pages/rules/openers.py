@@ -57,6 +57,8 @@ def opened(page: Page, layout: Layout) -> list[Pair]:
         if not spans:
             continue
         question = question or _question_before(layout, index, end_before, total)
+        while len(question) > 1 and OPENER.fullmatch(layout.blocks[question[-1]].text.strip()):
+            question = question[:-1]  # the button that opens it
         end_before = container.last
         if numbers(page.text, layout, body) > 1 and numbers(page.text, layout, question) > 1:
             continue  # a list of answers to a list of questions: see answer_key

@@ -36,20 +36,19 @@ def forum_accepted(page: Page, layout: Layout) -> list[Pair]:
 def _posts(layout: Layout) -> list[int]:
     """The posts of the element that directly holds most of them; a question that stands before its answers leads."""
     containers = layout.containers
-    posts: list[int] = []
-    for index, container in enumerate(containers):
-        if (
-            "post" in container.flags
-            and container.tag in ("div", "article", "li", "section", "table", "tr", "blockquote")
-            and not any(up in posts for up in layout.ancestors(container.parent))
-        ):
-            posts.append(index)
-    groups: dict[int, list[int]] = {}
+    posts = [
+        index
+        for index, container in enumerate(containers)
+        if "post" in container.flags
+        and container.tag in ("div", "article", "li", "section", "table", "tr", "blockquote")
+        and not ASIDE.search(container.names)
+    ]
+    groups: dict[tuple[int, str], list[int]] = {}
     for index in posts:
-        groups.setdefault(containers[index].parent, []).append(index)
+        groups.setdefault((containers[index].parent, containers[index].tag), []).append(index)
     boards = [group for group in groups.values() if all("answer" in containers[index].flags for index in group)]
     if boards:
-        answers = max(boards, key=len)
+        answers = max(boards, key=len)  # the outermost of equals comes first
         asked = [index for index in posts if index < answers[0] and "question" in containers[index].flags]
         return [*asked[-1:], *answers]
     return max(groups.values(), key=len, default=[])
