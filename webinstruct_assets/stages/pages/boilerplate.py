@@ -1,9 +1,10 @@
-"""Which parts of a page are not its content: by element names, by classes and ids, by link density, by place.
+"""Which parts of a page are not its content: by element names, by what lines say, by link density, by place.
 
-Names of elements come in as ``names(class, id)``; the layout of a whole page as ``drop_boilerplate``. A block is
-never deleted: it gets the reason for which it is left out, so that reasons can be counted and revised.
+Names of elements come in as ``names(tag, "class id")``; the layout of a whole page as ``drop_boilerplate``. A block
+is never deleted: it gets the reason for which it is left out, so that reasons can be counted and revised.
 
-Rules lean towards keeping: question pages are short, and tools tuned on news empty them.
+Rules lean towards keeping: question pages are short, and tools tuned on news empty them. Words and names were
+collected in the languages whose pages are most common in Common Crawl.
 """
 
 import re
@@ -12,212 +13,284 @@ from functools import lru_cache
 from webinstruct_assets.stages.pages.document import Block, Layout
 
 DROP_TOKENS = {
-    "navigation": "nav navbar navigation menu menubar submenu breadcrumb breadcrumbs crumbs pagination pager paging "
-    "sitemap skiplink topbar toolbar topnav toc tabs",
-    "frame": "footer colophon masthead headerbar catlinks copyright imprint banner sidebar aside rail widget widgets topbox bottombar",
+    "navigation": "nav navbar navi navigation menu menubar submenu breadcrumb breadcrumbs crumbs pagination pager paging "
+    "sitemap skiplink topbar toolbar topnav toc tabs linklist",
+    "frame": "footer colophon masthead headerbar catlinks copyright imprint banner sidebar aside rail widget widgets topbox "
+    "bottombar",
     "ad": "ad ads adv advert adverts advertisement advertising adsense adslot adbox adunit dfp sponsor sponsored promo "
-    "promos promoted promotion outbrain taboola teads",
-    "cookie": "cookie cookies consent gdpr onetrust cmp cookiebar",
-    "share": "share sharing shares social socials addthis sharethis sharedaddy follow followus sharebar",
-    "related": "related recommended recommendation recommendations recirc similar popular trending mostread readalso "
-    "morelike teasers seealso upnext yarpp crosslinks hotnetwork",
-    "prompt": "newsletter subscribe subscription signup login signin register paywall popup modal lightbox toast "
-    "search searchform donate donation",
-    "comment": "comments commentlist disqus respond commentform commentary",
-    "meta": "byline tagcloud taglist tags authorbox authorbio postmeta entrymeta metadata printonly caption credit "
-    "credits infoline dateline",
+    "promos promoted promotion outbrain taboola teads affiliate werbung anzeige anzeigen publicidad publicité publicite "
+    "reklama",
+    "cookie": "cookie cookies consent gdpr onetrust cookiebar",
+    "share": "share sharing shares social socials addthis addtoany sharethis sharedaddy shariff follow followus sharebar "
+    "teilen partager compartir condividi",
+    "related": "related relacionadas relacionados verwandte recommended recommendation recommendations empfehlungen recirc "
+    "similar popular trending mostread morelike readalso readmore nextread readnext teasers seealso upnext upsell crosssell "
+    "yarpp crosslinks hotnetwork",
+    "prompt": "newsletter newsletters subscribe subscription signup login signin register paywall popup modal lightbox toast "
+    "search searchform suche donate donation cta",
+    "comment": "comments commentlist commentform commentsection disqus respond kommentare commentaires comentarios commenti "
+    "komentarze reacties",
+    "meta": "byline tagcloud taglist tags authorbox authorbio postmeta entrymeta metadata printonly credit credits infoline "
+    "dateline bio",
+    "caption": "caption figcaption bildunterschrift imagecaption imagedescription photocredit",
 }  # fmt: skip
+ALWAYS = frozenset({"ad", "cookie", "share", "related", "comment", "prompt", "caption"})  # whatever else the names say
+FLAG_TOKENS = {
+    "content": "content article entry main story question questions answer answers solution solutions thread topic faq faqs "
+    "post text",
+    "layout": "with has no wrapper container page layout site body left right two col columns row grid",
+    "answer": "answer answers solution solutions explanation worked working ans soln spoiler hint reveal antwort lösung reponse",
+    "question": "question questions problem exercise mcq ques frage aufgabe",
+    "openable": "answer answers solution solutions explanation spoiler hidden hide collapse collapsible collapsed accordion "
+    "panel toggle reveal faq faqs qa details hint tab worked",
+    "stem": "stem given passage scenario stimulus",
+    "post": "post reply comment msg message answer question response topic card",
+    "meta": "meta byline author username user who when date time timestamp posted votes vote score sig signature avatar badge "
+    "ribbon reputation rank joined rep tick thx thanks foot postfoot poster userinfo usercard",
+    "image": "image images img imgs photo photos foto fotos bild bilder picture pictures pic thumbnail gallery galerie "
+    "slideshow imagewrap figure",
+    "caption": "description subtitle legend info source copyright credit author descriptif desc",  # of an image
+    "author": "author autor autorin auteur autore",
+    "teaser": "teaser card tile item entry post preview promo box",
+    "comment": "comment",
+    "header": "header",
+    "qa": "faq faqs qa",
+    "q": "q",
+    "a": "a",
+}  # fmt: skip
+"""What the words of an element's class and id say about it, beside a reason to drop it."""
+BITS = {flag: 1 << place for place, flag in enumerate((*FLAG_TOKENS, "accepted", "chosen"))}
 TOKEN_REASON = {token: reason for reason, tokens in DROP_TOKENS.items() for token in tokens.split()}
-ALWAYS = frozenset({"ad", "cookie", "share", "related", "comment", "prompt"})
-CONTENT_TOKENS = frozenset(
-    [
-        "content",
-        "article",
-        "entry",
-        "main",
-        "story",
-        "question",
-        "questions",
-        "answer",
-        "answers",
-        "solution",
-        "solutions",
-        "thread",
-        "topic",
-        "faq",
-        "faqs",
-        "post",
-        "text",
-    ]
-)
-LAYOUT_TOKENS = frozenset(
-    [
-        "with",
-        "has",
-        "no",
-        "wrapper",
-        "container",
-        "page",
-        "layout",
-        "site",
-        "body",
-        "left",
-        "right",
-        "two",
-        "col",
-        "columns",
-        "row",
-        "grid",
-    ]
-)
-ANSWER_TOKENS = frozenset(
-    [
-        "answer",
-        "answers",
-        "solution",
-        "solutions",
-        "explanation",
-        "worked",
-        "working",
-        "ans",
-        "soln",
-        "spoiler",
-        "hint",
-        "reveal",
-        "antwort",
-        "lösung",
-        "reponse",
-    ]
-)
-QUESTION_TOKENS = frozenset(["question", "questions", "problem", "exercise", "mcq", "ques", "frage", "aufgabe"])
-OPENABLE_TOKENS = frozenset(
-    [
-        "answer",
-        "answers",
-        "solution",
-        "solutions",
-        "explanation",
-        "spoiler",
-        "hidden",
-        "hide",
-        "collapse",
-        "collapsible",
-        "collapsed",
-        "accordion",
-        "panel",
-        "toggle",
-        "reveal",
-        "faq",
-        "faqs",
-        "qa",
-        "details",
-        "hint",
-        "tab",
-        "worked",
-    ]
-)
-STEM_TOKENS = frozenset(["stem", "given", "passage", "scenario", "stimulus"])
-POST_TOKENS = frozenset(
-    ["post", "reply", "comment", "msg", "message", "answer", "question", "response", "topic", "card"]
-)
-META_TOKENS = frozenset(
-    [
-        "meta",
-        "byline",
-        "author",
-        "username",
-        "user",
-        "who",
-        "when",
-        "date",
-        "time",
-        "timestamp",
-        "posted",
-        "votes",
-        "vote",
-        "score",
-        "sig",
-        "signature",
-        "avatar",
-        "badge",
-        "ribbon",
-        "reputation",
-        "rank",
-        "joined",
-        "rep",
-        "tick",
-        "thx",
-        "thanks",
-        "foot",
-        "postfoot",
-        "poster",
-        "userinfo",
-        "usercard",
-    ]
-)
+TOKEN_BITS: dict[str, int] = {}
+for _flag, _tokens in FLAG_TOKENS.items():
+    for _token in _tokens.split():
+        TOKEN_BITS[_token] = TOKEN_BITS.get(_token, 0) | BITS[_flag]
+PUBLIC = ("content", "answer", "question", "openable", "stem", "post", "meta", "accepted", "image", "author")
 ACCEPTED = re.compile(
-    r"(?:^|[\s_-])(?:accepted|acceptedanswer|accepted-answer|is-accepted|is-best|best-answer|bestanswer|post--solution|"
-    r"is-solution|solved-answer|chosen|answer-accepted|marked-solution|best|solution-post|correct-answer)(?:$|[\s_-])"
+    r"(?:^|(?<!not)[_-])(?:accepted|acceptedanswer|is-best|best-answer|bestanswer|post--solution|is-solution|solved-answer|"
+    r"marked-solution|solution-post|correct-answer)(?:$|[_-])"
 )
+CHOSEN = frozenset({"best", "chosen"})  # of an answer or a post; elsewhere these are products and widgets
 CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 NOT_WORD = re.compile(r"[^a-zà-ÿ]+")
-TOPIC = re.compile(r"\b(?:tag|category|cat|topic|kategorie)-[\w-]+")  # what a page is about, not what an element is
+TOPIC = re.compile(r"\b(?:tag|category|cat|topic|kategorie|comment-author)-[\w-]+")  # what a page is about, not what an element is
 FURNITURE = re.compile(
     r"\b(?:siteNotice|contentSub|mw-editsection|mw-jump-link|printfooter|most-read|p-lang)\b"
 )  # MediaWiki's, mostly
+HAVING = frozenset({"has", "no", "non", "not", "with", "without"})  # what an element holds or lacks, not what it is
+BUILDERS = ("elementor-",)  # a page builder that calls all content widgets
 MAX_NAMES = 400  # characters of class and id that are looked at
+NAMELESS = frozenset({"html", "body", "main", "article"})  # hold the page, whatever they are called
+HEADINGS = frozenset({"h1", "h2", "h3", "h4", "h5", "h6"})
 
 
 @lru_cache(maxsize=65_536)
+def _name(name: str) -> tuple[int, str, str]:
+    """(bits, first reason of ALWAYS, first other reason) of one class or id; names recur across pages, so it is kept."""
+    text = TOPIC.sub(" ", name)
+    bits, strong, weak = 0, "", ""
+    tokens = NOT_WORD.split(CAMEL.sub(" ", text).lower())
+    says = HAVING.isdisjoint(tokens) and not name.startswith(BUILDERS)
+    for token in tokens:
+        bits |= TOKEN_BITS.get(token, 0)
+        reason = TOKEN_REASON.get(token, "") if says else ""
+        if reason in ALWAYS:
+            strong = strong or reason
+        else:
+            weak = weak or reason
+    if ACCEPTED.search(text.lower()):
+        bits |= BITS["accepted"]
+    if name in CHOSEN:
+        bits |= BITS["chosen"]
+    if FURNITURE.search(text):
+        strong = strong or "frame"
+    return bits, strong, weak
+
+
+@lru_cache(maxsize=4_096)
+def _flags(bits: int) -> frozenset[str]:
+    flags = {flag for flag in PUBLIC if bits & BITS[flag]}
+    if bits & BITS["qa"]:  # "faq-q" and "faq-a", but not "faq-item"
+        flags |= {kind for kind, letter in (("question", "q"), ("answer", "a")) if bits & BITS[letter]}
+    if bits & BITS["chosen"] and bits & (BITS["answer"] | BITS["post"]):
+        flags.add("accepted")
+    return frozenset(flags)
+
+
 def names(tag: str, text: str) -> tuple[str, frozenset[str]]:
     """(reason to drop, flags) of an element from its tag and its ``"class id"`` string.
 
-    Flags: content, answer, question, openable, post, meta, accepted.
+    Flags: content, answer, question, openable, stem, post, meta, accepted, image, author.
     """
-    text = TOPIC.sub(" ", text[:MAX_NAMES])
-    lowered = CAMEL.sub(" ", text).lower()
-    tokens = [token for token in NOT_WORD.split(lowered) if token]
-    unique = set(tokens)
-    flags = set()
-    for flag, known in (("content", CONTENT_TOKENS), ("answer", ANSWER_TOKENS), ("question", QUESTION_TOKENS),
-                        ("openable", OPENABLE_TOKENS), ("stem", STEM_TOKENS), ("post", POST_TOKENS), ("meta", META_TOKENS)):  # fmt: skip
-        if not known.isdisjoint(unique):
-            flags.add(flag)
-    if not unique.isdisjoint(("faq", "faqs", "qa")):  # "faq-q" and "faq-a", but not "faq-item"
-        flags |= ({"question"} & flags) | {
-            kind for kind, letter in (("question", "q"), ("answer", "a")) if letter in unique
-        }
-    if ACCEPTED.search(text.lower()):
-        flags.add("accepted")
-    reason = "frame" if FURNITURE.search(text) else ""
-    if tag not in ("html", "body", "main", "article"):
-        reasons = [TOKEN_REASON[token] for token in tokens if token in TOKEN_REASON]
-        strong = [found for found in reasons if found in ALWAYS]
-        if strong:
-            reason = strong[0]
-        elif reasons and "content" not in flags and LAYOUT_TOKENS.isdisjoint(unique):
-            reason = reasons[0]
-        elif "header" in unique and "content" not in flags and LAYOUT_TOKENS.isdisjoint(unique):
-            reason = "frame"
-        if reason and "answer" in flags:
-            reason = ""
-    return reason, frozenset(flags)
+    bits, strong, weak = 0, "", ""
+    for name in text[:MAX_NAMES].split():
+        own, first, second = _name(name)
+        bits |= own
+        strong = strong or first
+        weak = weak or second
+    flags = _flags(bits)
+    if tag in NAMELESS or "answer" in flags:
+        return "", flags
+    if strong and not (strong == "caption" and tag in HEADINGS):
+        return strong, flags
+    if tag not in HEADINGS and bits & BITS["image"] and bits & BITS["caption"]:
+        return "caption", flags
+    if tag in HEADINGS or tag == "p" or bits & (BITS["content"] | BITS["layout"]):
+        return "", flags
+    if not weak and bits & BITS["header"] and not bits & (BITS["openable"] | BITS["post"] | BITS["question"]):
+        weak = "header"  # of the page or of an article, not of a panel: the layout tells
+    return weak, flags
+
+
+# -- what lines say -------------------------------------------------------------------------------------------
+
+def _openers(texts: dict[str, str]) -> dict[str, list[tuple[tuple[str, ...], str]]]:
+    """First word -> (the words after it, reason), of phrases that start a line."""
+    table: dict[str, list[tuple[tuple[str, ...], str]]] = {}
+    for reason, text in texts.items():
+        for phrase in text.split("|"):
+            first, *rest = phrase.split()
+            table.setdefault(first, []).append((tuple(rest), reason))
+    return table
+
+
+# Imperatives of exercises ("Lesen Sie den Text", "Log in as root") and terms of subjects ("related rates", "ähnliche
+# Dreiecke") start like prompts and lists of links do: phrases are long enough to tell them apart, and single words
+# count only where the line has at most one more word.
+OPENERS = _openers({
+    "related": "read more|read also|read next|also read|related|related articles|related posts|related stories|related news|"
+    "related content|related topics|related links|related questions|related reading|related pages|related products|see also|"
+    "more from|more stories|more news|more articles|you may also like|you might also like|you may like|you might like|"
+    "you may also be interested|you might also be interested|recommended for you|recommended reading|recommended articles|"
+    "don't miss|most popular|most read|popular posts|popular articles|trending|latest news|latest posts|latest stories|"
+    "latest articles|recent posts|recent articles|recent news|top stories|what to read next|explore further|next article|"
+    "previous article|next post|previous post|up next|editor's picks|similar articles|similar posts|similar questions|"
+    "around the web|from the web|continue reading|"
+    "weitere artikel|weitere beiträge|weitere themen|weitere informationen|weitere infos|weitere nachrichten|weitere meldungen|"
+    "weitere news|weitere links|weitere aktuelle|weitere interessante|weitere berichte|weitere videos|mehr zum thema|mehr aus|"
+    "mehr von|mehr dazu|lesen sie auch|lesen sie mehr|lesen sie hier|lesen sie dazu|lesen sie weiter|lies auch|lies mehr|"
+    "auch interessant|das könnte sie|das könnte dich|das könnte dir|das könnte euch|sie könnten auch|passend dazu|"
+    "passende artikel|ähnliche artikel|ähnliche beiträge|ähnliche themen|ähnliche produkte|verwandte artikel|"
+    "verwandte beiträge|verwandte themen|verwandte themenbereiche|zum weiterlesen|weiterlesen|weiterführende links|"
+    "weiterführende informationen|schon gelesen|meistgelesen|meistgelesene|meistgelesene artikel|meistdiskutierte artikel|"
+    "neueste artikel|neueste beiträge|neueste kommentare|neueste nachrichten|aktuelle artikel|aktuelle beiträge|"
+    "aktuelle nachrichten|aktuelle meldungen|beliebte artikel|beliebte beiträge|beliebteste artikel|top themen|"
+    "empfohlene artikel|unsere empfehlung|die redaktion empfiehlt|redaktionsempfehlung|nächster artikel|nächster beitrag|"
+    "vorheriger artikel|vorheriger beitrag|"
+    "à lire aussi|a lire aussi|lire aussi|voir aussi|sur le même sujet|articles similaires|les plus lus|en savoir plus|"
+    "vous aimerez aussi|vous pourriez aussi|vous pourriez aimer|dans la même rubrique|dans la même catégorie|lire la suite|"
+    "le puede interesar|te puede interesar|puede interesarte|también te puede|lea también|lee también|leer más|ver también|"
+    "más información|más noticias|noticias relacionadas|artículos relacionados|lo más leído|lo más visto|"
+    "leia também|veja também|leia mais|saiba mais|notícias relacionadas|artigos relacionados|mais lidas|"
+    "leggi anche|leggi di più|potrebbe interessarti|ti potrebbe interessare|potrebbero interessarti|articoli correlati|"
+    "i più letti|lees ook|lees meer|lees verder|gerelateerde artikelen|meest gelezen|czytaj także|czytaj też|czytaj również|"
+    "czytaj więcej|zobacz także|zobacz też|zobacz również|przeczytaj także|powiązane artykuły|polecamy|najczęściej czytane|"
+    "läs också|läs mer|läs även|relaterade artiklar|læs også|les også|lue myös|lue lisää|читайте также|читать далее|"
+    "смотрите также|похожие статьи|ещё по теме|ilgili haberler|bunlar da ilginizi|čtěte také|přečtěte si také",
+    "share": "share this|share on|share via|share article|artikel teilen|beitrag teilen|seite teilen|jetzt teilen|"
+    "diesen artikel teilen|diesen beitrag teilen|den artikel mit|auf facebook teilen|partager sur|partager cet|compartir en|"
+    "compartir este|compartilhar no|compartilhe isso|condividi su|udostępnij|follow us|find us on|folgen sie uns|folge uns|"
+    "folgt uns|síguenos|suivez-nous|seguici|print this|email this|artikel drucken|seite drucken",
+    "comment": "leave a reply|leave a comment|leave a response|post a comment|add a comment|write a comment|add comment|"
+    "post comment|join the conversation|join the discussion|no comments|comments are closed|be the first to comment|comments|"
+    "schreib einen kommentar|schreibe einen kommentar|schreiben sie einen kommentar|kommentar schreiben|kommentar verfassen|"
+    "kommentar hinterlassen|kommentare|keine kommentare|noch keine kommentare|bisher keine kommentare|ihre meinung|"
+    "hinterlasse einen|hinterlasse eine|hinterlassen sie einen|laisser un commentaire|laissez un commentaire|commentaires|"
+    "aucun commentaire|deja un comentario|deja una respuesta|dejar un comentario|comentarios|deixe um comentário|"
+    "deixe o seu|lascia un commento|commenti|nessun commento|skomentuj|dodaj komentarz|komentarze|reacties|"
+    "geef een reactie|your email address will|ihre e-mail-adresse wird|deine e-mail-adresse wird",
+    "author": "about the author|about author|über den autor|über die autorin|zum autor|zur autorin|zur person|"
+    "à propos de l'auteur|sobre el autor|sobre la autora|sobre o autor|informazioni sull'autore|o autorze",
+    "prompt": "subscribe|subscribe to|sign up|log in|login|sign in|register|registrieren|anmelden|einloggen|jetzt anmelden|"
+    "jetzt abonnieren|jetzt registrieren|newsletter|get the latest news|never miss|support us|donate|abonnez-vous|"
+    "suscríbete|iscriviti|click here|please enable javascript|loading|sie sind nicht eingeloggt|sie sind aktuell nicht|"
+    "you are not logged|you must be logged|you need to be logged|you must log|you need to log",
+    "navigation": "table of contents|inhaltsverzeichnis|sommaire|spis treści|skip to content|skip to main|skip to navigation|"
+    "back to top|zum inhalt|zum seitenanfang|nach oben",
+    "ad": "advertisement|advertising|anzeige|werbung|reklama|publicidad|publicité|pubblicità|advertentie|annons|реклама|"
+    "sponsored",
+    "legal": "©|copyright|all rights reserved|alle rechte vorbehalten|tous droits réservés|todos los derechos",
+    "meta": "published|updated|last updated|last modified|posted on|posted by|posted in|filed under|tagged|tags|"
+    "veröffentlicht|aktualisiert|publiziert|zuletzt aktualisiert|erschienen am|erstellt|publié|mis à jour|publicado|"
+    "actualizado|pubblicato|aggiornato|opublikowano|lesezeit|kategorie|kategorien|schlagwörter|schlagworte|stichwörter|"
+    "quelle|source|bildquelle|categories|category|etiquetas",
+    "caption": "foto|fotos|photo|photos|photograph|photographs|bild|bilder|image credit|image source|picture credit|"
+    "photo credit|crédit|crédits|credit|credits|fotografie|titelbild|symbolbild|archivbild|archivfoto|symbolfoto|zdjęcie|fot",
+})  # fmt: skip
+MAYBE = frozenset(
+    "related more further similar latest recent popular other also next weitere weiterer mehr ähnliche verwandte neueste neuste "
+    "letzte aktuelle beliebte beliebteste empfohlene empfehlungen andere auch entdecke zum nächste sie autres plus dernières "
+    "derniers más otras otros últimas mais outras últimos altri altre ultime meer andere zobacz więcej inne najnowsze mer fler "
+    "ещё другие последние".split()
+)  # first words of titles that open a list of links where links follow, and a part of the content elsewhere
+LONGEST = {"prompt": 60, "navigation": 40, "ad": 30, "meta": 90, "share": 90, "author": 60, "comment": 110, "related": 70,
+           "legal": 150, "caption": 220}  # fmt: skip
+"""Characters of the longest line that goes for its first words."""
+LABELS = frozenset({"caption", "meta"})  # only as labels: with a colon, or meta with a number, right behind
+SECTIONS = frozenset({"related", "comment", "author"})  # their openers also open a section
+SECTION_TITLE = 70
+LINE = re.compile(
+    r"all rights reserved|alle rechte vorbehalten|tous droits réservés|todos los derechos reservados|tutti i diritti|"
+    r"terms of (?:use|service)|privacy policy|datenschutzerklärung|nutzungsbedingungen|"
+    r"(?:uses?|accept|verwende[nt]?|nutz(?:en|t)) cookies|"
+    r"\bnewsletter\b.{0,60}\b(?:sign|subscri|anmeld|abonn|bestell|inbox|kostenlos)|"
+    r"\b(?:sign(?:ing)? up|subscri\w+|anmeld\w+|abonn\w+)\b.{0,60}\bnewsletter"
+)
+LINE_HINTS = ("rechte vor", "rights res", "droits rés", "derechos res", "tutti i dir", "terms of ", "privacy pol", "datenschutzer",
+              "nutzungsbed", " cookies", "newsletter")  # fmt: skip
+CREDIT = re.compile(
+    r"(?:\(|[.!?] |\| )(?:foto|photo|photograph|bild|credit|quelle|image)s?(?: by)?\s?:|©|"
+    r"/\s?(?:dpa|afp|reuters|getty|imago|shutterstock|pixabay)|\b(?:getty images|istock|shutterstock|picture alliance|adobe stock)\b"
+)
+CREDIT_HINTS = ("©", "foto", "photo", "bild", "credit", "quelle", "image", "dpa", "afp", "reuters", "getty", "imago", "stock",
+                "pixabay", "picture alliance")  # fmt: skip
+LINE_CHARS = 220  # characters of the longest line that is judged by its words
+EDGES = " \t»«›‹→←•·|–—-*+>[]()„“”\"'…:.!#"
+COUNTED = ("comment", "kommentar", "coment", "commentaire", "reactie")
+
+
+def line_reason(lowered: str, links: int, link_chars: int) -> str:
+    """Why a line (in lower case) is not content judged by its first words, "" where they do not say."""
+    words = [word for word in (piece.strip(EDGES + ",?") for piece in lowered[:80].split()) if word]
+    if not words:
+        return ""
+    first = words[0]
+    if first.isdigit():
+        return "comment" if 2 <= len(words) <= 4 and words[1].startswith(COUNTED) else ""
+    length = len(lowered)
+    for rest, reason in OPENERS.get(first, ()):
+        if rest and tuple(words[1 : len(rest) + 1]) != rest:
+            continue
+        if reason in LABELS:
+            head = lowered[: len(first) + sum(map(len, rest)) + 12]
+            if ":" not in head and not (reason == "meta" and any(map(str.isdigit, head))):
+                continue
+        elif reason != "legal":
+            more = len(words) - len(rest) - 1
+            if more > 1 and not rest or more > 2 and reason in ("prompt", "navigation") and not links:
+                continue
+        if length <= LONGEST[reason] or (links and length <= 160 and link_chars >= 0.4 * length):
+            return reason
+    return ""
 
 
 # -- the page as a whole -----------------------------------------------------------------------------------
 
-LEGAL = re.compile(
-    r"all rights reserved|^(?:©|copyright\b|\(c\) \d{4})|terms of (?:use|service)|privacy policy|(?:uses?|accept) cookies|"
-    r"^(?:share (?:this|on)|follow us|subscribe|sign up|log ?in|advertisement|read more|related (?:articles?|posts?|questions?)|"
-    r"leave a (?:reply|comment)|skip to (?:main )?content|back to top|click here to)\b",
-    re.IGNORECASE,
-)
 LINK_CONTAINERS = frozenset({"ul", "ol", "div", "section", "table", "tr", "td", "dl", "li", "p", "header"})
 RESTORE_SHARE = 0.5  # a part dropped for its name comes back when it holds more than this share of the page's prose
+NAVIGATION_PROSE = 300  # characters of prose that no navigation has; "tabs" may hold their panels
+AD_PROSE = 300  # characters of prose that no advertisement has
 MAIN_SHARE = 0.85  # the main part is the smallest element that holds this share of the prose
 MAIN_MIN_CHARS = 600  # pages with less prose are taken whole
-LEAD_CHARS = 40
+LEAD_CHARS = 80  # a summary between the title and the main part is longer
+LEAD_STEPS = 6  # levels of elements between the main part and what holds it and its summary
 LINK_DENSITY = 0.6
+FREE = 40  # characters outside links that make a block in a list of links more than a link
+AUTHOR_SHARE = 0.3
+CAPTION_CHARS = 400
+"""Text beside an image up to which it is the image's caption."""
+ANSWERS = frozenset({"question", "answer"})
+BOX_SHARE = 0.4  # a box with a boilerplate title goes whole unless it holds more than this share of the page's prose
 
 
 def weight(block: Block) -> float:
@@ -240,31 +313,119 @@ def drop_boilerplate(layout: Layout, *, forum: bool) -> None:
             if container.own_drop == "comment":
                 container.own_drop = ""
     weights = [weight(block) for block in blocks]
-    _restore(layout, weights)
+    prefix = [0.0]
+    for value in weights:
+        prefix.append(prefix[-1] + value)
+    _by_name(layout, prefix, forum=forum)
     for container in containers:
         container.dropped = container.own_drop or (
             containers[container.parent].dropped if container.parent >= 0 else ""
         )
     for block in blocks:
         block.dropped = block.dropped or containers[block.container].dropped
-        if not block.dropped and len(block.text) < 150 and block.kind != "code" and LEGAL.search(block.text):
-            block.dropped = "legal"
+    _by_line(layout, prefix, forum=forum)
     _drop_links(layout)
     _drop_outside(layout, weights)
     _drop_empty_sections(layout)
 
 
-def _restore(layout: Layout, weights: list[float]) -> None:
-    """Takes back a drop by name that would take most of the page."""
-    total = sum(weights)
-    prefix = [0.0]
-    for value in weights:
-        prefix.append(prefix[-1] + value)
+def _by_name(layout: Layout, prefix: list[float], *, forum: bool) -> None:
+    """Takes back drops by name that would take content, adds captions and authors' boxes."""
+    total, blocks = prefix[-1], layout.blocks
     for container in layout.containers:
-        if container.own_drop and container.own_drop != "hidden" and total:
-            share = (prefix[container.last] - prefix[container.first]) / total
-            if share > RESTORE_SHARE:
+        first, last = container.first, container.last
+        reason = container.own_drop
+        if reason == "hidden" or first == last:
+            continue
+        prose = prefix[last] - prefix[first]
+        if reason:
+            if prose > RESTORE_SHARE * total or (reason == "ad" and prose > AD_PROSE) or (
+                reason == "caption" and prose > CAPTION_CHARS) or (reason == "navigation" and prose > NAVIGATION_PROSE
+            ):
                 container.own_drop = ""
+            elif reason == "header":
+                inside = blocks[first:last]
+                if any(block.kind == "heading" for block in inside) and 2 * sum(
+                    block.link_chars for block in inside) < sum(len(block.text) for block in inside):
+                    container.own_drop = ""
+                else:
+                    container.own_drop = "frame"
+            continue
+        if container.tag == "figure" or "image" in container.flags:
+            if last - first <= 4 and ANSWERS.isdisjoint(container.flags) and _is_caption(blocks[first:last], container.tag == "figure"):
+                container.own_drop = "caption"
+        elif "author" in container.flags and not forum and prose < AUTHOR_SHARE * total and last - first <= 12:
+            if ANSWERS.isdisjoint(container.flags) and not any(block.level == 1 for block in blocks[first:last]):
+                container.own_drop = "meta"
+
+
+def _is_caption(inside: list[Block], figure: bool) -> bool:
+    if sum(len(block.text) for block in inside) > (CAPTION_CHARS if figure else 300):
+        return False
+    return all(block.kind in ("paragraph", "heading") and not block.math and block.text[-1:] != "?" and (figure or block.kind == "paragraph")
+               for block in inside)
+
+
+def _by_line(layout: Layout, prefix: list[float], *, forum: bool) -> None:
+    """Drops lines for their words, and the boxes and lists that such lines open."""
+    blocks = layout.blocks
+    short = [
+        index
+        for index, block in enumerate(blocks)
+        if not block.dropped and len(block.text) <= LINE_CHARS and block.kind != "code" and not block.math
+    ]
+    lines = [blocks[index].text.lower() for index in short]
+    page = "\n".join(lines)
+    legal = any(hint in page for hint in LINE_HINTS)
+    credits = any(hint in page for hint in CREDIT_HINTS)
+    for index, lowered in zip(short, lines, strict=True):
+        block = blocks[index]
+        if block.dropped or (lowered[-1:] == "?" and not block.links):
+            continue
+        first = lowered.lstrip(EDGES).partition(" ")[0].rstrip(EDGES)
+        reason = line_reason(lowered, block.links, block.link_chars) if first in OPENERS or first.isdigit() else ""
+        if not reason:
+            if first in MAYBE and len(lowered) <= SECTION_TITLE and (block.kind == "heading" or lowered[-1:] not in ".;,"):
+                _drop_section(layout, index, prefix, sure=False)
+            elif legal and LINE.search(lowered):
+                block.dropped = "legal"
+            elif credits and CREDIT.search(lowered):
+                block.dropped = "caption"
+            continue
+        if forum and reason in ("comment", "author", "meta"):
+            continue
+        block.dropped = reason if reason != "author" else "meta"
+        if reason in SECTIONS and len(lowered) <= SECTION_TITLE:
+            _drop_section(layout, index, prefix, sure=True)
+
+
+def _drop_section(layout: Layout, title: int, prefix: list[float], *, sure: bool) -> None:
+    """Drops the box that a title opens; without a box, the links that follow it.
+
+    A title that is not ``sure`` goes with its section only where most of that are links.
+    """
+    containers, blocks = layout.containers, layout.blocks
+    box, outer = -1, blocks[title].container
+    while outer > 0 and containers[outer].first == title:
+        last = containers[outer].last
+        if last > title + 1 and prefix[last] - prefix[title] <= BOX_SHARE * prefix[-1]:
+            box = outer
+        outer = containers[outer].parent
+    section: list[Block] = []
+    linked = 0
+    for other in blocks[title + 1 : containers[box if box >= 0 else outer].last]:
+        link = 2 * other.link_chars > len(other.text)
+        if box < 0 and (not link or (other.kind == "heading" and not other.links)):
+            break
+        if not other.dropped:
+            linked += link
+            section.append(other)
+    if not sure and (not section or 2 * linked < len(section)):
+        return
+    reason = blocks[title].dropped = blocks[title].dropped or "related"
+    for other in section:
+        if ANSWERS.isdisjoint(containers[other.container].flags):
+            other.dropped = reason
 
 
 def _drop_links(layout: Layout) -> None:
@@ -288,11 +449,13 @@ def _drop_links(layout: Layout) -> None:
         elif container.tag in LINK_CONTAINERS and chars[index] and "answer" not in container.flags:
             density = linked[index] / chars[index]
             dense[index] = (links[index] >= 2 and density > LINK_DENSITY) or (density > 0.85 and chars[index] < 200)
-    for block in blocks:
+    for index, block in enumerate(blocks):
         if block.dropped or block.kind == "heading":
             continue
+        if "openable" in containers[block.container].flags and not any(after.links for after in blocks[index + 1 : index + 2]):
+            continue  # a panel's title is a link that opens it
         own = block.links and block.link_chars > 0.85 * len(block.text) and len(block.text) < 120
-        prose = len(block.text) >= 80 and block.link_chars < len(block.text) / 2
+        prose = len(block.text) - block.link_chars >= FREE and block.link_chars < len(block.text) / 2
         if (own and block.text[-1:] != "?") or (dense[block.container] and not prose):
             block.dropped = "links"
 
@@ -315,14 +478,38 @@ def _drop_outside(layout: Layout, weights: list[float]) -> None:
     first, last = containers[main].first, containers[main].last
     title = max(
         (index for index in range(first) if blocks[index].level == 1 and not blocks[index].dropped),
-        default=first,
+        default=-1,
     )
+    around: dict[int, int] = {}  # how far up from the main part; one pass per step, not per block
+    for steps, index in enumerate(layout.ancestors(main)):
+        around[index] = steps
+    lead = _lead(layout, title, first, around)
     for index, block in enumerate(blocks):
-        if block.dropped or first <= index < last:
+        if block.dropped or first <= index < last or index in lead:
             continue
-        lead = title < index < first and weights[index] >= LEAD_CHARS  # a summary between the title and the main part
-        if not lead and not (block.level == 1 and index < first):
+        if block.level != 1 or index > first:
             block.dropped = "outside"
+
+
+def _lead(layout: Layout, title: int, first: int, around: dict[int, int]) -> set[int]:
+    """Blocks between title and main part that belong to the content: prose near the main part, and what it frames."""
+    blocks = layout.blocks
+    prose: dict[int, int] = {}  # container -> its first block of prose
+    for index in range(title + 1, first):
+        block = blocks[index]
+        if block.dropped or len(block.text) < LEAD_CHARS or block.link_chars > 0.3 * len(block.text):
+            continue
+        steps = next((around[up] for up in layout.ancestors(block.container) if up in around), len(around))
+        if steps <= LEAD_STEPS:
+            prose.setdefault(block.container, index)
+    if not prose:
+        return set()
+    return {
+        index
+        for index in range(title + 1, first)
+        if any(prose.get(up, first) <= index for up in layout.ancestors(blocks[index].container) if up not in around)
+        or prose.get(blocks[index].container, first) <= index
+    }
 
 
 def _drop_empty_sections(layout: Layout) -> None:

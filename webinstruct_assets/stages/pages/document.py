@@ -32,6 +32,7 @@ class Block:
 
     ``kind``: paragraph | heading | item | cell | code. ``container``: index into ``Layout.containers``.
     ``dropped``: why its text is not on the page, "" when it is. ``start``/``end``: its own text, markers left out.
+    ``bold``: how many of its first lines are bold as a whole. ``away``: a heading whose text links to another page.
     """
 
     kind: str
@@ -44,6 +45,8 @@ class Block:
     link_chars: int = 0
     links: int = 0
     math: int = 0
+    bold: int = 0
+    away: bool = False
     dropped: str = ""
     start: int = -1
     end: int = -1
@@ -56,7 +59,10 @@ class Block:
 
 @dataclass(slots=True)
 class Container:
-    """An element that holds blocks ``first``..``last`` (exclusive). ``flags``: what its names say it is."""
+    """An element that holds blocks ``first``..``last`` (exclusive).
+
+    ``names``: its class and id. ``flags``: what they say it is. ``role``: its part in schema.org markup.
+    """
 
     parent: int
     tag: str
@@ -67,6 +73,7 @@ class Container:
     own_drop: str = ""
     dropped: str = ""
     weight: float = 0.0
+    names: str = ""
 
 
 class Line(NamedTuple):

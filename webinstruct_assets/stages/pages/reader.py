@@ -30,7 +30,7 @@ DROPPED_ROLES = {
 SCHEMA = re.compile(r"schema\.org/(?:#)?(Question|Answer|QAPage|FAQPage)\b|^(Question|Answer)$")
 SCHEMA_TYPES = ("question", "answer", "qapage", "faqpage")
 PROPERTIES = frozenset({"acceptedAnswer", "suggestedAnswer", "articleBody"})
-INNER_PROPERTIES = frozenset({"name", "text"})  # these say something inside a question or an answer
+INNER_PROPERTIES = frozenset({"name", "text", "upvoteCount"})  # these say something inside a question or an answer
 IN_QUESTION = frozenset({"Question", "Answer", "acceptedAnswer", "suggestedAnswer"})
 REVEAL = re.compile(r"\b(?:show|see|view|reveal|check|display|hide)\b.{0,20}\b(?:answer|solution|explanation|hint|working)|^(?:answer|solution)s?\W*$",
                     re.IGNORECASE)  # fmt: skip
@@ -39,7 +39,7 @@ TAG = re.compile(r"<[^>]*>")
 BACKTICKS = re.compile(r"`([^`\ue000-\ue00f]{1,500})`")
 ASCIIMATH_LOADED = re.compile(rb"asciimath|config=AM_|[-_]MML-AM_|input/AsciiMath", re.IGNORECASE)
 KINDS = ("paragraph", "heading", "item", "cell", "code")
-NOTHING: tuple[str, frozenset[str]] = ("", frozenset())
+NOTHING: tuple[str, frozenset[str], str] = ("", frozenset(), "")
 COUNTS = (0, 10, 11, 24)  # of scan.OUT, BLOCKS, CONTAINERS, SPECIALS in its state
 
 
@@ -71,7 +71,7 @@ class Clock:
 def _words() -> tuple[Any, ...]:
     from webinstruct_assets.stages.pages.scan import packed
 
-    openable = boilerplate.OPENABLE_TOKENS | boilerplate.ANSWER_TOKENS
+    openable = {*boilerplate.FLAG_TOKENS["openable"].split(), *boilerplate.FLAG_TOKENS["answer"].split()}
     return packed(sorted(openable)), packed(sorted(PROPERTIES)), packed(sorted(INNER_PROPERTIES)), packed(SCHEMA_TYPES)
 
 
@@ -95,7 +95,7 @@ class _Scratch(threading.local):
             self.out = np.empty(max(size, 1 << 20), np.uint8)
         if self.rows < rows:
             self.rows = max(rows, 1 << 14)
-            self.blocks, self.containers = np.empty((self.rows, 13), np.int32), np.empty((self.rows, 14), np.int32)
+            self.blocks, self.containers = np.empty((self.rows, 14), np.int32), np.empty((self.rows, 14), np.int32)
             self.specials, self.names = np.empty((self.rows, 4), np.int32), np.empty(self.rows, np.int64)
 
 
@@ -180,7 +180,7 @@ class _Builder:
     def add_blocks(self, rows: list[list[int]], clock: Clock) -> None:
         """All blocks, their containers still as numbers of the scan."""
         whole, add = self.text, self.blocks.append
-        for start, end, kind, level, container, link_chars, links, flags, row, _, depth, order, number in rows:
+        for start, end, kind, level, container, link_chars, links, flags, row, _, depth, order, number, bold in rows:
             text = whole[start:end]
             math = 0
             if flags or kind == 4:
@@ -194,7 +194,7 @@ class _Builder:
                     label = chr(order + number - 1) if order > 1 and 1 <= number <= 26 else str(number)
                 if kind == 2:
                     marker = "  " * (min(depth, 8) - 1) + (f"{label}. " if label else "- ")
-            add(Block(KINDS[kind], text, container, level, marker, label, row, link_chars, links, math))
+            add(Block(KINDS[kind], text, container, level, marker, label, row, link_chars, links, math, bold & 0xFFFF, bold >= 0x10000))
 
     def _finish(self, text: str, flags: int, code: bool) -> tuple[str, int]:
         """A block's text with its marks resolved, and how many formulas it holds."""
@@ -267,9 +267,9 @@ class _Builder:
                 known = _NAMED.get(name)
                 if known is None:
                     known = _named(name, tag, raw[class0:class1], raw[id0:id1])
-                reason, flags = known
+                reason, flags, named = known
             else:
-                reason, flags = NOTHING
+                reason, flags, named = NOTHING
             if role1:
                 reason = reason or DROPPED_ROLES.get(raw[role0:role1].decode("utf-8", "replace"), "")
             if markup:
@@ -286,11 +286,11 @@ class _Builder:
                 self.accepted = True
             if role and reason != "hidden":
                 reason = ""
-            if not (reason or flags or role) and tag not in CONTAINER_TAGS:
+            if not (named or role) and tag not in CONTAINER_TAGS:
                 numbers[index] = parent
                 continue
             numbers[index] = len(containers)
-            containers.append(Container(parent, tag, first, flags, role, last, reason))
+            containers.append(Container(parent, tag, first, flags, role, last, reason, names=named))
         for block in blocks:
             block.container = numbers[block.container]
 
@@ -316,14 +316,15 @@ class _Builder:
         return any(len(text) < 200 and REVEAL.search(text.strip()) for text in before)
 
 
-_NAMED: dict[int, tuple[str, frozenset[str]]] = {}  # by the scan's hash: classes come back on every page of a site
+_NAMED: dict[int, tuple[str, frozenset[str], str]] = {}  # by the scan's hash: classes come back on every page of a site
 MAX_NAMED = 100_000
 
 
-def _named(key: int, tag: str, classes: bytes, identity: bytes) -> tuple[str, frozenset[str]]:
+def _named(key: int, tag: str, classes: bytes, identity: bytes) -> tuple[str, frozenset[str], str]:
     if len(_NAMED) >= MAX_NAMED:
         _NAMED.clear()
-    found = boilerplate.names(tag, f"{classes.decode('utf-8', 'replace')} {identity.decode('utf-8', 'replace')}")
+    text = f"{classes.decode('utf-8', 'replace')} {identity.decode('utf-8', 'replace')}"
+    found = (*boilerplate.names(tag, text), text)
     _NAMED[key] = found
     return found
 

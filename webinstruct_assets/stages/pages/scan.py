@@ -46,13 +46,13 @@ CONTAINER_TAGS = frozenset(
 )
 NAMES = ["", *TAGS]  # index: a tag's number in the arrays; 0 for all others
 ATTRIBUTES = ("class", "id", "style", "role", "hidden", "itemprop", "property", "itemtype", "typeof", "start", "type",
-              "lang", "display", "alt", "src")  # fmt: skip
+              "lang", "display", "alt", "src", "href")  # fmt: skip
 (A_CLASS, A_ID, A_STYLE, A_ROLE, A_HIDDEN, A_ITEMPROP, A_PROPERTY, A_ITEMTYPE, A_TYPEOF, A_START, A_TYPE, A_LANG, A_DISPLAY,
- A_ALT, A_SRC) = range(15)  # fmt: skip
+ A_ALT, A_SRC, A_HREF) = range(16)  # fmt: skip
 
 # Columns of the arrays.
 (B_START, B_END, B_KIND, B_LEVEL, B_CONTAINER, B_LINK_CHARS, B_LINKS, B_FLAGS, B_ROW, B_CELL, B_DEPTH, B_ORDER,
- B_NUMBER) = range(13)  # fmt: skip
+ B_NUMBER, B_BOLD) = range(14)  # fmt: skip
 (C_PARENT, C_TAG, C_FIRST, C_LAST, C_CLASS, C_CLASS_END, C_ID, C_ID_END, C_ROLE, C_ROLE_END, C_HIDDEN, C_MARKUP,
  C_SOURCE, C_SOURCE_END) = range(14)  # fmt: skip
 S_KIND, S_START, S_END, S_DISPLAY = range(4)
@@ -63,7 +63,8 @@ OK, TOO_MANY, TOO_DEEP = 0, 1, 2
 
 # State shared by the functions below.
 (OUT, CHARS, BLOCK_OUT, BLOCK_CHARS, PENDING, BROKEN, LINK_CHARS, LINKS, LINK_DEPTH, FLAGS, BLOCKS, CONTAINERS, HERE, HEADING_,
- PRE_, CODE_, MARKED, ORDER, NUMBER, LISTS, ROW_, ROWS, CELL_, CELLS, SPECIALS, DISPLAYED) = range(26)  # fmt: skip
+ PRE_, CODE_, MARKED, ORDER, NUMBER, LISTS, ROW_, ROWS, CELL_, CELLS, SPECIALS, DISPLAYED, BOLD,
+ BOLD_CHARS, LINE_START, BOLD_LINES, PLAIN, AWAY) = range(32)  # fmt: skip
 
 _BASIS, _PRIME, _MASK = 14695981039346656037, 1099511628211, (1 << 64) - 1
 
@@ -86,6 +87,7 @@ def _table(names: Iterable[str], size: int) -> tuple[NDArray[np.uint64], NDArray
     return keys, values
 
 
+_B_TAG, _STRONG_TAG = np.uint64(_hash("b")), np.uint64(_hash("strong"))
 _TAG_KEYS, _TAG_NUMBERS = _table(TAGS, 512)
 _TAG_KINDS = np.array([OTHER, *TAGS.values()])
 _TAG_HOLDS = np.array([False, *(tag in CONTAINER_TAGS for tag in TAGS)])
@@ -100,13 +102,15 @@ def packed(words: Iterable[str]) -> Bytes:
     return np.frombuffer(b"\0" + b"".join(word.encode() + b"\0" for word in words), np.uint8)
 
 
-_KATEX_HTML, _KATEX_DISPLAY, _KATEX, _MATHJAX, _PREVIEW, _ASSISTIVE, _MWE, _MWE_INLINE = (
+_KATEX_HTML, _KATEX_DISPLAY, _KATEX, _MATHJAX, _PREVIEW, _ASSISTIVE, _MWE, _MWE_INLINE, _EDIT = (
     np.frombuffer(word.encode(), np.uint8)
     for word in ("katex-html", "katex-display", "katex", "MathJax", "MathJax_Preview", "MJX_Assistive_MathML",
-                 "mwe-math-element", "mwe-math-element-inline")  # fmt: skip
+                 "mwe-math-element", "mwe-math-element-inline", "mw-editsection")  # fmt: skip
 )
 _MATH_TYPES, _LD_JSON = packed(["math/"]), packed(["application/ld+json"])
 _HIDING = packed(["display:none", "visibility:hidden"])
+_OPENS = packed(["accordion", "collaps", "faq"])  # buttons that carry a panel's title
+_SCRIPTED = packed(["javascript:"])
 _NOTES = packed(["reference", "footnote", "noprint"])
 _TEX_SIGNS = packed(["\\", "^{", "_{", "$", "tex", "math", "codecogs", "chl=", "eq"])
 
@@ -224,6 +228,18 @@ def _mark(out: Bytes, st: Ints, last: int) -> None:
     st[BROKEN] = 0
 
 
+@_part(types.void, _state)
+def _end_line(st: Ints) -> None:
+    """Counts the lines that a block begins with and that are bold as a whole (but for a colon or a formula)."""
+    chars = st[CHARS] - st[LINE_START]
+    if chars > 0:
+        if st[BOLD_CHARS] > 0 and st[BOLD_CHARS] >= chars - max(2, chars // 20) and not st[PLAIN]:
+            st[BOLD_LINES] += 1
+        else:
+            st[PLAIN] = 1
+    st[BOLD_CHARS] = 0
+
+
 @_part(types.void, _out, _state)
 def _break(out: Bytes, st: Ints) -> None:
     if st[PRE_]:
@@ -233,7 +249,9 @@ def _break(out: Bytes, st: Ints) -> None:
         return
     st[PENDING] = 0
     if st[OUT] > st[BLOCK_OUT] and not st[BROKEN]:
+        _end_line(st)
         _mark(out, st, 9)
+        st[LINE_START] = st[CHARS]
         st[BROKEN] = 1
         st[FLAGS] |= F_BREAK
 
@@ -351,6 +369,8 @@ def _text(s: Bytes, start: int, end: int, out: Bytes, st: Ints, raw: bool) -> No
     st[OUT], st[CHARS], st[PENDING], st[BROKEN], st[FLAGS] = o, chars, pending, broken, flags
     if st[LINK_DEPTH]:
         st[LINK_CHARS] += chars - before
+    if st[BOLD]:
+        st[BOLD_CHARS] += chars - before
 
 
 @_part(types.void, _out, _state, _rows)
@@ -369,13 +389,16 @@ def _flush(out: Bytes, st: Ints, blocks: Rows) -> None:
     if empty:
         st[OUT], st[CHARS] = first, st[BLOCK_CHARS]
         st[PENDING] = st[FLAGS] = 0
+        st[LINE_START], st[BOLD_CHARS], st[BOLD_LINES], st[PLAIN], st[AWAY] = st[CHARS], 0, 0, 0, 0
         return
+    _end_line(st)
     number = st[BLOCKS]
     row = blocks[number]
     row[B_START], row[B_END] = st[BLOCK_CHARS], st[CHARS]
     row[B_CONTAINER], row[B_FLAGS] = st[HERE], st[FLAGS]
     row[B_LINK_CHARS], row[B_LINKS] = st[LINK_CHARS], st[LINKS]
     row[B_ROW], row[B_CELL] = st[ROW_], st[CELL_]
+    row[B_BOLD] = st[BOLD_LINES] + (st[AWAY] << 16)
     row[B_LEVEL] = row[B_DEPTH] = row[B_ORDER] = row[B_NUMBER] = 0
     if st[PRE_]:
         row[B_KIND] = CODED
@@ -396,6 +419,7 @@ def _flush(out: Bytes, st: Ints, blocks: Rows) -> None:
     st[OUT] = st[BLOCK_OUT] = o
     st[BLOCK_CHARS] = st[CHARS]
     st[PENDING] = st[FLAGS] = st[LINK_CHARS] = st[LINKS] = 0
+    st[LINE_START], st[BOLD_CHARS], st[BOLD_LINES], st[PLAIN], st[AWAY] = st[CHARS], 0, 0, 0, 0
 
 
 @_part(types.void, _state, _rows, _int)
@@ -551,6 +575,8 @@ def scan(s: Bytes, max_nodes: int, max_depth: int, openable: Bytes, properties: 
                         mwe_inline -= 1
                     if mark & 8:
                         question -= 1
+                    if mark & 16:
+                        st[BOLD] -= 1
                     if outers[depth] >= 0:
                         _flush(out, st, blocks)
                         containers[st[HERE], C_LAST] = st[BLOCKS]
@@ -739,6 +765,12 @@ def scan(s: Bytes, max_nodes: int, max_depth: int, openable: Bytes, properties: 
         if kind == LINK:
             st[LINK_DEPTH] += 1
             st[LINKS] += 1
+            if st[HEADING_] and seen >> A_HREF & 1:
+                away = not _has_any(s, a0[A_HREF], min(a0[A_HREF] + 20, a1[A_HREF]), _SCRIPTED, False)
+                for at in range(a0[A_HREF], a1[A_HREF]):
+                    away = away and s[at] != 35
+                if away:
+                    st[AWAY] = 1
             depth += 1
             continue
         class0 = class1 = 0
@@ -776,6 +808,9 @@ def scan(s: Bytes, max_nodes: int, max_depth: int, openable: Bytes, properties: 
                 st[FLAGS] |= F_CODE
             depth += 1
             continue
+        if kind == BUTTON and class1 > class0 and _has_any(s, class0, class1, _OPENS, False):
+            kind = BLOCK
+            kinds[depth] = BLOCK
         if kind == BUTTON:
             saved[depth, 0], saved[depth, 1], saved[depth, 2], saved[depth, 3] = st[OUT], st[CHARS], st[BLOCKS], st[SPECIALS]
             saved[depth, 4], saved[depth, 5], saved[depth, 6], saved[depth, 7] = (
@@ -812,6 +847,10 @@ def scan(s: Bytes, max_nodes: int, max_depth: int, openable: Bytes, properties: 
                 if _has_token(s, class0, class1, _MWE_INLINE, False):
                     marks |= 4
                     mwe_inline += 1
+            elif kind == OTHER and _has_token(s, class0, class1, _EDIT, False):
+                skip = depth
+                depth += 1
+                continue
         hidden = seen >> A_HIDDEN & 1 or (seen >> A_STYLE & 1 and _has_any(s, a0[A_STYLE], a1[A_STYLE], _HIDING, True))
         markup = False
         if seen & (1 << A_ITEMPROP | 1 << A_PROPERTY | 1 << A_ITEMTYPE | 1 << A_TYPEOF):
@@ -838,6 +877,9 @@ def scan(s: Bytes, max_nodes: int, max_depth: int, openable: Bytes, properties: 
                 skip = depth
                 depth += 1
                 continue
+            if value == _B_TAG or value == _STRONG_TAG:
+                marks |= 16
+                st[BOLD] += 1
             saved[depth, 0] = marks
             if not markup:
                 depth += 1
