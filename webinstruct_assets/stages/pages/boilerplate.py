@@ -9,6 +9,7 @@ collected in the languages whose pages are most common in Common Crawl.
 
 import re
 from functools import lru_cache
+from itertools import accumulate
 
 from webinstruct_assets.stages.pages.document import Block, Layout
 
@@ -73,10 +74,8 @@ ACCEPTED = re.compile(
 CHOSEN = frozenset({"best", "chosen"})  # of an answer or a post; elsewhere these are products and widgets
 CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 NOT_WORD = re.compile(r"[^a-zà-ÿ]+")
-TOPIC = re.compile(r"\b(?:tag|category|cat|topic|kategorie|comment-author)-[\w-]+")  # what a page is about, not what an element is
-FURNITURE = re.compile(
-    r"\b(?:siteNotice|contentSub|mw-editsection|mw-jump-link|printfooter|most-read|p-lang)\b"
-)  # MediaWiki's, mostly
+ABOUT = ("tag-", "category-", "cat-", "topic-", "kategorie-", "comment-author-")  # what a page is about, or who wrote it
+FURNITURE = frozenset({"siteNotice", "contentSub", "mw-editsection", "mw-jump-link", "printfooter", "most-read", "p-lang"})
 HAVING = frozenset({"has", "no", "non", "not", "with", "without"})  # what an element holds or lacks, not what it is
 BUILDERS = ("elementor-",)  # a page builder that calls all content widgets
 MAX_NAMES = 400  # characters of class and id that are looked at
@@ -87,9 +86,14 @@ HEADINGS = frozenset({"h1", "h2", "h3", "h4", "h5", "h6"})
 @lru_cache(maxsize=65_536)
 def _name(name: str) -> tuple[int, str, str]:
     """(bits, first reason of ALWAYS, first other reason) of one class or id; names recur across pages, so it is kept."""
-    text = TOPIC.sub(" ", name)
+    if name.startswith(ABOUT):
+        return 0, "", ""
+    lowered = name.lower()
+    if lowered.isalpha() and lowered == name:
+        tokens = [name]
+    else:
+        tokens = NOT_WORD.split(CAMEL.sub(" ", name).lower())
     bits, strong, weak = 0, "", ""
-    tokens = NOT_WORD.split(CAMEL.sub(" ", text).lower())
     says = HAVING.isdisjoint(tokens) and not name.startswith(BUILDERS)
     for token in tokens:
         bits |= TOKEN_BITS.get(token, 0)
@@ -98,11 +102,11 @@ def _name(name: str) -> tuple[int, str, str]:
             strong = strong or reason
         else:
             weak = weak or reason
-    if ACCEPTED.search(text.lower()):
+    if any(hint in lowered for hint in ("accept", "best", "solution", "solved", "correct")) and ACCEPTED.search(lowered):
         bits |= BITS["accepted"]
     if name in CHOSEN:
         bits |= BITS["chosen"]
-    if FURNITURE.search(text):
+    if name in FURNITURE:
         strong = strong or "frame"
     return bits, strong, weak
 
@@ -117,6 +121,7 @@ def _flags(bits: int) -> frozenset[str]:
     return frozenset(flags)
 
 
+@lru_cache(maxsize=65_536)
 def names(tag: str, text: str) -> tuple[str, frozenset[str]]:
     """(reason to drop, flags) of an element from its tag and its ``"class id"`` string.
 
@@ -313,9 +318,7 @@ def drop_boilerplate(layout: Layout, *, forum: bool) -> None:
             if container.own_drop == "comment":
                 container.own_drop = ""
     weights = [weight(block) for block in blocks]
-    prefix = [0.0]
-    for value in weights:
-        prefix.append(prefix[-1] + value)
+    prefix = list(accumulate(weights, initial=0.0))
     _by_name(layout, prefix, forum=forum)
     for container in containers:
         container.dropped = container.own_drop or (
@@ -429,58 +432,58 @@ def _drop_section(layout: Layout, title: int, prefix: list[float], *, sure: bool
 
 
 def _drop_links(layout: Layout) -> None:
+    """Drops lists of links, and lines that are nothing but a link."""
     containers, blocks = layout.containers, layout.blocks
-    chars, linked, links = ([0] * len(containers) for _ in range(3))
-    for block in blocks:
-        if not block.dropped:
-            chars[block.container] += len(block.text)
-            linked[block.container] += min(block.link_chars, len(block.text))
-            links[block.container] += block.links
-    for index in range(len(containers) - 1, 0, -1):
-        parent = containers[index].parent
-        if parent >= 0:
-            chars[parent] += chars[index]
-            linked[parent] += linked[index]
-            links[parent] += links[index]
+    kept = [block for block in blocks if not block.dropped]
+    if not any(block.links for block in kept):
+        return
+    sizes = [0 if block.dropped else len(block.text) for block in blocks]
+    chars = list(accumulate(sizes, initial=0))
+    linked = list(accumulate(map(min, [block.link_chars for block in blocks], sizes), initial=0))
+    links = list(accumulate([0 if block.dropped else block.links for block in blocks], initial=0))
     dense = [False] * len(containers)
     for index, container in enumerate(containers):
+        first, last = container.first, container.last
+        inside = linked[last] - linked[first]
         if container.parent >= 0 and dense[container.parent]:
             dense[index] = True
-        elif container.tag in LINK_CONTAINERS and chars[index] and "answer" not in container.flags:
-            density = linked[index] / chars[index]
-            dense[index] = (links[index] >= 2 and density > LINK_DENSITY) or (density > 0.85 and chars[index] < 200)
-    for block in blocks:
-        if block.dropped or block.kind == "heading":
+        elif inside and container.tag in LINK_CONTAINERS and "answer" not in container.flags:
+            size = chars[last] - chars[first]
+            dense[index] = (inside > LINK_DENSITY * size and links[last] - links[first] >= 2) or (
+                inside > 0.85 * size and size < 200
+            )
+    for block in kept:
+        crowded = dense[block.container]
+        if not crowded and not block.links or block.kind == "heading":
             continue
-        own = block.links and block.link_chars > 0.85 * len(block.text) and len(block.text) < 120
-        prose = len(block.text) - block.link_chars >= FREE and block.link_chars < len(block.text) / 2
-        if (own and block.text[-1:] != "?") or (dense[block.container] and not prose):
+        length, link_chars = len(block.text), block.link_chars
+        alone = block.links and link_chars > 0.85 * length and length < 120
+        prose = length - link_chars >= FREE and link_chars < length / 2
+        if (alone and block.text[-1:] != "?") or (crowded and not prose):
             block.dropped = "links"
 
 
 def _drop_outside(layout: Layout, weights: list[float]) -> None:
-    """Keeps the smallest element that holds nearly all prose, and main headings before it."""
+    """Keeps the smallest element that holds nearly all prose, main headings before it, and its lead."""
     containers, blocks = layout.containers, layout.blocks
-    totals = [0.0] * len(containers)
-    for index, block in enumerate(blocks):
-        if not block.dropped:
-            totals[block.container] += weights[index]
-    for index in range(len(containers) - 1, 0, -1):
-        totals[containers[index].parent] += totals[index]
-    if not containers or totals[0] < MAIN_MIN_CHARS:
+    prefix = list(accumulate([0.0 if block.dropped else weights[index] for index, block in enumerate(blocks)], initial=0.0))
+    total = prefix[-1]
+    if total < MAIN_MIN_CHARS:
         return
-    main, needed = 0, MAIN_SHARE * totals[0]
+    main, needed = 0, MAIN_SHARE * total
     for index, container in enumerate(containers):  # a child comes after its parent, so one pass descends
-        if container.parent == main and totals[index] >= needed and container.tag not in ("p", "li", "td", "details"):
+        if (
+            container.parent == main
+            and prefix[container.last] - prefix[container.first] >= needed
+            and container.tag not in ("p", "li", "td", "details")
+        ):
             main = index
     first, last = containers[main].first, containers[main].last
     title = max(
         (index for index in range(first) if blocks[index].level == 1 and not blocks[index].dropped),
         default=-1,
     )
-    around: dict[int, int] = {}  # how far up from the main part; one pass per step, not per block
-    for steps, index in enumerate(layout.ancestors(main)):
-        around[index] = steps
+    around = {index: steps for steps, index in enumerate(layout.ancestors(main))}  # how far up from the main part
     lead = _lead(layout, title, first, around)
     for index, block in enumerate(blocks):
         if block.dropped or first <= index < last or index in lead:
