@@ -89,20 +89,22 @@ def _name(name: str) -> tuple[int, str, str]:
     if name.startswith(ABOUT):
         return 0, "", ""
     lowered = name.lower()
-    if lowered.isalpha() and lowered == name:
-        tokens = [name]
-    else:
+    if lowered != name:
         tokens = NOT_WORD.split(CAMEL.sub(" ", name).lower())
+    else:
+        tokens = [name] if name.isalpha() else NOT_WORD.split(name)
     bits, strong, weak = 0, "", ""
     says = HAVING.isdisjoint(tokens) and not name.startswith(BUILDERS)
     for token in tokens:
-        bits |= TOKEN_BITS.get(token, 0)
-        reason = TOKEN_REASON.get(token, "") if says else ""
-        if reason in ALWAYS:
-            strong = strong or reason
-        else:
-            weak = weak or reason
-    if any(hint in lowered for hint in ("accept", "best", "solution", "solved", "correct")) and ACCEPTED.search(lowered):
+        if token in TOKEN_BITS:
+            bits |= TOKEN_BITS[token]
+        if says and token in TOKEN_REASON:
+            reason = TOKEN_REASON[token]
+            if reason in ALWAYS:
+                strong = strong or reason
+            else:
+                weak = weak or reason
+    if ("accept" in lowered or "best" in lowered or "sol" in lowered or "correct" in lowered) and ACCEPTED.search(lowered):
         bits |= BITS["accepted"]
     if name in CHOSEN:
         bits |= BITS["chosen"]
@@ -140,10 +142,12 @@ def names(tag: str, text: str) -> tuple[str, frozenset[str]]:
         return strong, flags
     if tag not in HEADINGS and bits & BITS["image"] and bits & BITS["caption"]:
         return "caption", flags
-    if tag in HEADINGS or tag == "p" or bits & (BITS["content"] | BITS["layout"]):
+    if tag in HEADINGS or bits & (BITS["content"] | BITS["layout"]):
         return "", flags
     if not weak and bits & BITS["header"] and not bits & (BITS["openable"] | BITS["post"] | BITS["question"]):
         weak = "header"  # of the page or of an article, not of a panel: the layout tells
+    if tag == "p" and weak == "frame":  # "font--secondary", "widget-text": paragraphs are no frames
+        weak = ""
     return weak, flags
 
 
@@ -244,7 +248,7 @@ LINE = re.compile(
 LINE_HINTS = ("rechte vor", "rights res", "droits rés", "derechos res", "tutti i dir", "terms of ", "privacy pol", "datenschutzer",
               "nutzungsbed", " cookies", "newsletter")  # fmt: skip
 CREDIT = re.compile(
-    r"(?:\(|[.!?] |\| )(?:foto|photo|photograph|bild|credit|quelle|image)s?(?: by)?\s?:|©|"
+    r"(?:\(|[.!?] |\| )(?:foto|photo|photograph|bild|credit|quelle|image)s?(?: by)?\s?:|(?<![a-zà-ÿ])©|"
     r"/\s?(?:dpa|afp|reuters|getty|imago|shutterstock|pixabay)|\b(?:getty images|istock|shutterstock|picture alliance|adobe stock)\b"
 )
 CREDIT_HINTS = ("©", "foto", "photo", "bild", "credit", "quelle", "image", "dpa", "afp", "reuters", "getty", "imago", "stock",
@@ -288,6 +292,7 @@ AD_PROSE = 300  # characters of prose that no advertisement has
 MAIN_SHARE = 0.85  # the main part is the smallest element that holds this share of the prose
 MAIN_MIN_CHARS = 600  # pages with less prose are taken whole
 LEAD_CHARS = 80  # a summary between the title and the main part is longer
+SHORT_LEAD = 40  # right beside the main part, below a title
 LEAD_STEPS = 6  # levels of elements between the main part and what holds it and its summary
 LINK_DENSITY = 0.6
 FREE = 40  # characters outside links that make a block in a list of links more than a link
@@ -498,10 +503,10 @@ def _lead(layout: Layout, title: int, first: int, around: dict[int, int]) -> set
     prose: dict[int, int] = {}  # container -> its first block of prose
     for index in range(title + 1, first):
         block = blocks[index]
-        if block.dropped or len(block.text) < LEAD_CHARS or block.link_chars > 0.3 * len(block.text):
+        if block.dropped or len(block.text) < SHORT_LEAD or block.link_chars > 0.3 * len(block.text):
             continue
         steps = next((around[up] for up in layout.ancestors(block.container) if up in around), len(around))
-        if steps <= LEAD_STEPS:
+        if steps <= LEAD_STEPS and (len(block.text) >= LEAD_CHARS or (steps <= 1 and title >= 0)):
             prose.setdefault(block.container, index)
     if not prose:
         return set()
