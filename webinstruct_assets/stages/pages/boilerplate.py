@@ -33,9 +33,10 @@ DROP_TOKENS = {
     "komentarze reacties",
     "meta": "byline tagcloud taglist tags authorbox authorbio postmeta entrymeta metadata printonly credit credits infoline "
     "dateline bio",
+    "teaser": "teaser teaserbox newsteaser teaserlist",
     "caption": "caption figcaption bildunterschrift imagecaption imagedescription photocredit",
 }  # fmt: skip
-ALWAYS = frozenset({"ad", "cookie", "share", "related", "comment", "prompt", "caption"})  # whatever else the names say
+ALWAYS = frozenset({"ad", "cookie", "share", "related", "comment", "prompt", "caption", "teaser"})  # whatever else the names say
 FLAG_TOKENS = {
     "content": "content article entry main story question questions answer answers solution solutions thread topic faq faqs "
     "post text",
@@ -52,8 +53,6 @@ FLAG_TOKENS = {
     "slideshow imagewrap figure",
     "caption": "description subtitle legend info source copyright credit author descriptif desc",  # of an image
     "author": "author autor autorin auteur autore",
-    "teaser": "teaser card tile item entry post preview promo box",
-    "comment": "comment",
     "header": "header",
     "qa": "faq faqs qa",
     "q": "q",
@@ -203,7 +202,7 @@ OPENERS = _openers({
     "comment": "leave a reply|leave a comment|leave a response|post a comment|add a comment|write a comment|add comment|"
     "post comment|join the conversation|join the discussion|no comments|comments are closed|be the first to comment|comments|"
     "schreib einen kommentar|schreibe einen kommentar|schreiben sie einen kommentar|kommentar schreiben|kommentar verfassen|"
-    "kommentar hinterlassen|kommentare|keine kommentare|noch keine kommentare|bisher keine kommentare|ihre meinung|"
+    "kommentar hinterlassen|kommentare|keine kommentare|noch keine kommentare|noch keine bewertungen|no ratings yet|no reviews yet|bisher keine kommentare|ihre meinung|"
     "hinterlasse einen|hinterlasse eine|hinterlassen sie einen|laisser un commentaire|laissez un commentaire|commentaires|"
     "aucun commentaire|deja un comentario|deja una respuesta|dejar un comentario|comentarios|deixe um comentário|"
     "deixe o seu|lascia un commento|commenti|nessun commento|skomentuj|dodaj komentarz|komentarze|reacties|"
@@ -224,7 +223,7 @@ OPENERS = _openers({
     "actualizado|pubblicato|aggiornato|opublikowano|lesezeit|kategorie|kategorien|schlagwörter|schlagworte|stichwörter|"
     "quelle|source|bildquelle|categories|category|etiquetas",
     "caption": "foto|fotos|photo|photos|photograph|photographs|bild|bilder|image credit|image source|picture credit|"
-    "photo credit|crédit|crédits|credit|credits|fotografie|titelbild|symbolbild|archivbild|archivfoto|symbolfoto|zdjęcie|fot",
+    "photo credit|crédit|crédits|credit|credits|fotografie|titelbild|symbolbild|archivbild|archivfoto|symbolfoto|zdjęcie|fot|abbildung|abb",
 })  # fmt: skip
 MAYBE = frozenset(
     "related more further similar latest recent popular other also next weitere weiterer mehr ähnliche verwandte neueste neuste "
@@ -296,6 +295,7 @@ SHORT_LEAD = 40  # right beside the main part, below a title
 LEAD_STEPS = 6  # levels of elements between the main part and what holds it and its summary
 LINK_DENSITY = 0.6
 FREE = 40  # characters outside links that make a block in a list of links more than a link
+TEASERS = 3
 AUTHOR_SHARE = 0.3
 CAPTION_CHARS = 400
 """Text beside an image up to which it is the image's caption."""
@@ -340,12 +340,18 @@ def drop_boilerplate(layout: Layout, *, forum: bool) -> None:
 def _by_name(layout: Layout, prefix: list[float], *, forum: bool) -> None:
     """Takes back drops by name that would take content, adds captions and authors' boxes."""
     total, blocks = prefix[-1], layout.blocks
+    teasers, end = 0, -1
+    for container in layout.containers:
+        if container.own_drop == "teaser" and end <= container.first < container.last:
+            teasers, end = teasers + 1, container.last
     for container in layout.containers:
         first, last = container.first, container.last
         reason = container.own_drop
         if reason == "hidden" or first == last:
             continue
         prose = prefix[last] - prefix[first]
+        if reason == "teaser":  # of other pages where there are many, of this page's own text where it is alone
+            reason = container.own_drop = "related" if teasers >= TEASERS and ANSWERS.isdisjoint(container.flags) else ""
         if reason:
             if prose > RESTORE_SHARE * total or (reason == "ad" and prose > AD_PROSE) or (
                 reason == "caption" and prose > CAPTION_CHARS) or (reason == "navigation" and prose > NAVIGATION_PROSE
