@@ -9,6 +9,7 @@ collected in the languages whose pages are most common in Common Crawl.
 
 import re
 from functools import lru_cache
+from itertools import accumulate
 
 from webinstruct_assets.stages.pages.document import Block, Layout
 
@@ -32,9 +33,10 @@ DROP_TOKENS = {
     "komentarze reacties",
     "meta": "byline tagcloud taglist tags authorbox authorbio postmeta entrymeta metadata printonly credit credits infoline "
     "dateline bio",
+    "teaser": "teaser teaserbox newsteaser teaserlist",
     "caption": "caption figcaption bildunterschrift imagecaption imagedescription photocredit",
 }  # fmt: skip
-ALWAYS = frozenset({"ad", "cookie", "share", "related", "comment", "prompt", "caption"})  # whatever else the names say
+ALWAYS = frozenset({"ad", "cookie", "share", "related", "comment", "prompt", "caption", "teaser"})  # whatever else the names say
 FLAG_TOKENS = {
     "content": "content article entry main story question questions answer answers solution solutions thread topic faq faqs "
     "post text",
@@ -51,8 +53,6 @@ FLAG_TOKENS = {
     "slideshow imagewrap figure",
     "caption": "description subtitle legend info source copyright credit author descriptif desc",  # of an image
     "author": "author autor autorin auteur autore",
-    "teaser": "teaser card tile item entry post preview promo box",
-    "comment": "comment",
     "header": "header",
     "qa": "faq faqs qa",
     "q": "q",
@@ -73,10 +73,8 @@ ACCEPTED = re.compile(
 CHOSEN = frozenset({"best", "chosen"})  # of an answer or a post; elsewhere these are products and widgets
 CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 NOT_WORD = re.compile(r"[^a-zà-ÿ]+")
-TOPIC = re.compile(r"\b(?:tag|category|cat|topic|kategorie|comment-author)-[\w-]+")  # what a page is about, not what an element is
-FURNITURE = re.compile(
-    r"\b(?:siteNotice|contentSub|mw-editsection|mw-jump-link|printfooter|most-read|p-lang)\b"
-)  # MediaWiki's, mostly
+ABOUT = ("tag-", "category-", "cat-", "topic-", "kategorie-", "comment-author-")  # what a page is about, or who wrote it
+FURNITURE = frozenset({"siteNotice", "contentSub", "mw-editsection", "mw-jump-link", "printfooter", "most-read", "p-lang"})
 HAVING = frozenset({"has", "no", "non", "not", "with", "without"})  # what an element holds or lacks, not what it is
 BUILDERS = ("elementor-",)  # a page builder that calls all content widgets
 MAX_NAMES = 400  # characters of class and id that are looked at
@@ -87,22 +85,29 @@ HEADINGS = frozenset({"h1", "h2", "h3", "h4", "h5", "h6"})
 @lru_cache(maxsize=65_536)
 def _name(name: str) -> tuple[int, str, str]:
     """(bits, first reason of ALWAYS, first other reason) of one class or id; names recur across pages, so it is kept."""
-    text = TOPIC.sub(" ", name)
+    if name.startswith(ABOUT):
+        return 0, "", ""
+    lowered = name.lower()
+    if lowered != name:
+        tokens = NOT_WORD.split(CAMEL.sub(" ", name).lower())
+    else:
+        tokens = [name] if name.isalpha() else NOT_WORD.split(name)
     bits, strong, weak = 0, "", ""
-    tokens = NOT_WORD.split(CAMEL.sub(" ", text).lower())
     says = HAVING.isdisjoint(tokens) and not name.startswith(BUILDERS)
     for token in tokens:
-        bits |= TOKEN_BITS.get(token, 0)
-        reason = TOKEN_REASON.get(token, "") if says else ""
-        if reason in ALWAYS:
-            strong = strong or reason
-        else:
-            weak = weak or reason
-    if ACCEPTED.search(text.lower()):
+        if token in TOKEN_BITS:
+            bits |= TOKEN_BITS[token]
+        if says and token in TOKEN_REASON:
+            reason = TOKEN_REASON[token]
+            if reason in ALWAYS:
+                strong = strong or reason
+            else:
+                weak = weak or reason
+    if ("accept" in lowered or "best" in lowered or "sol" in lowered or "correct" in lowered) and ACCEPTED.search(lowered):
         bits |= BITS["accepted"]
     if name in CHOSEN:
         bits |= BITS["chosen"]
-    if FURNITURE.search(text):
+    if name in FURNITURE:
         strong = strong or "frame"
     return bits, strong, weak
 
@@ -117,6 +122,7 @@ def _flags(bits: int) -> frozenset[str]:
     return frozenset(flags)
 
 
+@lru_cache(maxsize=65_536)
 def names(tag: str, text: str) -> tuple[str, frozenset[str]]:
     """(reason to drop, flags) of an element from its tag and its ``"class id"`` string.
 
@@ -135,10 +141,12 @@ def names(tag: str, text: str) -> tuple[str, frozenset[str]]:
         return strong, flags
     if tag not in HEADINGS and bits & BITS["image"] and bits & BITS["caption"]:
         return "caption", flags
-    if tag in HEADINGS or tag == "p" or bits & (BITS["content"] | BITS["layout"]):
+    if tag in HEADINGS or bits & (BITS["content"] | BITS["layout"]):
         return "", flags
     if not weak and bits & BITS["header"] and not bits & (BITS["openable"] | BITS["post"] | BITS["question"]):
         weak = "header"  # of the page or of an article, not of a panel: the layout tells
+    if tag == "p" and weak == "frame":  # "font--secondary", "widget-text": paragraphs are no frames
+        weak = ""
     return weak, flags
 
 
@@ -194,7 +202,7 @@ OPENERS = _openers({
     "comment": "leave a reply|leave a comment|leave a response|post a comment|add a comment|write a comment|add comment|"
     "post comment|join the conversation|join the discussion|no comments|comments are closed|be the first to comment|comments|"
     "schreib einen kommentar|schreibe einen kommentar|schreiben sie einen kommentar|kommentar schreiben|kommentar verfassen|"
-    "kommentar hinterlassen|kommentare|keine kommentare|noch keine kommentare|bisher keine kommentare|ihre meinung|"
+    "kommentar hinterlassen|kommentare|keine kommentare|noch keine kommentare|noch keine bewertungen|no ratings yet|no reviews yet|bisher keine kommentare|ihre meinung|"
     "hinterlasse einen|hinterlasse eine|hinterlassen sie einen|laisser un commentaire|laissez un commentaire|commentaires|"
     "aucun commentaire|deja un comentario|deja una respuesta|dejar un comentario|comentarios|deixe um comentário|"
     "deixe o seu|lascia un commento|commenti|nessun commento|skomentuj|dodaj komentarz|komentarze|reacties|"
@@ -215,7 +223,7 @@ OPENERS = _openers({
     "actualizado|pubblicato|aggiornato|opublikowano|lesezeit|kategorie|kategorien|schlagwörter|schlagworte|stichwörter|"
     "quelle|source|bildquelle|categories|category|etiquetas",
     "caption": "foto|fotos|photo|photos|photograph|photographs|bild|bilder|image credit|image source|picture credit|"
-    "photo credit|crédit|crédits|credit|credits|fotografie|titelbild|symbolbild|archivbild|archivfoto|symbolfoto|zdjęcie|fot",
+    "photo credit|crédit|crédits|credit|credits|fotografie|titelbild|symbolbild|archivbild|archivfoto|symbolfoto|zdjęcie|fot|abbildung|abb",
 })  # fmt: skip
 MAYBE = frozenset(
     "related more further similar latest recent popular other also next weitere weiterer mehr ähnliche verwandte neueste neuste "
@@ -239,7 +247,7 @@ LINE = re.compile(
 LINE_HINTS = ("rechte vor", "rights res", "droits rés", "derechos res", "tutti i dir", "terms of ", "privacy pol", "datenschutzer",
               "nutzungsbed", " cookies", "newsletter")  # fmt: skip
 CREDIT = re.compile(
-    r"(?:\(|[.!?] |\| )(?:foto|photo|photograph|bild|credit|quelle|image)s?(?: by)?\s?:|©|"
+    r"(?:\(|[.!?] |\| )(?:foto|photo|photograph|bild|credit|quelle|image)s?(?: by)?\s?:|(?<![a-zà-ÿ])©|"
     r"/\s?(?:dpa|afp|reuters|getty|imago|shutterstock|pixabay)|\b(?:getty images|istock|shutterstock|picture alliance|adobe stock)\b"
 )
 CREDIT_HINTS = ("©", "foto", "photo", "bild", "credit", "quelle", "image", "dpa", "afp", "reuters", "getty", "imago", "stock",
@@ -283,9 +291,11 @@ AD_PROSE = 300  # characters of prose that no advertisement has
 MAIN_SHARE = 0.85  # the main part is the smallest element that holds this share of the prose
 MAIN_MIN_CHARS = 600  # pages with less prose are taken whole
 LEAD_CHARS = 80  # a summary between the title and the main part is longer
+SHORT_LEAD = 40  # right beside the main part, below a title
 LEAD_STEPS = 6  # levels of elements between the main part and what holds it and its summary
 LINK_DENSITY = 0.6
 FREE = 40  # characters outside links that make a block in a list of links more than a link
+TEASERS = 3
 AUTHOR_SHARE = 0.3
 CAPTION_CHARS = 400
 """Text beside an image up to which it is the image's caption."""
@@ -313,9 +323,7 @@ def drop_boilerplate(layout: Layout, *, forum: bool) -> None:
             if container.own_drop == "comment":
                 container.own_drop = ""
     weights = [weight(block) for block in blocks]
-    prefix = [0.0]
-    for value in weights:
-        prefix.append(prefix[-1] + value)
+    prefix = list(accumulate(weights, initial=0.0))
     _by_name(layout, prefix, forum=forum)
     for container in containers:
         container.dropped = container.own_drop or (
@@ -332,12 +340,18 @@ def drop_boilerplate(layout: Layout, *, forum: bool) -> None:
 def _by_name(layout: Layout, prefix: list[float], *, forum: bool) -> None:
     """Takes back drops by name that would take content, adds captions and authors' boxes."""
     total, blocks = prefix[-1], layout.blocks
+    teasers, end = 0, -1
+    for container in layout.containers:
+        if container.own_drop == "teaser" and end <= container.first < container.last:
+            teasers, end = teasers + 1, container.last
     for container in layout.containers:
         first, last = container.first, container.last
         reason = container.own_drop
         if reason == "hidden" or first == last:
             continue
         prose = prefix[last] - prefix[first]
+        if reason == "teaser":  # of other pages where there are many, of this page's own text where it is alone
+            reason = container.own_drop = "related" if teasers >= TEASERS and ANSWERS.isdisjoint(container.flags) else ""
         if reason:
             if prose > RESTORE_SHARE * total or (reason == "ad" and prose > AD_PROSE) or (
                 reason == "caption" and prose > CAPTION_CHARS) or (reason == "navigation" and prose > NAVIGATION_PROSE
@@ -429,60 +443,62 @@ def _drop_section(layout: Layout, title: int, prefix: list[float], *, sure: bool
 
 
 def _drop_links(layout: Layout) -> None:
+    """Drops lists of links, and lines that are nothing but a link."""
     containers, blocks = layout.containers, layout.blocks
-    chars, linked, links = ([0] * len(containers) for _ in range(3))
-    for block in blocks:
-        if not block.dropped:
-            chars[block.container] += len(block.text)
-            linked[block.container] += min(block.link_chars, len(block.text))
-            links[block.container] += block.links
-    for index in range(len(containers) - 1, 0, -1):
-        parent = containers[index].parent
-        if parent >= 0:
-            chars[parent] += chars[index]
-            linked[parent] += linked[index]
-            links[parent] += links[index]
+    kept = [block for block in blocks if not block.dropped]
+    if not any(block.links for block in kept):
+        return
+    sizes = [0 if block.dropped else len(block.text) for block in blocks]
+    chars = list(accumulate(sizes, initial=0))
+    linked = list(accumulate(map(min, [block.link_chars for block in blocks], sizes), initial=0))
+    links = list(accumulate([0 if block.dropped else block.links for block in blocks], initial=0))
     dense = [False] * len(containers)
     for index, container in enumerate(containers):
+        first, last = container.first, container.last
+        inside = linked[last] - linked[first]
         if container.parent >= 0 and dense[container.parent]:
             dense[index] = True
-        elif container.tag in LINK_CONTAINERS and chars[index] and "answer" not in container.flags:
-            density = linked[index] / chars[index]
-            dense[index] = (links[index] >= 2 and density > LINK_DENSITY) or (density > 0.85 and chars[index] < 200)
+        elif inside and container.tag in LINK_CONTAINERS and "answer" not in container.flags:
+            size = chars[last] - chars[first]
+            dense[index] = (inside > LINK_DENSITY * size and links[last] - links[first] >= 2) or (
+                inside > 0.85 * size and size < 200
+            )
     for index, block in enumerate(blocks):
-        if block.dropped or block.kind == "heading":
+        if block.dropped:
+            continue
+        crowded = dense[block.container]
+        if not crowded and not block.links or block.kind == "heading":
             continue
         if "openable" in containers[block.container].flags and not any(after.links for after in blocks[index + 1 : index + 2]):
             continue  # a panel's title is a link that opens it
-        own = block.links and block.link_chars > 0.85 * len(block.text) and len(block.text) < 120
-        prose = len(block.text) - block.link_chars >= FREE and block.link_chars < len(block.text) / 2
-        if (own and block.text[-1:] != "?") or (dense[block.container] and not prose):
+        length, link_chars = len(block.text), block.link_chars
+        alone = block.links and link_chars > 0.85 * length and length < 120
+        prose = length - link_chars >= FREE and link_chars < length / 2
+        if (alone and block.text[-1:] != "?") or (crowded and not prose):
             block.dropped = "links"
 
 
 def _drop_outside(layout: Layout, weights: list[float]) -> None:
-    """Keeps the smallest element that holds nearly all prose, and main headings before it."""
+    """Keeps the smallest element that holds nearly all prose, main headings before it, and its lead."""
     containers, blocks = layout.containers, layout.blocks
-    totals = [0.0] * len(containers)
-    for index, block in enumerate(blocks):
-        if not block.dropped:
-            totals[block.container] += weights[index]
-    for index in range(len(containers) - 1, 0, -1):
-        totals[containers[index].parent] += totals[index]
-    if not containers or totals[0] < MAIN_MIN_CHARS:
+    prefix = list(accumulate([0.0 if block.dropped else weights[index] for index, block in enumerate(blocks)], initial=0.0))
+    total = prefix[-1]
+    if total < MAIN_MIN_CHARS:
         return
-    main, needed = 0, MAIN_SHARE * totals[0]
+    main, needed = 0, MAIN_SHARE * total
     for index, container in enumerate(containers):  # a child comes after its parent, so one pass descends
-        if container.parent == main and totals[index] >= needed and container.tag not in ("p", "li", "td", "details"):
+        if (
+            container.parent == main
+            and prefix[container.last] - prefix[container.first] >= needed
+            and container.tag not in ("p", "li", "td", "details")
+        ):
             main = index
     first, last = containers[main].first, containers[main].last
     title = max(
         (index for index in range(first) if blocks[index].level == 1 and not blocks[index].dropped),
         default=-1,
     )
-    around: dict[int, int] = {}  # how far up from the main part; one pass per step, not per block
-    for steps, index in enumerate(layout.ancestors(main)):
-        around[index] = steps
+    around = {index: steps for steps, index in enumerate(layout.ancestors(main))}  # how far up from the main part
     lead = _lead(layout, title, first, around)
     for index, block in enumerate(blocks):
         if block.dropped or first <= index < last or index in lead:
@@ -497,10 +513,10 @@ def _lead(layout: Layout, title: int, first: int, around: dict[int, int]) -> set
     prose: dict[int, int] = {}  # container -> its first block of prose
     for index in range(title + 1, first):
         block = blocks[index]
-        if block.dropped or len(block.text) < LEAD_CHARS or block.link_chars > 0.3 * len(block.text):
+        if block.dropped or len(block.text) < SHORT_LEAD or block.link_chars > 0.3 * len(block.text):
             continue
         steps = next((around[up] for up in layout.ancestors(block.container) if up in around), len(around))
-        if steps <= LEAD_STEPS:
+        if steps <= LEAD_STEPS and (len(block.text) >= LEAD_CHARS or (steps <= 1 and title >= 0)):
             prose.setdefault(block.container, index)
     if not prose:
         return set()
