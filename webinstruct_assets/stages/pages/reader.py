@@ -107,7 +107,7 @@ def _scan(raw: bytes) -> _Scratch:
     from webinstruct_assets.stages.pages import scan
 
     a = _scratch
-    a.fit(len(raw) + 64, min(raw.count(b"<"), MAX_NODES) + 8)
+    a.fit(len(raw) + 64, min(len(raw) // 3, MAX_NODES) + 8)  # a tag has three characters or more
     status = scan.scan(np.frombuffer(raw, np.uint8), MAX_NODES, MAX_DEPTH, *_words(), a.out, a.state, a.blocks, a.containers,
                        a.specials, a.names, a.head)  # fmt: skip
     if status == scan.TOO_MANY:
