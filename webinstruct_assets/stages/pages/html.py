@@ -46,7 +46,7 @@ def _extract(html: bytes, url: str, content_type: str | None, max_seconds: float
     layout = reading.layout
     boilerplate.drop_boilerplate(layout, forum=FORUM_HINT.search(url) is not None or reading.accepted)
     text, lines = _lines(layout)
-    dropped = Counter([block.dropped for block in layout.blocks if block.dropped])
+    dropped = Counter([block.dropped for block in layout.blocks if block.dropped and block.text])
     if reading.pruned:
         dropped["pruned"] = reading.pruned
     page = Page(

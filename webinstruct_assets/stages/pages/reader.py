@@ -36,7 +36,8 @@ REVEAL = re.compile(r"\b(?:show|see|view|reveal|check|display|hide)\b.{0,20}\b(?
                     re.IGNORECASE)  # fmt: skip
 NOT_MARKS = re.compile("[\ue000-\ue009]")
 TAG = re.compile(r"<[^>]*>")
-BACKTICKS = re.compile(r"`([^`\ue000-\ue00f]{1,500})`")
+BACKTICKS = re.compile(f"{CODE_OPEN}[^{CODE_CLOSE}]*{CODE_CLOSE}|`([^`\ue000-\ue00f]{{1,500}})`")
+EMPTY_CODE = re.compile(f"{CODE_OPEN}\\s*{CODE_CLOSE}")
 ASCIIMATH_LOADED = re.compile(rb"asciimath|config=AM_|[-_]MML-AM_|input/AsciiMath", re.IGNORECASE)
 KINDS = ("paragraph", "heading", "item", "cell", "code")
 NOTHING: tuple[str, frozenset[str], str] = ("", frozenset(), "")
@@ -186,6 +187,9 @@ class _Builder:
             if flags or kind == 4:
                 clock.check()
                 text, math = self._finish(text, flags, kind == 4)
+            if not text:  # what stood here shows nothing: a formula that is shown elsewhere, an image
+                add(Block(KINDS[kind], "", container, dropped="empty"))
+                continue
             marker = label = ""
             if level:
                 marker = "#" * level + " "
@@ -204,10 +208,12 @@ class _Builder:
             text = re.sub(r"[ \t]+(?=\n|$)", "", text.replace("\r\n", "\n").replace("\r", "\n")).strip("\n")
             return mathml.finished(NOT_MARKS.sub("", text)), 0
         if flags & 32 and "`" in text and self._loads_asciimath():
-            text = BACKTICKS.sub(lambda found: INLINE_OPEN + mathml.clean_tex(asciimath.to_tex(found[1])) + INLINE_CLOSE, text)
+            text = BACKTICKS.sub(_asciimath, text)
         text = mathml.scripted(mathml.delimited(text))
         math = text.count(INLINE_OPEN) + text.count(DISPLAY_OPEN)
-        return mathml.finished(text).replace(BREAK, "\n").replace("``", ""), math
+        if flags & 4:
+            text = EMPTY_CODE.sub("", text).strip()
+        return mathml.finished(text).replace(BREAK, "\n"), math
 
     def _loads_asciimath(self) -> bool:
         """Whether the page loads a renderer that takes text between back-ticks for AsciiMath."""
@@ -314,6 +320,10 @@ class _Builder:
         before = [block.text for block in self.blocks[max(first - 2, 0) : first]]
         before += [TAG.sub(" ", self._source(start, end)) for number, start, end in self._openers if first - 1 <= number <= first]
         return any(len(text) < 200 and REVEAL.search(text.strip()) for text in before)
+
+
+def _asciimath(found: re.Match[str]) -> str:
+    return INLINE_OPEN + mathml.clean_tex(asciimath.to_tex(found[1])) + INLINE_CLOSE if found[1] else found[0]
 
 
 _NAMED: dict[int, tuple[str, frozenset[str], str]] = {}  # by the scan's hash: classes come back on every page of a site
