@@ -73,7 +73,7 @@ def run(job: Job) -> None:
 
 
 RULES = ("json_ld", "microdata", "forum_accepted", "question_table", "details", "answer_block", "definition_list", "answer_key", "marked", "heading_question")  # fmt: skip
-DROP_REASONS = ("navigation", "frame", "ad", "cookie", "share", "related", "prompt", "comment", "meta", "hidden", "aside",
+DROP_REASONS = ("navigation", "frame", "ad", "cookie", "share", "related", "prompt", "comment", "meta", "caption", "hidden", "aside",
                 "legal", "links", "outside", "empty_section", "pruned")  # fmt: skip
 
 
