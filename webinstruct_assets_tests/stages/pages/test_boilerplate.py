@@ -109,7 +109,8 @@ def test_authors_box_goes_except_in_threads_and_answers() -> None:
     box = "<div class=author-box><p>Ann teaches physics in a town by the sea.</p></div>"
     assert "Ann teaches" not in text(f"<h1>Title</h1>{PROSE * 6}{box}")
     assert "Ann teaches" in text(f"<h1>Title</h1>{PROSE * 6}{box}", "https://a.example/forum/t/1")
-    assert "Ann teaches" in text(f"<h1>Title</h1>{PROSE * 6}{box.replace('author-box', '"author answer"')}")
+    answer = "<div class='author answer'><p>Ann teaches physics in a town by the sea.</p></div>"
+    assert "Ann teaches" in text(f"<h1>Title</h1>{PROSE * 6}{answer}")
 
 
 def test_chapters_named_like_prompts_stay() -> None:
