@@ -128,7 +128,6 @@ def _flags(bits: int) -> frozenset[str]:
     return frozenset(flags)
 
 
-@lru_cache(maxsize=65_536)
 def names(tag: str, text: str) -> tuple[str, frozenset[str]]:
     """(reason to drop, flags) of an element from its tag and its ``"class id"`` string.
 
@@ -396,7 +395,7 @@ def _is_caption(inside: list[Block], figure: bool) -> bool:
     if len(inside) > 4 or sum(len(block.text) for block in inside) > (FIGURE_CHARS if figure else IMAGE_CHARS):
         return False
     kinds = ("paragraph", "heading") if figure else ("paragraph",)
-    return all(block.kind in kinds and not block.math and block.text[-1] != "?" for block in inside)
+    return all(block.kind in kinds and not block.math and block.text[-1:] != "?" for block in inside)
 
 
 def _by_line(layout: Layout, prefix: list[float], *, forum: bool) -> None:
@@ -413,7 +412,7 @@ def _by_line(layout: Layout, prefix: list[float], *, forum: bool) -> None:
     credits = any(hint in page for hint in CREDIT_HINTS)
     for index, lowered in zip(short, lines, strict=True):
         block = blocks[index]
-        if block.dropped or (lowered[-1] == "?" and not block.links):
+        if block.dropped or (lowered[-1:] == "?" and not block.links):
             continue
         first = lowered.lstrip(EDGES).partition(" ")[0].rstrip(EDGES)
         reason = line_reason(lowered, block.links, block.link_chars) if first in OPENERS or first.isdigit() else ""
@@ -421,7 +420,7 @@ def _by_line(layout: Layout, prefix: list[float], *, forum: bool) -> None:
             if (
                 first in MAYBE
                 and len(lowered) <= SECTION_TITLE
-                and (block.kind == "heading" or lowered[-1] not in ".;,")
+                and (block.kind == "heading" or lowered[-1:] not in ".;,")
             ):
                 _drop_section(layout, index, prefix, sure=False)
             elif legal and LINE.search(lowered):
@@ -486,10 +485,16 @@ def _drop_links(layout: Layout) -> None:
             dense[index] = (inside > LINK_DENSITY * size and links[last] - links[first] >= 2) or (
                 inside > 0.85 * size and size < 200
             )
-    for block in kept:
+    for index, block in enumerate(blocks):
+        if block.dropped:
+            continue
         crowded = dense[block.container]
         if block.kind == "heading" or not (crowded or block.links):
             continue
+        if "openable" in containers[block.container].flags and not any(
+            after.links for after in blocks[index + 1 : index + 2]
+        ):
+            continue  # a panel's title is a link that opens it
         length, link_chars = len(block.text), block.link_chars
         alone = block.links and link_chars > 0.85 * length and length < 120
         prose = length - link_chars >= FREE and link_chars < length / 2

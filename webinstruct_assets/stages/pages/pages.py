@@ -27,6 +27,7 @@ from webinstruct_assets.core.keys import Ref
 from webinstruct_assets.core.stage import Job, Reject, Stage, Unit
 from webinstruct_assets.core.warc import WarcRecord, payload_digest, read_record
 from webinstruct_assets.stages.crawl.source import CrawlSource
+from webinstruct_assets.stages.pages import rules
 from webinstruct_assets.stages.pages.document import Page, PageRejected, Span
 from webinstruct_assets.stages.pages.html import extract_page
 
@@ -65,14 +66,13 @@ def run(job: Job) -> None:
     rejects = _collect_markup_rejects(job)
     counts = ("words", "math", "dropped_blocks", "pages_with_pairs")
     job.metrics |= {name: int(job.count(name)) for name in counts}
-    job.metrics["markup_pairs"] = _by_name(job, "rule_", [*RULES])
+    job.metrics["markup_pairs"] = _by_name(job, "rule_", rules.NAMES)
     job.metrics["markup_rejected"] = {
         str(reason): count for reason, count in rejects["reason"].value_counts(sort=True).iter_rows()
     }
     job.metrics["dropped_by_reason"] = _by_name(job, "drop_", DROP_REASONS)
 
 
-RULES = ("json_ld", "microdata", "forum_accepted", "question_table", "details", "answer_block", "definition_list", "answer_key", "marked", "heading_question")  # fmt: skip
 DROP_REASONS = ("navigation", "frame", "ad", "cookie", "share", "related", "prompt", "comment", "meta", "caption", "hidden", "aside",
                 "legal", "links", "outside", "empty_section", "pruned")  # fmt: skip
 
@@ -199,5 +199,5 @@ PAGES = Stage(
     run=run,
     inputs=lambda ws, key: [Ref("recalled_urls", key)],
     settings=lambda ws, key: ws.config.pages.model_dump(),
-    sources=("stages/pages/*.py", "core/warc.py"),
+    sources=("stages/pages/*.py", "stages/pages/rules/*.py", "core/warc.py"),
 )

@@ -6,7 +6,8 @@ import time
 import pytest
 
 from webinstruct_assets.stages.pages.document import Page, PageRejected
-from webinstruct_assets.stages.pages.html import MAX_DEPTH, extract_page
+from webinstruct_assets.stages.pages.html import extract_page
+from webinstruct_assets.stages.pages.reader import MAX_DEPTH
 
 
 def read(html: str, url: str = "https://a.example/page") -> Page:
