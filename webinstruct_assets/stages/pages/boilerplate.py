@@ -311,6 +311,7 @@ TEASERS = 3  # boxes called teaser from which they are a list of other pages; fe
 AUTHOR_SHARE, AUTHOR_BLOCKS = 0.3, 12  # larger parts under an author's name are what the author wrote
 FIGURE_CHARS, IMAGE_CHARS = 400, 300  # text in a figure, or in an element named after an image, that is its caption
 ANSWERS = frozenset({"question", "answer"})
+OPENED = ANSWERS | {"openable"}
 BOX_SHARE = 0.4  # a box with a boilerplate title goes whole unless it holds more than this share of the page's prose
 
 
@@ -362,7 +363,7 @@ def _by_name(layout: Layout, prefix: list[float], *, forum: bool) -> None:
             continue
         prose = prefix[last] - prefix[first]
         if reason == "teaser":
-            many = teasers >= TEASERS and ANSWERS.isdisjoint(container.flags)
+            many = teasers >= TEASERS and OPENED.isdisjoint(container.flags)
             reason = container.own_drop = "related" if many else ""
         if reason:
             if prose > RESTORE_SHARE * total or prose > MOST_PROSE.get(reason, prose):
@@ -450,7 +451,7 @@ def _drop_section(layout: Layout, title: int, prefix: list[float], *, sure: bool
     section: list[Block] = []
     linked = 0
     for other in blocks[title + 1 : containers[box if box >= 0 else outer].last]:
-        link = 2 * other.link_chars > len(other.text)
+        link = 2 * other.link_chars > len(other.text) and other.text[-1:] != "?"
         if box < 0 and (not link or (other.kind == "heading" and not other.links)):
             break
         if not other.dropped:
@@ -460,7 +461,7 @@ def _drop_section(layout: Layout, title: int, prefix: list[float], *, sure: bool
         return
     reason = blocks[title].dropped = blocks[title].dropped or "related"
     for other in section:
-        if ANSWERS.isdisjoint(containers[other.container].flags):
+        if OPENED.isdisjoint(containers[other.container].flags):
             other.dropped = reason
 
 
@@ -472,7 +473,9 @@ def _drop_links(layout: Layout) -> None:
         return
     sizes = [0 if block.dropped else len(block.text) for block in blocks]
     chars = list(accumulate(sizes, initial=0))
-    linked = list(accumulate(map(min, [block.link_chars for block in blocks], sizes), initial=0))
+    # A question's heading links to itself, or opens its answer; the answer is not a part of a list of links.
+    link_chars = [0 if block.kind == "heading" and block.text[-1:] == "?" else block.link_chars for block in blocks]
+    linked = list(accumulate(map(min, link_chars, sizes), initial=0))
     links = list(accumulate([0 if block.dropped else block.links for block in blocks], initial=0))
     dense = [False] * len(containers)
     for index, container in enumerate(containers):
@@ -495,9 +498,9 @@ def _drop_links(layout: Layout) -> None:
             after.links for after in blocks[index + 1 : index + 2]
         ):
             continue  # a panel's title is a link that opens it
-        length, link_chars = len(block.text), block.link_chars
-        alone = block.links and link_chars > 0.85 * length and length < 120
-        prose = length - link_chars >= FREE and link_chars < length / 2
+        length, inside = len(block.text), block.link_chars
+        alone = block.links and inside > 0.85 * length and length < 120
+        prose = length - inside >= FREE and inside < length / 2
         if (alone and block.text[-1:] != "?") or (crowded and not prose):
             block.dropped = "links"
 

@@ -81,6 +81,12 @@ def test_a_boilerplate_title_takes_its_box_or_the_links_behind_it() -> None:
     assert "More on tides" in page and "Spring tides come" in page
 
 
+def test_linked_questions_under_such_a_title_stay() -> None:
+    asked = "".join(f"<h3><a href=#q{n}>Is the tide number {n} high?</a></h3><p>Tide {n} is.</p>" for n in range(3))
+    page = text(f"<h1>Tides</h1>{PROSE * 9}<div><h2>More questions</h2>{asked}</div>")
+    assert "More questions" in page and page.count("Is the tide") == page.count("is.") == 3
+
+
 def test_the_lead_between_title_and_main_part_stays() -> None:
     lead = "A lead sums the article up in one sentence, and stands in an element of its own before the text."
     body = f"<div><h1>Title</h1><div><p>{lead}</p></div><p>Read every part before you write anything down.</p>"
