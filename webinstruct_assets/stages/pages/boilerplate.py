@@ -32,11 +32,12 @@ DROP_TOKENS = {
     "comment": "comments commentlist commentform commentsection disqus respond kommentare commentaires comentarios commenti "
     "komentarze reacties",
     "meta": "byline tagcloud taglist tags authorbox authorbio postmeta entrymeta metadata printonly credit credits infoline "
-    "dateline bio",
+    "dateline",
     "teaser": "teaser teaserbox newsteaser teaserlist",
     "caption": "caption figcaption bildunterschrift imagecaption imagedescription photocredit",
 }  # fmt: skip
-ALWAYS = frozenset({"ad", "cookie", "share", "related", "comment", "prompt", "caption", "teaser"})  # whatever else the names say
+# Reasons that hold whatever else the names say.
+ALWAYS = frozenset({"ad", "cookie", "share", "related", "comment", "prompt", "caption", "teaser"})
 FLAG_TOKENS = {
     "content": "content article entry main story question questions answer answers solution solutions thread topic faq faqs "
     "post text",
@@ -73,13 +74,17 @@ ACCEPTED = re.compile(
 CHOSEN = frozenset({"best", "chosen"})  # of an answer or a post; elsewhere these are products and widgets
 CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 NOT_WORD = re.compile(r"[^a-zà-ÿ]+")
-ABOUT = ("tag-", "category-", "cat-", "topic-", "kategorie-", "comment-author-")  # what a page is about, or who wrote it
-FURNITURE = frozenset({"siteNotice", "contentSub", "mw-editsection", "mw-jump-link", "printfooter", "most-read", "p-lang"})
+# Class names that say what a page is about or who wrote it.
+ABOUT = ("tag-", "category-", "cat-", "topic-", "kategorie-", "comment-author-")
+# MediaWiki's, mostly.
+FURNITURE = frozenset(
+    {"siteNotice", "contentSub", "mw-editsection", "mw-jump-link", "printfooter", "most-read", "p-lang"}
+)
 HAVING = frozenset({"has", "no", "non", "not", "with", "without"})  # what an element holds or lacks, not what it is
 BUILDERS = ("elementor-",)  # a page builder that calls all content widgets
 MAX_NAMES = 400  # characters of class and id that are looked at
 NAMELESS = frozenset({"html", "body", "main", "article"})  # hold the page, whatever they are called
-HEADINGS = frozenset({"h1", "h2", "h3", "h4", "h5", "h6"})
+HEADINGS = frozenset({"h1", "h2", "h3", "h4", "h5", "h6"})  # their ids are slugs: "related-rates", "binary-search"
 
 
 @lru_cache(maxsize=65_536)
@@ -103,7 +108,8 @@ def _name(name: str) -> tuple[int, str, str]:
                 strong = strong or reason
             else:
                 weak = weak or reason
-    if ("accept" in lowered or "best" in lowered or "sol" in lowered or "correct" in lowered) and ACCEPTED.search(lowered):
+    hinted = "accept" in lowered or "best" in lowered or "sol" in lowered or "correct" in lowered
+    if hinted and ACCEPTED.search(lowered):
         bits |= BITS["accepted"]
     if name in CHOSEN:
         bits |= BITS["chosen"]
@@ -122,7 +128,6 @@ def _flags(bits: int) -> frozenset[str]:
     return frozenset(flags)
 
 
-@lru_cache(maxsize=65_536)
 def names(tag: str, text: str) -> tuple[str, frozenset[str]]:
     """(reason to drop, flags) of an element from its tag and its ``"class id"`` string.
 
@@ -135,13 +140,13 @@ def names(tag: str, text: str) -> tuple[str, frozenset[str]]:
         strong = strong or first
         weak = weak or second
     flags = _flags(bits)
-    if tag in NAMELESS or "answer" in flags:
+    if tag in NAMELESS or "answer" in flags or tag in HEADINGS:
         return "", flags
-    if strong and not (strong == "caption" and tag in HEADINGS):
+    if strong:
         return strong, flags
-    if tag not in HEADINGS and bits & BITS["image"] and bits & BITS["caption"]:
+    if bits & BITS["image"] and bits & BITS["caption"]:
         return "caption", flags
-    if tag in HEADINGS or bits & (BITS["content"] | BITS["layout"]):
+    if bits & (BITS["content"] | BITS["layout"]):
         return "", flags
     if not weak and bits & BITS["header"] and not bits & (BITS["openable"] | BITS["post"] | BITS["question"]):
         weak = "header"  # of the page or of an article, not of a panel: the layout tells
@@ -151,6 +156,11 @@ def names(tag: str, text: str) -> tuple[str, frozenset[str]]:
 
 
 # -- what lines say -------------------------------------------------------------------------------------------
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
 
 def _openers(texts: dict[str, str]) -> dict[str, list[tuple[tuple[str, ...], str]]]:
     """First word -> (the words after it, reason), of phrases that start a line."""
@@ -163,8 +173,8 @@ def _openers(texts: dict[str, str]) -> dict[str, list[tuple[tuple[str, ...], str
 
 
 # Imperatives of exercises ("Lesen Sie den Text", "Log in as root") and terms of subjects ("related rates", "ähnliche
-# Dreiecke") start like prompts and lists of links do: phrases are long enough to tell them apart, and single words
-# count only where the line has at most one more word.
+# Dreiecke", "register allocation") start like prompts and lists of links do: phrases are long enough to tell them
+# apart, and single words count only where the line holds nothing else.
 OPENERS = _openers({
     "related": "read more|read also|read next|also read|related|related articles|related posts|related stories|related news|"
     "related content|related topics|related links|related questions|related reading|related pages|related products|see also|"
@@ -200,12 +210,12 @@ OPENERS = _openers({
     "compartir este|compartilhar no|compartilhe isso|condividi su|udostępnij|follow us|find us on|folgen sie uns|folge uns|"
     "folgt uns|síguenos|suivez-nous|seguici|print this|email this|artikel drucken|seite drucken",
     "comment": "leave a reply|leave a comment|leave a response|post a comment|add a comment|write a comment|add comment|"
-    "post comment|join the conversation|join the discussion|no comments|comments are closed|be the first to comment|comments|"
+    "post comment|join the conversation|join the discussion|no comments|comments are closed|be the first to comment|"
     "schreib einen kommentar|schreibe einen kommentar|schreiben sie einen kommentar|kommentar schreiben|kommentar verfassen|"
-    "kommentar hinterlassen|kommentare|keine kommentare|noch keine kommentare|noch keine bewertungen|no ratings yet|no reviews yet|bisher keine kommentare|ihre meinung|"
-    "hinterlasse einen|hinterlasse eine|hinterlassen sie einen|laisser un commentaire|laissez un commentaire|commentaires|"
-    "aucun commentaire|deja un comentario|deja una respuesta|dejar un comentario|comentarios|deixe um comentário|"
-    "deixe o seu|lascia un commento|commenti|nessun commento|skomentuj|dodaj komentarz|komentarze|reacties|"
+    "kommentar hinterlassen|keine kommentare|noch keine kommentare|noch keine bewertungen|no ratings yet|no reviews yet|bisher keine kommentare|ihre meinung|"
+    "hinterlasse einen|hinterlasse eine|hinterlassen sie einen|laisser un commentaire|laissez un commentaire|"
+    "aucun commentaire|deja un comentario|deja una respuesta|dejar un comentario|deixe um comentário|"
+    "deixe o seu|lascia un commento|nessun commento|skomentuj|dodaj komentarz|"
     "geef een reactie|your email address will|ihre e-mail-adresse wird|deine e-mail-adresse wird",
     "author": "about the author|about author|über den autor|über die autorin|zum autor|zur autorin|zur person|"
     "à propos de l'auteur|sobre el autor|sobre la autora|sobre o autor|informazioni sull'autore|o autorze",
@@ -223,14 +233,15 @@ OPENERS = _openers({
     "actualizado|pubblicato|aggiornato|opublikowano|lesezeit|kategorie|kategorien|schlagwörter|schlagworte|stichwörter|"
     "quelle|source|bildquelle|categories|category|etiquetas",
     "caption": "foto|fotos|photo|photos|photograph|photographs|bild|bilder|image credit|image source|picture credit|"
-    "photo credit|crédit|crédits|credit|credits|fotografie|titelbild|symbolbild|archivbild|archivfoto|symbolfoto|zdjęcie|fot|abbildung|abb",
+    "photo credit|crédit photo|crédits photo|crédits photos|fotografie|titelbild|symbolbild|archivbild|archivfoto|symbolfoto|zdjęcie|fot|abbildung|abb",
 })  # fmt: skip
-MAYBE = frozenset(
+# First words of titles that open a list of other pages where links follow, and a part of the content elsewhere.
+MAYBE = _words(
     "related more further similar latest recent popular other also next weitere weiterer mehr ähnliche verwandte neueste neuste "
     "letzte aktuelle beliebte beliebteste empfohlene empfehlungen andere auch entdecke zum nächste sie autres plus dernières "
-    "derniers más otras otros últimas mais outras últimos altri altre ultime meer andere zobacz więcej inne najnowsze mer fler "
-    "ещё другие последние".split()
-)  # first words of titles that open a list of links where links follow, and a part of the content elsewhere
+    "derniers más otras otros últimas mais outras últimos altri altre ultime meer zobacz więcej inne najnowsze mer fler "
+    "ещё другие последние"
+)
 LONGEST = {"prompt": 60, "navigation": 40, "ad": 30, "meta": 90, "share": 90, "author": 60, "comment": 110, "related": 70,
            "legal": 150, "caption": 220}  # fmt: skip
 """Characters of the longest line that goes for its first words."""
@@ -238,23 +249,24 @@ LABELS = frozenset({"caption", "meta"})  # only as labels: with a colon, or meta
 SECTIONS = frozenset({"related", "comment", "author"})  # their openers also open a section
 SECTION_TITLE = 70
 LINE = re.compile(
-    r"all rights reserved|alle rechte vorbehalten|tous droits réservés|todos los derechos reservados|tutti i diritti|"
+    r"^\(c\) \d{4}|all rights reserved|alle rechte vorbehalten|tous droits réservés|todos los derechos reservados|tutti i diritti|"
     r"terms of (?:use|service)|privacy policy|datenschutzerklärung|nutzungsbedingungen|"
     r"(?:uses?|accept|verwende[nt]?|nutz(?:en|t)) cookies|"
     r"\bnewsletter\b.{0,60}\b(?:sign|subscri|anmeld|abonn|bestell|inbox|kostenlos)|"
     r"\b(?:sign(?:ing)? up|subscri\w+|anmeld\w+|abonn\w+)\b.{0,60}\bnewsletter"
 )
-LINE_HINTS = ("rechte vor", "rights res", "droits rés", "derechos res", "tutti i dir", "terms of ", "privacy pol", "datenschutzer",
+LINE_HINTS = ("(c) ", "rechte vor", "rights res", "droits rés", "derechos res", "tutti i dir", "terms of ", "privacy pol", "datenschutzer",
               "nutzungsbed", " cookies", "newsletter")  # fmt: skip
 CREDIT = re.compile(
-    r"(?:\(|[.!?] |\| )(?:foto|photo|photograph|bild|credit|quelle|image)s?(?: by)?\s?:|(?<![a-zà-ÿ])©|"
+    r"\((?:foto|photo|photograph|bild|credit|quelle|image)s?(?: by)?\s?:|[.!?|] (?:foto|photo|photograph|bild)s?(?: by)?\s?:|"
+    r"(?<![a-zà-ÿ])©|"
     r"/\s?(?:dpa|afp|reuters|getty|imago|shutterstock|pixabay)|\b(?:getty images|istock|shutterstock|picture alliance|adobe stock)\b"
 )
 CREDIT_HINTS = ("©", "foto", "photo", "bild", "credit", "quelle", "image", "dpa", "afp", "reuters", "getty", "imago", "stock",
                 "pixabay", "picture alliance")  # fmt: skip
 LINE_CHARS = 220  # characters of the longest line that is judged by its words
 EDGES = " \t»«›‹→←•·|–—-*+>[]()„“”\"'…:.!#"
-COUNTED = ("comment", "kommentar", "coment", "commentaire", "reactie")
+COUNTED = ("comment", "kommentar", "coment", "reactie")  # "12 comments"
 
 
 def line_reason(lowered: str, links: int, link_chars: int) -> str:
@@ -275,7 +287,7 @@ def line_reason(lowered: str, links: int, link_chars: int) -> str:
                 continue
         elif reason != "legal":
             more = len(words) - len(rest) - 1
-            if more > 1 and not rest or more > 2 and reason in ("prompt", "navigation") and not links:
+            if more and (not rest or (more > 1 and reason in ("prompt", "navigation") and not links)):
                 continue
         if length <= LONGEST[reason] or (links and length <= 160 and link_chars >= 0.4 * length):
             return reason
@@ -286,8 +298,8 @@ def line_reason(lowered: str, links: int, link_chars: int) -> str:
 
 LINK_CONTAINERS = frozenset({"ul", "ol", "div", "section", "table", "tr", "td", "dl", "li", "p", "header"})
 RESTORE_SHARE = 0.5  # a part dropped for its name comes back when it holds more than this share of the page's prose
-NAVIGATION_PROSE = 300  # characters of prose that no navigation has; "tabs" may hold their panels
-AD_PROSE = 300  # characters of prose that no advertisement has
+MOST_PROSE = {"navigation": 300, "ad": 300, "caption": 400, "prompt": 500, "share": 500}
+"""Characters of prose from which a part is not what its name says: "tabs" hold panels, "binary-search" is a chapter."""
 MAIN_SHARE = 0.85  # the main part is the smallest element that holds this share of the prose
 MAIN_MIN_CHARS = 600  # pages with less prose are taken whole
 LEAD_CHARS = 80  # a summary between the title and the main part is longer
@@ -295,11 +307,11 @@ SHORT_LEAD = 40  # right beside the main part, below a title
 LEAD_STEPS = 6  # levels of elements between the main part and what holds it and its summary
 LINK_DENSITY = 0.6
 FREE = 40  # characters outside links that make a block in a list of links more than a link
-TEASERS = 3
-AUTHOR_SHARE = 0.3
-CAPTION_CHARS = 400
-"""Text beside an image up to which it is the image's caption."""
+TEASERS = 3  # boxes called teaser from which they are a list of other pages; fewer may be this page's own lead
+AUTHOR_SHARE, AUTHOR_BLOCKS = 0.3, 12  # larger parts under an author's name are what the author wrote
+FIGURE_CHARS, IMAGE_CHARS = 400, 300  # text in a figure, or in an element named after an image, that is its caption
 ANSWERS = frozenset({"question", "answer"})
+OPENED = ANSWERS | {"openable"}
 BOX_SHARE = 0.4  # a box with a boilerplate title goes whole unless it holds more than this share of the page's prose
 
 
@@ -350,34 +362,41 @@ def _by_name(layout: Layout, prefix: list[float], *, forum: bool) -> None:
         if reason == "hidden" or first == last:
             continue
         prose = prefix[last] - prefix[first]
-        if reason == "teaser":  # of other pages where there are many, of this page's own text where it is alone
-            reason = container.own_drop = "related" if teasers >= TEASERS and ANSWERS.isdisjoint(container.flags) else ""
+        if reason == "teaser":
+            many = teasers >= TEASERS and OPENED.isdisjoint(container.flags)
+            reason = container.own_drop = "related" if many else ""
         if reason:
-            if prose > RESTORE_SHARE * total or (reason == "ad" and prose > AD_PROSE) or (
-                reason == "caption" and prose > CAPTION_CHARS) or (reason == "navigation" and prose > NAVIGATION_PROSE
-            ):
+            if prose > RESTORE_SHARE * total or prose > MOST_PROSE.get(reason, prose):
                 container.own_drop = ""
             elif reason == "header":
-                inside = blocks[first:last]
-                if any(block.kind == "heading" for block in inside) and 2 * sum(
-                    block.link_chars for block in inside) < sum(len(block.text) for block in inside):
-                    container.own_drop = ""
-                else:
-                    container.own_drop = "frame"
+                container.own_drop = "" if _is_title(blocks[first:last]) else "frame"
             continue
         if container.tag == "figure" or "image" in container.flags:
-            if last - first <= 4 and ANSWERS.isdisjoint(container.flags) and _is_caption(blocks[first:last], container.tag == "figure"):
+            if ANSWERS.isdisjoint(container.flags) and _is_caption(blocks[first:last], container.tag == "figure"):
                 container.own_drop = "caption"
-        elif "author" in container.flags and not forum and prose < AUTHOR_SHARE * total and last - first <= 12:
-            if ANSWERS.isdisjoint(container.flags) and not any(block.level == 1 for block in blocks[first:last]):
-                container.own_drop = "meta"
+        elif (
+            "author" in container.flags
+            and not forum
+            and prose < AUTHOR_SHARE * total
+            and last - first <= AUTHOR_BLOCKS
+            and ANSWERS.isdisjoint(container.flags)
+            and not any(block.level == 1 for block in blocks[first:last])
+        ):
+            container.own_drop = "meta"
+
+
+def _is_title(inside: list[Block]) -> bool:
+    """Whether a header is that of a text, not of the site: a heading, and few links."""
+    size = sum(len(block.text) for block in inside)
+    return any(block.kind == "heading" for block in inside) and 2 * sum(block.link_chars for block in inside) < size
 
 
 def _is_caption(inside: list[Block], figure: bool) -> bool:
-    if sum(len(block.text) for block in inside) > (CAPTION_CHARS if figure else 300):
+    """Whether all that an image's element holds is a few words about it. Figures may also hold tables and code."""
+    if len(inside) > 4 or sum(len(block.text) for block in inside) > (FIGURE_CHARS if figure else IMAGE_CHARS):
         return False
-    return all(block.kind in ("paragraph", "heading") and not block.math and block.text[-1:] != "?" and (figure or block.kind == "paragraph")
-               for block in inside)
+    kinds = ("paragraph", "heading") if figure else ("paragraph",)
+    return all(block.kind in kinds and not block.math and block.text[-1:] != "?" for block in inside)
 
 
 def _by_line(layout: Layout, prefix: list[float], *, forum: bool) -> None:
@@ -399,7 +418,11 @@ def _by_line(layout: Layout, prefix: list[float], *, forum: bool) -> None:
         first = lowered.lstrip(EDGES).partition(" ")[0].rstrip(EDGES)
         reason = line_reason(lowered, block.links, block.link_chars) if first in OPENERS or first.isdigit() else ""
         if not reason:
-            if first in MAYBE and len(lowered) <= SECTION_TITLE and (block.kind == "heading" or lowered[-1:] not in ".;,"):
+            if (
+                first in MAYBE
+                and len(lowered) <= SECTION_TITLE
+                and (block.kind == "heading" or lowered[-1:] not in ".;,")
+            ):
                 _drop_section(layout, index, prefix, sure=False)
             elif legal and LINE.search(lowered):
                 block.dropped = "legal"
@@ -428,7 +451,7 @@ def _drop_section(layout: Layout, title: int, prefix: list[float], *, sure: bool
     section: list[Block] = []
     linked = 0
     for other in blocks[title + 1 : containers[box if box >= 0 else outer].last]:
-        link = 2 * other.link_chars > len(other.text)
+        link = 2 * other.link_chars > len(other.text) and other.text[-1:] != "?"
         if box < 0 and (not link or (other.kind == "heading" and not other.links)):
             break
         if not other.dropped:
@@ -438,7 +461,7 @@ def _drop_section(layout: Layout, title: int, prefix: list[float], *, sure: bool
         return
     reason = blocks[title].dropped = blocks[title].dropped or "related"
     for other in section:
-        if ANSWERS.isdisjoint(containers[other.container].flags):
+        if OPENED.isdisjoint(containers[other.container].flags):
             other.dropped = reason
 
 
@@ -450,7 +473,9 @@ def _drop_links(layout: Layout) -> None:
         return
     sizes = [0 if block.dropped else len(block.text) for block in blocks]
     chars = list(accumulate(sizes, initial=0))
-    linked = list(accumulate(map(min, [block.link_chars for block in blocks], sizes), initial=0))
+    # A question's heading links to itself, or opens its answer; the answer is not a part of a list of links.
+    link_chars = [0 if block.kind == "heading" and block.text[-1:] == "?" else block.link_chars for block in blocks]
+    linked = list(accumulate(map(min, link_chars, sizes), initial=0))
     links = list(accumulate([0 if block.dropped else block.links for block in blocks], initial=0))
     dense = [False] * len(containers)
     for index, container in enumerate(containers):
@@ -467,13 +492,15 @@ def _drop_links(layout: Layout) -> None:
         if block.dropped:
             continue
         crowded = dense[block.container]
-        if not crowded and not block.links or block.kind == "heading":
+        if block.kind == "heading" or not (crowded or block.links):
             continue
-        if "openable" in containers[block.container].flags and not any(after.links for after in blocks[index + 1 : index + 2]):
+        if "openable" in containers[block.container].flags and not any(
+            after.links for after in blocks[index + 1 : index + 2]
+        ):
             continue  # a panel's title is a link that opens it
-        length, link_chars = len(block.text), block.link_chars
-        alone = block.links and link_chars > 0.85 * length and length < 120
-        prose = length - link_chars >= FREE and link_chars < length / 2
+        length, inside = len(block.text), block.link_chars
+        alone = block.links and inside > 0.85 * length and length < 120
+        prose = length - inside >= FREE and inside < length / 2
         if (alone and block.text[-1:] != "?") or (crowded and not prose):
             block.dropped = "links"
 
@@ -481,7 +508,9 @@ def _drop_links(layout: Layout) -> None:
 def _drop_outside(layout: Layout, weights: list[float]) -> None:
     """Keeps the smallest element that holds nearly all prose, main headings before it, and its lead."""
     containers, blocks = layout.containers, layout.blocks
-    prefix = list(accumulate([0.0 if block.dropped else weights[index] for index, block in enumerate(blocks)], initial=0.0))
+    prefix = list(
+        accumulate([0.0 if block.dropped else weights[index] for index, block in enumerate(blocks)], initial=0.0)
+    )
     total = prefix[-1]
     if total < MAIN_MIN_CHARS:
         return
