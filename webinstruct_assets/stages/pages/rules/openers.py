@@ -23,7 +23,9 @@ def opened(page: Page, layout: Layout) -> list[Pair]:
     answers = answer_containers(layout)
     page_faq = page_is_faq(page)
     asking = any(
-        title_asks(joined(page.text, layout.spans(layout.kept(container.first, container.last))), page.language, hinted=True)
+        title_asks(
+            joined(page.text, layout.spans(layout.kept(container.first, container.last))), page.language, hinted=True
+        )
         for container in containers
         if container.tag == "summary"
     )
@@ -127,8 +129,6 @@ def _question_before(layout: Layout, index: int, after: int, total: int) -> list
             else []
         )
     return []
-
-
 
 
 def _last_question(layout: Layout, before: list[int]) -> list[int]:

@@ -3,7 +3,7 @@
 import re
 from itertools import takewhile
 
-from webinstruct_assets.stages.pages.document import Layout, Page, Pair, make_pair
+from webinstruct_assets.stages.pages.document import Layout, Page, Pair, Post, make_pair
 
 WHEN = re.compile(r"\b\d{1,2}:\d{2}\b|\b(?:19|20)\d{2}\b|\bago\b", re.IGNORECASE)
 ACCEPTED_NOTE = re.compile(
@@ -31,6 +31,57 @@ def forum_accepted(page: Page, layout: Layout) -> list[Pair]:
     if not question or not answer:
         return []
     return [make_pair(page.text, "forum_accepted", layout.spans(question), layout.spans(answer))]
+
+
+AUTHOR = re.compile(r"(?:^|[\s_-])(?:author|username|user-?name|user|poster|postername|display-?name|creator|nick|who|names|member)(?:$|[\s_-])", re.IGNORECASE)  # fmt: skip
+TIME = re.compile(r"(?:^|[\s_-])(?:time|timestamp|date|datetime|posted|created|when|relativetime|post-?date)(?:$|[\s_-])", re.IGNORECASE)
+VOTES = re.compile(r"(?:^|[\s_-])(?:votes?|vote-?count|score|upvotes?|points|likes|rating|thx|thanks)(?:$|[\s_-])", re.IGNORECASE)
+BY = re.compile(r"\b(?:by|from|author:?|von|par|por)\s+(@?[\w.-]{2,30}(?: [A-ZÀ-Þ][\w.-]{1,20})?)")
+MOMENT = re.compile(
+    r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d)?Z?)?|\b[^\W\d]{3,9}\.? \d{1,2},? (?:'\d\d|\d{4})(?:,? (?:at )?\d{1,2}:\d\d(?: ?[AP]M)?)?|"
+    r"\b\d{1,2}[./ ](?:\d{1,2}|[^\W\d]{3,9})[./ ]\d{2,4}(?:,? \d{1,2}:\d\d)?|\b(?:\d{1,3}|an?) (?:second|minute|hour|day|week|month|year)s? ago",
+    re.IGNORECASE,
+)
+COUNT = re.compile(r"[+\u2212-]?\d{1,6}")
+MAX_ABOUT = 60  # characters of a name or a time
+
+
+def thread_posts(layout: Layout) -> list[Post]:
+    """The posts of a thread with author, time, votes and accepted mark where the page names them; [] for other pages.
+
+    What is about a post is mostly dropped from the page's text, so dropped blocks are read too.
+    """
+    found = _posts(layout)
+    if len(found) < 2:
+        return []
+    posts = []
+    for index in found:
+        body = _post_body(layout, index)
+        if not body:
+            continue
+        inside = set(body)
+        container = layout.containers[index]
+        author = time = ""
+        votes = None
+        for place in range(container.first, container.last):
+            block = layout.blocks[place]
+            if place in inside or len(block.text) > MAX_ABOUT:
+                continue
+            names = " ".join(layout.containers[up].names for up in layout.ancestors(block.container) if up > index)
+            if votes is None and VOTES.search(names) and (count := COUNT.search(block.text)):
+                votes = int(count[0].replace("\u2212", "-"))
+                continue
+            moment = MOMENT.search(block.text)
+            if not time and (moment or TIME.search(names)):
+                time = moment[0] if moment else block.text
+                if moment and (by := BY.search(block.text)):
+                    author = author or by[1]
+                continue
+            if not author and AUTHOR.search(names):
+                by = BY.search(block.text)
+                author = by[1] if by else block.text
+        posts.append(Post(layout.spans(body), author, time, votes, _is_accepted(layout, index)))
+    return posts if len(posts) > 1 else []
 
 
 def _posts(layout: Layout) -> list[int]:
@@ -77,8 +128,14 @@ def _post_body(layout: Layout, index: int) -> list[int]:
         and layout.kept(containers[place].first, containers[place].last)
         and not any(ASIDE.search(containers[up].names) for up in layout.ancestors(place) if up > index)
     ] if len(containers) - index < 5_000 else []  # fmt: skip
-    inner = [place for place in bodies if not any(place in layout.ancestors(containers[other].parent) for other in bodies)]
-    first, last = (containers[inner[0]].first, containers[inner[0]].last) if len(inner) == 1 else (container.first, container.last)
+    inner = [
+        place for place in bodies if not any(place in layout.ancestors(containers[other].parent) for other in bodies)
+    ]
+    first, last = (
+        (containers[inner[0]].first, containers[inner[0]].last)
+        if len(inner) == 1
+        else (container.first, container.last)
+    )
     body = []
     for block_index in layout.kept(first, last):
         block = blocks[block_index]
