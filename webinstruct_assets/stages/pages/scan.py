@@ -9,6 +9,9 @@ The text buffer holds all blocks one after the other, white space folded. Marks 
 source lies at a span of the input.
 """
 
+# Compiled code: chains of comparisons compile to less than tuples do.
+# ruff: noqa: SIM109, SIM905
+
 from collections.abc import Iterable
 from typing import Any
 
@@ -114,7 +117,7 @@ _KATEX_HTML, _KATEX_DISPLAY, _KATEX, _MATHJAX, _PREVIEW, _ASSISTIVE, _MWE, _MWE_
         "mwe-math-element",
         "mwe-math-element-inline",
         "mw-editsection",
-    )  # fmt: skip
+    )
 )
 _MATH_TYPES, _LD_JSON = packed(["math/"]), packed(["application/ld+json"])
 _HIDING = packed(["display:none", "visibility:hidden"])
@@ -510,7 +513,7 @@ def _number(s: Bytes, start: int, end: int) -> int:
 
 
 @njit(_int(_source, _int, _int, _source, _source, _source, _source, _out, _state, _rows, _rows, _rows, _state, _state),
-      cache=True, nogil=True, no_cfunc_wrapper=True)  # type: ignore[untyped-decorator]  # fmt: skip
+      cache=True, nogil=True, no_cfunc_wrapper=True)  # fmt: skip
 def scan(s: Bytes, max_nodes: int, max_depth: int, openable: Bytes, properties: Bytes,
          inner: Bytes, schema_types: Bytes, out: Bytes, st: Ints, blocks: Rows, containers: Rows, specials: Rows, names: NDArray[np.int64], span: Ints) -> int:  # fmt: skip
     """Reads serialised HTML ``s`` into the arrays; returns OK, TOO_MANY (nodes) or TOO_DEEP.

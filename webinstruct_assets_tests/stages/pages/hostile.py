@@ -21,7 +21,7 @@ from webinstruct_assets_tests.stages.pages.test_math import CORPUS
 
 MAX_SECONDS = 12.0  # of CPU time: the limit of a page, and the step that was running when it passed
 MAX_MEMORY = 6 << 30  # address space; the compiler alone maps over a gigabyte
-TAGS = (
+TAGS = (  # noqa: SIM905
     "p div span a b i font nobr table tbody tr td th caption colgroup ul ol li dl dt dd h1 h2 h3 form button select option optgroup "
     "textarea input pre code sub sup math mi mrow mfrac annotation-xml svg foreignObject title desc style script noscript template "
     "iframe details summary frameset frame plaintext xmp marquee object body html head nav footer aside br hr img mjx-container"

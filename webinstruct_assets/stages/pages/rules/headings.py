@@ -102,7 +102,11 @@ def _title(block: Block, level: int) -> str:
 def _entries(page: Page, layout: Layout, kept: list[int], titles: list[tuple[int, int]], level: int) -> list[_Entry]:
     """The titles of one level that something stands below, with their bodies."""
     blocks = layout.blocks
-    if not any(title_asks(_title(blocks[kept[place]], level), page.language, hinted=True) for place, own in titles if own == level):
+    if not any(
+        title_asks(_title(blocks[kept[place]], level), page.language, hinted=True)
+        for place, own in titles
+        if own == level
+    ):
         return []  # most pages: no need to look at what stands below
     faq = page_is_faq(page)
     entries = []

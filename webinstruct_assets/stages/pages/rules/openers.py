@@ -1,7 +1,5 @@
 """Answers that a reader opens, and elements named answer or solution: each with the question before it."""
 
-import re
-
 from webinstruct_assets.stages.pages.document import Layout, Page, Pair, joined, make_pair
 from webinstruct_assets.stages.pages.questions import HINT, KEY_HEADING, OPENER, QUESTION_MARK, question_like
 from webinstruct_assets.stages.pages.rules.asking import named_faq, page_is_faq, title_asks

@@ -34,8 +34,13 @@ def forum_accepted(page: Page, layout: Layout) -> list[Pair]:
 
 
 AUTHOR = re.compile(r"(?:^|[\s_-])(?:author|username|user-?name|user|poster|postername|display-?name|creator|nick|who|names|member)(?:$|[\s_-])", re.IGNORECASE)  # fmt: skip
-TIME = re.compile(r"(?:^|[\s_-])(?:time|timestamp|date|datetime|posted|created|when|relativetime|post-?date)(?:$|[\s_-])", re.IGNORECASE)
-VOTES = re.compile(r"(?:^|[\s_-])(?:votes?|vote-?count|score|upvotes?|points|likes|rating|thx|thanks)(?:$|[\s_-])", re.IGNORECASE)
+TIME = re.compile(
+    r"(?:^|[\s_-])(?:time|timestamp|date|datetime|posted|created|when|relativetime|post-?date)(?:$|[\s_-])",
+    re.IGNORECASE,
+)
+VOTES = re.compile(
+    r"(?:^|[\s_-])(?:votes?|vote-?count|score|upvotes?|points|likes|rating|thx|thanks)(?:$|[\s_-])", re.IGNORECASE
+)
 BY = re.compile(r"\b(?:by|from|author:?|von|par|por)\s+(@?[\w.-]{2,30}(?: [A-ZÀ-Þ][\w.-]{1,20})?)")
 MOMENT = re.compile(
     r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d)?Z?)?|\b[^\W\d]{3,9}\.? \d{1,2},? (?:'\d\d|\d{4})(?:,? (?:at )?\d{1,2}:\d\d(?: ?[AP]M)?)?|"
