@@ -1,7 +1,6 @@
 """A page as numbered lines, and from line numbers back to character spans.
 
 Page text comes in; the lines, the cuts that fit a model's context, and verbatim spans of line ranges go out.
-Numbers start at 1 and run through the whole page, so that a reply means the same whatever cut it answers.
 """
 
 import re
@@ -60,10 +59,9 @@ def shown(line: str) -> str:
 
 
 def numbered(text: str, spans: Sequence[Span], cut: Cut) -> str:
-    """The lines of a cut, each behind its number."""
+    """The lines of a cut, each behind its number; numbers start at 1 in every cut, for they are what a reply pays for."""
     return "\n".join(
-        f"{number} {shown(text[spans[number - 1].start : spans[number - 1].end])}"
-        for number in range(cut.first, cut.last + 1)
+        f"{number} {shown(text[span.start : span.end])}" for number, span in enumerate(spans[cut.first - 1 : cut.last], 1)
     )
 
 

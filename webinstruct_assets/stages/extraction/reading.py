@@ -63,7 +63,7 @@ def read_reply(
         entries = json.loads(reply)["pairs"]
         parsed = [(str(entry["question"]), str(entry["answer"]), str(entry.get("kind", "unknown"))) for entry in entries]
         if mode == "point":
-            pointed = [(_ranges(question), _ranges(answer), kind) for question, answer, kind in parsed]
+            pointed = [(_ranges(question, cut), _ranges(answer, cut), kind) for question, answer, kind in parsed]
     except (ValueError, KeyError, TypeError, AttributeError) as problem:
         return Reading(problem="llm_error", detail=f"not the JSON asked for ({problem!r}): {reply[:120]}")
     return _pointed(text, spans, cut, pointed) if mode == "point" else _retyped(text, parsed)
@@ -127,12 +127,13 @@ def _found(finder: Finder, retyped: str) -> tuple[Span, ...]:
     return tuple(spans)
 
 
-def _ranges(value: str) -> Ranges:
-    """``"3,5-8"`` as [(3, 3), (5, 8)]."""
+def _ranges(value: str, cut: Cut) -> Ranges:
+    """``"3,5-8"`` as [(3, 3), (5, 8)], counted from the page's first line instead of the cut's."""
+    before = cut.first - 1
     ranges = []
     for piece in value.split(","):
         first, _, last = piece.partition("-")
-        ranges.append((int(first), int(last or first)))
+        ranges.append((int(first) + before, int(last or first) + before))
     return ranges
 
 

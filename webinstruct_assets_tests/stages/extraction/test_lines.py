@@ -10,9 +10,9 @@ from webinstruct_assets.stages.pages.document import joined
 TEXT = "# Quiz\nQuestion 1: What is 2 + 2?\n- Answer: Four.\n\n```\nx = 1\n\ny = 2\n```\n3. Last one."
 
 
-def test_numbers_run_through_the_page() -> None:
+def test_numbers_start_at_one_in_every_cut() -> None:
     spans = line_spans(TEXT)
-    assert numbered(TEXT, spans, Cut(2, 3)) == "2 Question 1: What is 2 + 2?\n3 - Answer: Four."
+    assert numbered(TEXT, spans, Cut(2, 3)) == "1 Question 1: What is 2 + 2?\n2 - Answer: Four."
 
 
 def test_long_lines_are_shown_by_their_ends() -> None:

@@ -44,8 +44,10 @@ def test_invalid_ranges(question: str, answer: str, why: str) -> None:
 
 
 def test_ranges_outside_the_cut_are_invalid() -> None:
-    reading = read_reply("point", TEXT, SPANS, Cut(4, 7), f'{{"pairs":[{pair("2", "5")}]}}')
+    reading = read_reply("point", TEXT, SPANS, Cut(4, 7), f'{{"pairs":[{pair("1", "5")}]}}')
     assert reading.problem == "llm_invalid_range"
+    reading = read_reply("point", TEXT, SPANS, Cut(4, 7), f'{{"pairs":[{pair("1", "2")}]}}')
+    assert [(found.question, found.answer) for found in reading.pairs] == [("What is 5 times 6?", "Thirty.")]
 
 
 def test_valid_pairs_survive_an_invalid_one() -> None:
