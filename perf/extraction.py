@@ -145,6 +145,7 @@ def throughput(ws: Workspace, pages: pl.DataFrame, runs: int, count: int) -> Non
             return seconds, used
 
         straight(leased, requests)  # fills the prefix cache
+        ours(-1)  # imports what a client needs
         ratios, rates, shares = [], [], []
         for number in range(runs):
             order = ("ours", "straight") if number % 2 else ("straight", "ours")

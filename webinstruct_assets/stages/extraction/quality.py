@@ -13,7 +13,7 @@ import json
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -177,6 +177,20 @@ def _span_overlap(pair: Mapping[str, Any], gold: Mapping[str, Any], text: str) -
         return None
     found, wanted = ({place for place in places if text[place].isalnum()} for places in (found, wanted))
     return len(found & wanted) / len(found | wanted)
+
+
+ACCURACY_COLUMNS = ("", "pairs", "right", "precision", "recall", "F1", "span overlap")
+
+
+def accuracy_rows(gold: Mapping[str, Any] | None) -> Iterator[tuple[Any, ...]]:
+    """Rows (``ACCURACY_COLUMNS``) of what ``measure`` gave: overall, per mode, per rule, per kind of site."""
+    if not gold:
+        return
+    groups = [("all", gold["all"])]
+    for axis in ("mode", "rule", "site"):
+        groups += [(f"{axis} {name}", figures) for name, figures in gold.get(axis, {}).items()]
+    for name, figures in groups:
+        yield (name, *(figures[column] for column in ("pairs", "right", "precision", "recall", "f1", "span_overlap")))
 
 
 def skipped(
