@@ -33,7 +33,7 @@ def tool(name: str) -> Extract:
         from trafilatura import extract
 
         fast = name.endswith("fast")
-        return lambda html, url, _: extract(html, url=url, include_comments=False, fast=fast) or ""
+        return lambda html, url, _: extract(html, url=url, fast=fast) or ""
     from resiliparse.extract.html2text import extract_plain_text
     from resiliparse.parse.encoding import detect_encoding
 

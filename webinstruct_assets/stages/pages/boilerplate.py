@@ -9,6 +9,7 @@ collected in the languages whose pages are most common in Common Crawl.
 
 import re
 from functools import lru_cache
+from itertools import accumulate
 
 from webinstruct_assets.stages.pages.document import Block, Layout
 
@@ -31,10 +32,12 @@ DROP_TOKENS = {
     "comment": "comments commentlist commentform commentsection disqus respond kommentare commentaires comentarios commenti "
     "komentarze reacties",
     "meta": "byline tagcloud taglist tags authorbox authorbio postmeta entrymeta metadata printonly credit credits infoline "
-    "dateline bio",
+    "dateline",
+    "teaser": "teaser teaserbox newsteaser teaserlist",
     "caption": "caption figcaption bildunterschrift imagecaption imagedescription photocredit",
 }  # fmt: skip
-ALWAYS = frozenset({"ad", "cookie", "share", "related", "comment", "prompt", "caption"})  # whatever else the names say
+# Reasons that hold whatever else the names say.
+ALWAYS = frozenset({"ad", "cookie", "share", "related", "comment", "prompt", "caption", "teaser"})
 FLAG_TOKENS = {
     "content": "content article entry main story question questions answer answers solution solutions thread topic faq faqs "
     "post text",
@@ -51,8 +54,6 @@ FLAG_TOKENS = {
     "slideshow imagewrap figure",
     "caption": "description subtitle legend info source copyright credit author descriptif desc",  # of an image
     "author": "author autor autorin auteur autore",
-    "teaser": "teaser card tile item entry post preview promo box",
-    "comment": "comment",
     "header": "header",
     "qa": "faq faqs qa",
     "q": "q",
@@ -73,36 +74,46 @@ ACCEPTED = re.compile(
 CHOSEN = frozenset({"best", "chosen"})  # of an answer or a post; elsewhere these are products and widgets
 CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 NOT_WORD = re.compile(r"[^a-zà-ÿ]+")
-TOPIC = re.compile(r"\b(?:tag|category|cat|topic|kategorie|comment-author)-[\w-]+")  # what a page is about, not what an element is
-FURNITURE = re.compile(
-    r"\b(?:siteNotice|contentSub|mw-editsection|mw-jump-link|printfooter|most-read|p-lang)\b"
-)  # MediaWiki's, mostly
+# Class names that say what a page is about or who wrote it.
+ABOUT = ("tag-", "category-", "cat-", "topic-", "kategorie-", "comment-author-")
+# MediaWiki's, mostly.
+FURNITURE = frozenset(
+    {"siteNotice", "contentSub", "mw-editsection", "mw-jump-link", "printfooter", "most-read", "p-lang"}
+)
 HAVING = frozenset({"has", "no", "non", "not", "with", "without"})  # what an element holds or lacks, not what it is
 BUILDERS = ("elementor-",)  # a page builder that calls all content widgets
 MAX_NAMES = 400  # characters of class and id that are looked at
 NAMELESS = frozenset({"html", "body", "main", "article"})  # hold the page, whatever they are called
-HEADINGS = frozenset({"h1", "h2", "h3", "h4", "h5", "h6"})
+HEADINGS = frozenset({"h1", "h2", "h3", "h4", "h5", "h6"})  # their ids are slugs: "related-rates", "binary-search"
 
 
 @lru_cache(maxsize=65_536)
 def _name(name: str) -> tuple[int, str, str]:
     """(bits, first reason of ALWAYS, first other reason) of one class or id; names recur across pages, so it is kept."""
-    text = TOPIC.sub(" ", name)
+    if name.startswith(ABOUT):
+        return 0, "", ""
+    lowered = name.lower()
+    if lowered != name:
+        tokens = NOT_WORD.split(CAMEL.sub(" ", name).lower())
+    else:
+        tokens = [name] if name.isalpha() else NOT_WORD.split(name)
     bits, strong, weak = 0, "", ""
-    tokens = NOT_WORD.split(CAMEL.sub(" ", text).lower())
     says = HAVING.isdisjoint(tokens) and not name.startswith(BUILDERS)
     for token in tokens:
-        bits |= TOKEN_BITS.get(token, 0)
-        reason = TOKEN_REASON.get(token, "") if says else ""
-        if reason in ALWAYS:
-            strong = strong or reason
-        else:
-            weak = weak or reason
-    if ACCEPTED.search(text.lower()):
+        if token in TOKEN_BITS:
+            bits |= TOKEN_BITS[token]
+        if says and token in TOKEN_REASON:
+            reason = TOKEN_REASON[token]
+            if reason in ALWAYS:
+                strong = strong or reason
+            else:
+                weak = weak or reason
+    hinted = "accept" in lowered or "best" in lowered or "sol" in lowered or "correct" in lowered
+    if hinted and ACCEPTED.search(lowered):
         bits |= BITS["accepted"]
     if name in CHOSEN:
         bits |= BITS["chosen"]
-    if FURNITURE.search(text):
+    if name in FURNITURE:
         strong = strong or "frame"
     return bits, strong, weak
 
@@ -129,20 +140,27 @@ def names(tag: str, text: str) -> tuple[str, frozenset[str]]:
         strong = strong or first
         weak = weak or second
     flags = _flags(bits)
-    if tag in NAMELESS or "answer" in flags:
+    if tag in NAMELESS or "answer" in flags or tag in HEADINGS:
         return "", flags
-    if strong and not (strong == "caption" and tag in HEADINGS):
+    if strong:
         return strong, flags
-    if tag not in HEADINGS and bits & BITS["image"] and bits & BITS["caption"]:
+    if bits & BITS["image"] and bits & BITS["caption"]:
         return "caption", flags
-    if tag in HEADINGS or tag == "p" or bits & (BITS["content"] | BITS["layout"]):
+    if bits & (BITS["content"] | BITS["layout"]):
         return "", flags
     if not weak and bits & BITS["header"] and not bits & (BITS["openable"] | BITS["post"] | BITS["question"]):
         weak = "header"  # of the page or of an article, not of a panel: the layout tells
+    if tag == "p" and weak == "frame":  # "font--secondary", "widget-text": paragraphs are no frames
+        weak = ""
     return weak, flags
 
 
 # -- what lines say -------------------------------------------------------------------------------------------
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
 
 def _openers(texts: dict[str, str]) -> dict[str, list[tuple[tuple[str, ...], str]]]:
     """First word -> (the words after it, reason), of phrases that start a line."""
@@ -155,8 +173,8 @@ def _openers(texts: dict[str, str]) -> dict[str, list[tuple[tuple[str, ...], str
 
 
 # Imperatives of exercises ("Lesen Sie den Text", "Log in as root") and terms of subjects ("related rates", "ähnliche
-# Dreiecke") start like prompts and lists of links do: phrases are long enough to tell them apart, and single words
-# count only where the line has at most one more word.
+# Dreiecke", "register allocation") start like prompts and lists of links do: phrases are long enough to tell them
+# apart, and single words count only where the line holds nothing else.
 OPENERS = _openers({
     "related": "read more|read also|read next|also read|related|related articles|related posts|related stories|related news|"
     "related content|related topics|related links|related questions|related reading|related pages|related products|see also|"
@@ -192,12 +210,12 @@ OPENERS = _openers({
     "compartir este|compartilhar no|compartilhe isso|condividi su|udostępnij|follow us|find us on|folgen sie uns|folge uns|"
     "folgt uns|síguenos|suivez-nous|seguici|print this|email this|artikel drucken|seite drucken",
     "comment": "leave a reply|leave a comment|leave a response|post a comment|add a comment|write a comment|add comment|"
-    "post comment|join the conversation|join the discussion|no comments|comments are closed|be the first to comment|comments|"
+    "post comment|join the conversation|join the discussion|no comments|comments are closed|be the first to comment|"
     "schreib einen kommentar|schreibe einen kommentar|schreiben sie einen kommentar|kommentar schreiben|kommentar verfassen|"
-    "kommentar hinterlassen|kommentare|keine kommentare|noch keine kommentare|bisher keine kommentare|ihre meinung|"
-    "hinterlasse einen|hinterlasse eine|hinterlassen sie einen|laisser un commentaire|laissez un commentaire|commentaires|"
-    "aucun commentaire|deja un comentario|deja una respuesta|dejar un comentario|comentarios|deixe um comentário|"
-    "deixe o seu|lascia un commento|commenti|nessun commento|skomentuj|dodaj komentarz|komentarze|reacties|"
+    "kommentar hinterlassen|keine kommentare|noch keine kommentare|noch keine bewertungen|no ratings yet|no reviews yet|bisher keine kommentare|ihre meinung|"
+    "hinterlasse einen|hinterlasse eine|hinterlassen sie einen|laisser un commentaire|laissez un commentaire|"
+    "aucun commentaire|deja un comentario|deja una respuesta|dejar un comentario|deixe um comentário|"
+    "deixe o seu|lascia un commento|nessun commento|skomentuj|dodaj komentarz|"
     "geef een reactie|your email address will|ihre e-mail-adresse wird|deine e-mail-adresse wird",
     "author": "about the author|about author|über den autor|über die autorin|zum autor|zur autorin|zur person|"
     "à propos de l'auteur|sobre el autor|sobre la autora|sobre o autor|informazioni sull'autore|o autorze",
@@ -215,14 +233,15 @@ OPENERS = _openers({
     "actualizado|pubblicato|aggiornato|opublikowano|lesezeit|kategorie|kategorien|schlagwörter|schlagworte|stichwörter|"
     "quelle|source|bildquelle|categories|category|etiquetas",
     "caption": "foto|fotos|photo|photos|photograph|photographs|bild|bilder|image credit|image source|picture credit|"
-    "photo credit|crédit|crédits|credit|credits|fotografie|titelbild|symbolbild|archivbild|archivfoto|symbolfoto|zdjęcie|fot",
+    "photo credit|crédit photo|crédits photo|crédits photos|fotografie|titelbild|symbolbild|archivbild|archivfoto|symbolfoto|zdjęcie|fot|abbildung|abb",
 })  # fmt: skip
-MAYBE = frozenset(
+# First words of titles that open a list of other pages where links follow, and a part of the content elsewhere.
+MAYBE = _words(
     "related more further similar latest recent popular other also next weitere weiterer mehr ähnliche verwandte neueste neuste "
     "letzte aktuelle beliebte beliebteste empfohlene empfehlungen andere auch entdecke zum nächste sie autres plus dernières "
-    "derniers más otras otros últimas mais outras últimos altri altre ultime meer andere zobacz więcej inne najnowsze mer fler "
-    "ещё другие последние".split()
-)  # first words of titles that open a list of links where links follow, and a part of the content elsewhere
+    "derniers más otras otros últimas mais outras últimos altri altre ultime meer zobacz więcej inne najnowsze mer fler "
+    "ещё другие последние"
+)
 LONGEST = {"prompt": 60, "navigation": 40, "ad": 30, "meta": 90, "share": 90, "author": 60, "comment": 110, "related": 70,
            "legal": 150, "caption": 220}  # fmt: skip
 """Characters of the longest line that goes for its first words."""
@@ -230,23 +249,24 @@ LABELS = frozenset({"caption", "meta"})  # only as labels: with a colon, or meta
 SECTIONS = frozenset({"related", "comment", "author"})  # their openers also open a section
 SECTION_TITLE = 70
 LINE = re.compile(
-    r"all rights reserved|alle rechte vorbehalten|tous droits réservés|todos los derechos reservados|tutti i diritti|"
+    r"^\(c\) \d{4}|all rights reserved|alle rechte vorbehalten|tous droits réservés|todos los derechos reservados|tutti i diritti|"
     r"terms of (?:use|service)|privacy policy|datenschutzerklärung|nutzungsbedingungen|"
     r"(?:uses?|accept|verwende[nt]?|nutz(?:en|t)) cookies|"
     r"\bnewsletter\b.{0,60}\b(?:sign|subscri|anmeld|abonn|bestell|inbox|kostenlos)|"
     r"\b(?:sign(?:ing)? up|subscri\w+|anmeld\w+|abonn\w+)\b.{0,60}\bnewsletter"
 )
-LINE_HINTS = ("rechte vor", "rights res", "droits rés", "derechos res", "tutti i dir", "terms of ", "privacy pol", "datenschutzer",
+LINE_HINTS = ("(c) ", "rechte vor", "rights res", "droits rés", "derechos res", "tutti i dir", "terms of ", "privacy pol", "datenschutzer",
               "nutzungsbed", " cookies", "newsletter")  # fmt: skip
 CREDIT = re.compile(
-    r"(?:\(|[.!?] |\| )(?:foto|photo|photograph|bild|credit|quelle|image)s?(?: by)?\s?:|©|"
+    r"\((?:foto|photo|photograph|bild|credit|quelle|image)s?(?: by)?\s?:|[.!?|] (?:foto|photo|photograph|bild)s?(?: by)?\s?:|"
+    r"(?<![a-zà-ÿ])©|"
     r"/\s?(?:dpa|afp|reuters|getty|imago|shutterstock|pixabay)|\b(?:getty images|istock|shutterstock|picture alliance|adobe stock)\b"
 )
 CREDIT_HINTS = ("©", "foto", "photo", "bild", "credit", "quelle", "image", "dpa", "afp", "reuters", "getty", "imago", "stock",
                 "pixabay", "picture alliance")  # fmt: skip
 LINE_CHARS = 220  # characters of the longest line that is judged by its words
 EDGES = " \t»«›‹→←•·|–—-*+>[]()„“”\"'…:.!#"
-COUNTED = ("comment", "kommentar", "coment", "commentaire", "reactie")
+COUNTED = ("comment", "kommentar", "coment", "reactie")  # "12 comments"
 
 
 def line_reason(lowered: str, links: int, link_chars: int) -> str:
@@ -267,7 +287,7 @@ def line_reason(lowered: str, links: int, link_chars: int) -> str:
                 continue
         elif reason != "legal":
             more = len(words) - len(rest) - 1
-            if more > 1 and not rest or more > 2 and reason in ("prompt", "navigation") and not links:
+            if more and (not rest or (more > 1 and reason in ("prompt", "navigation") and not links)):
                 continue
         if length <= LONGEST[reason] or (links and length <= 160 and link_chars >= 0.4 * length):
             return reason
@@ -278,18 +298,20 @@ def line_reason(lowered: str, links: int, link_chars: int) -> str:
 
 LINK_CONTAINERS = frozenset({"ul", "ol", "div", "section", "table", "tr", "td", "dl", "li", "p", "header"})
 RESTORE_SHARE = 0.5  # a part dropped for its name comes back when it holds more than this share of the page's prose
-NAVIGATION_PROSE = 300  # characters of prose that no navigation has; "tabs" may hold their panels
-AD_PROSE = 300  # characters of prose that no advertisement has
+MOST_PROSE = {"navigation": 300, "ad": 300, "caption": 400, "prompt": 500, "share": 500}
+"""Characters of prose from which a part is not what its name says: "tabs" hold panels, "binary-search" is a chapter."""
 MAIN_SHARE = 0.85  # the main part is the smallest element that holds this share of the prose
 MAIN_MIN_CHARS = 600  # pages with less prose are taken whole
 LEAD_CHARS = 80  # a summary between the title and the main part is longer
+SHORT_LEAD = 40  # right beside the main part, below a title
 LEAD_STEPS = 6  # levels of elements between the main part and what holds it and its summary
 LINK_DENSITY = 0.6
 FREE = 40  # characters outside links that make a block in a list of links more than a link
-AUTHOR_SHARE = 0.3
-CAPTION_CHARS = 400
-"""Text beside an image up to which it is the image's caption."""
+TEASERS = 3  # boxes called teaser from which they are a list of other pages; fewer may be this page's own lead
+AUTHOR_SHARE, AUTHOR_BLOCKS = 0.3, 12  # larger parts under an author's name are what the author wrote
+FIGURE_CHARS, IMAGE_CHARS = 400, 300  # text in a figure, or in an element named after an image, that is its caption
 ANSWERS = frozenset({"question", "answer"})
+OPENED = ANSWERS | {"openable"}
 BOX_SHARE = 0.4  # a box with a boilerplate title goes whole unless it holds more than this share of the page's prose
 
 
@@ -313,9 +335,7 @@ def drop_boilerplate(layout: Layout, *, forum: bool) -> None:
             if container.own_drop == "comment":
                 container.own_drop = ""
     weights = [weight(block) for block in blocks]
-    prefix = [0.0]
-    for value in weights:
-        prefix.append(prefix[-1] + value)
+    prefix = list(accumulate(weights, initial=0.0))
     _by_name(layout, prefix, forum=forum)
     for container in containers:
         container.dropped = container.own_drop or (
@@ -332,38 +352,51 @@ def drop_boilerplate(layout: Layout, *, forum: bool) -> None:
 def _by_name(layout: Layout, prefix: list[float], *, forum: bool) -> None:
     """Takes back drops by name that would take content, adds captions and authors' boxes."""
     total, blocks = prefix[-1], layout.blocks
+    teasers, end = 0, -1
+    for container in layout.containers:
+        if container.own_drop == "teaser" and end <= container.first < container.last:
+            teasers, end = teasers + 1, container.last
     for container in layout.containers:
         first, last = container.first, container.last
         reason = container.own_drop
         if reason == "hidden" or first == last:
             continue
         prose = prefix[last] - prefix[first]
+        if reason == "teaser":
+            many = teasers >= TEASERS and OPENED.isdisjoint(container.flags)
+            reason = container.own_drop = "related" if many else ""
         if reason:
-            if prose > RESTORE_SHARE * total or (reason == "ad" and prose > AD_PROSE) or (
-                reason == "caption" and prose > CAPTION_CHARS) or (reason == "navigation" and prose > NAVIGATION_PROSE
-            ):
+            if prose > RESTORE_SHARE * total or prose > MOST_PROSE.get(reason, prose):
                 container.own_drop = ""
             elif reason == "header":
-                inside = blocks[first:last]
-                if any(block.kind == "heading" for block in inside) and 2 * sum(
-                    block.link_chars for block in inside) < sum(len(block.text) for block in inside):
-                    container.own_drop = ""
-                else:
-                    container.own_drop = "frame"
+                container.own_drop = "" if _is_title(blocks[first:last]) else "frame"
             continue
         if container.tag == "figure" or "image" in container.flags:
-            if last - first <= 4 and ANSWERS.isdisjoint(container.flags) and _is_caption(blocks[first:last], container.tag == "figure"):
+            if ANSWERS.isdisjoint(container.flags) and _is_caption(blocks[first:last], container.tag == "figure"):
                 container.own_drop = "caption"
-        elif "author" in container.flags and not forum and prose < AUTHOR_SHARE * total and last - first <= 12:
-            if ANSWERS.isdisjoint(container.flags) and not any(block.level == 1 for block in blocks[first:last]):
-                container.own_drop = "meta"
+        elif (
+            "author" in container.flags
+            and not forum
+            and prose < AUTHOR_SHARE * total
+            and last - first <= AUTHOR_BLOCKS
+            and ANSWERS.isdisjoint(container.flags)
+            and not any(block.level == 1 for block in blocks[first:last])
+        ):
+            container.own_drop = "meta"
+
+
+def _is_title(inside: list[Block]) -> bool:
+    """Whether a header is that of a text, not of the site: a heading, and few links."""
+    size = sum(len(block.text) for block in inside)
+    return any(block.kind == "heading" for block in inside) and 2 * sum(block.link_chars for block in inside) < size
 
 
 def _is_caption(inside: list[Block], figure: bool) -> bool:
-    if sum(len(block.text) for block in inside) > (CAPTION_CHARS if figure else 300):
+    """Whether all that an image's element holds is a few words about it. Figures may also hold tables and code."""
+    if len(inside) > 4 or sum(len(block.text) for block in inside) > (FIGURE_CHARS if figure else IMAGE_CHARS):
         return False
-    return all(block.kind in ("paragraph", "heading") and not block.math and block.text[-1:] != "?" and (figure or block.kind == "paragraph")
-               for block in inside)
+    kinds = ("paragraph", "heading") if figure else ("paragraph",)
+    return all(block.kind in kinds and not block.math and block.text[-1:] != "?" for block in inside)
 
 
 def _by_line(layout: Layout, prefix: list[float], *, forum: bool) -> None:
@@ -385,7 +418,11 @@ def _by_line(layout: Layout, prefix: list[float], *, forum: bool) -> None:
         first = lowered.lstrip(EDGES).partition(" ")[0].rstrip(EDGES)
         reason = line_reason(lowered, block.links, block.link_chars) if first in OPENERS or first.isdigit() else ""
         if not reason:
-            if first in MAYBE and len(lowered) <= SECTION_TITLE and (block.kind == "heading" or lowered[-1:] not in ".;,"):
+            if (
+                first in MAYBE
+                and len(lowered) <= SECTION_TITLE
+                and (block.kind == "heading" or lowered[-1:] not in ".;,")
+            ):
                 _drop_section(layout, index, prefix, sure=False)
             elif legal and LINE.search(lowered):
                 block.dropped = "legal"
@@ -414,7 +451,7 @@ def _drop_section(layout: Layout, title: int, prefix: list[float], *, sure: bool
     section: list[Block] = []
     linked = 0
     for other in blocks[title + 1 : containers[box if box >= 0 else outer].last]:
-        link = 2 * other.link_chars > len(other.text)
+        link = 2 * other.link_chars > len(other.text) and other.text[-1:] != "?"
         if box < 0 and (not link or (other.kind == "heading" and not other.links)):
             break
         if not other.dropped:
@@ -424,65 +461,73 @@ def _drop_section(layout: Layout, title: int, prefix: list[float], *, sure: bool
         return
     reason = blocks[title].dropped = blocks[title].dropped or "related"
     for other in section:
-        if ANSWERS.isdisjoint(containers[other.container].flags):
+        if OPENED.isdisjoint(containers[other.container].flags):
             other.dropped = reason
 
 
 def _drop_links(layout: Layout) -> None:
+    """Drops lists of links, and lines that are nothing but a link."""
     containers, blocks = layout.containers, layout.blocks
-    chars, linked, links = ([0] * len(containers) for _ in range(3))
-    for block in blocks:
-        if not block.dropped:
-            chars[block.container] += len(block.text)
-            linked[block.container] += min(block.link_chars, len(block.text))
-            links[block.container] += block.links
-    for index in range(len(containers) - 1, 0, -1):
-        parent = containers[index].parent
-        if parent >= 0:
-            chars[parent] += chars[index]
-            linked[parent] += linked[index]
-            links[parent] += links[index]
+    kept = [block for block in blocks if not block.dropped]
+    if not any(block.links for block in kept):
+        return
+    sizes = [0 if block.dropped else len(block.text) for block in blocks]
+    chars = list(accumulate(sizes, initial=0))
+    # A question's heading links to itself, or opens its answer; the answer is not a part of a list of links.
+    link_chars = [0 if block.kind == "heading" and block.text[-1:] == "?" else block.link_chars for block in blocks]
+    linked = list(accumulate(map(min, link_chars, sizes), initial=0))
+    links = list(accumulate([0 if block.dropped else block.links for block in blocks], initial=0))
     dense = [False] * len(containers)
     for index, container in enumerate(containers):
+        first, last = container.first, container.last
+        inside = linked[last] - linked[first]
         if container.parent >= 0 and dense[container.parent]:
             dense[index] = True
-        elif container.tag in LINK_CONTAINERS and chars[index] and "answer" not in container.flags:
-            density = linked[index] / chars[index]
-            dense[index] = (links[index] >= 2 and density > LINK_DENSITY) or (density > 0.85 and chars[index] < 200)
+        elif inside and container.tag in LINK_CONTAINERS and "answer" not in container.flags:
+            size = chars[last] - chars[first]
+            dense[index] = (inside > LINK_DENSITY * size and links[last] - links[first] >= 2) or (
+                inside > 0.85 * size and size < 200
+            )
     for index, block in enumerate(blocks):
-        if block.dropped or block.kind == "heading":
+        if block.dropped:
             continue
-        if "openable" in containers[block.container].flags and not any(after.links for after in blocks[index + 1 : index + 2]):
+        crowded = dense[block.container]
+        if block.kind == "heading" or not (crowded or block.links):
+            continue
+        if "openable" in containers[block.container].flags and not any(
+            after.links for after in blocks[index + 1 : index + 2]
+        ):
             continue  # a panel's title is a link that opens it
-        own = block.links and block.link_chars > 0.85 * len(block.text) and len(block.text) < 120
-        prose = len(block.text) - block.link_chars >= FREE and block.link_chars < len(block.text) / 2
-        if (own and block.text[-1:] != "?") or (dense[block.container] and not prose):
+        length, inside = len(block.text), block.link_chars
+        alone = block.links and inside > 0.85 * length and length < 120
+        prose = length - inside >= FREE and inside < length / 2
+        if (alone and block.text[-1:] != "?") or (crowded and not prose):
             block.dropped = "links"
 
 
 def _drop_outside(layout: Layout, weights: list[float]) -> None:
-    """Keeps the smallest element that holds nearly all prose, and main headings before it."""
+    """Keeps the smallest element that holds nearly all prose, main headings before it, and its lead."""
     containers, blocks = layout.containers, layout.blocks
-    totals = [0.0] * len(containers)
-    for index, block in enumerate(blocks):
-        if not block.dropped:
-            totals[block.container] += weights[index]
-    for index in range(len(containers) - 1, 0, -1):
-        totals[containers[index].parent] += totals[index]
-    if not containers or totals[0] < MAIN_MIN_CHARS:
+    prefix = list(
+        accumulate([0.0 if block.dropped else weights[index] for index, block in enumerate(blocks)], initial=0.0)
+    )
+    total = prefix[-1]
+    if total < MAIN_MIN_CHARS:
         return
-    main, needed = 0, MAIN_SHARE * totals[0]
+    main, needed = 0, MAIN_SHARE * total
     for index, container in enumerate(containers):  # a child comes after its parent, so one pass descends
-        if container.parent == main and totals[index] >= needed and container.tag not in ("p", "li", "td", "details"):
+        if (
+            container.parent == main
+            and prefix[container.last] - prefix[container.first] >= needed
+            and container.tag not in ("p", "li", "td", "details")
+        ):
             main = index
     first, last = containers[main].first, containers[main].last
     title = max(
         (index for index in range(first) if blocks[index].level == 1 and not blocks[index].dropped),
         default=-1,
     )
-    around: dict[int, int] = {}  # how far up from the main part; one pass per step, not per block
-    for steps, index in enumerate(layout.ancestors(main)):
-        around[index] = steps
+    around = {index: steps for steps, index in enumerate(layout.ancestors(main))}  # how far up from the main part
     lead = _lead(layout, title, first, around)
     for index, block in enumerate(blocks):
         if block.dropped or first <= index < last or index in lead:
@@ -497,10 +542,10 @@ def _lead(layout: Layout, title: int, first: int, around: dict[int, int]) -> set
     prose: dict[int, int] = {}  # container -> its first block of prose
     for index in range(title + 1, first):
         block = blocks[index]
-        if block.dropped or len(block.text) < LEAD_CHARS or block.link_chars > 0.3 * len(block.text):
+        if block.dropped or len(block.text) < SHORT_LEAD or block.link_chars > 0.3 * len(block.text):
             continue
         steps = next((around[up] for up in layout.ancestors(block.container) if up in around), len(around))
-        if steps <= LEAD_STEPS:
+        if steps <= LEAD_STEPS and (len(block.text) >= LEAD_CHARS or (steps <= 1 and title >= 0)):
             prose.setdefault(block.container, index)
     if not prose:
         return set()

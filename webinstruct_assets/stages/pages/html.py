@@ -14,6 +14,7 @@ from webinstruct_assets.stages.pages import boilerplate, charset, reader, rules
 from webinstruct_assets.stages.pages.document import Layout, Line, Page, PageRejected
 
 MAX_BYTES = 16_000_000
+BLANK = b"\x00 \t\r\n"
 FORUM_HINT = re.compile(r"forum|thread|topic|showthread|viewtopic|/questions?/|/t/|/q/|board|discuss", re.IGNORECASE)
 
 
@@ -24,7 +25,7 @@ def extract_page(html: bytes, *, url: str, content_type: str | None = None, max_
     """
     if len(html) > MAX_BYTES:
         raise PageRejected("too_large", f"{len(html):,} bytes, limit {MAX_BYTES:,}")
-    if not html.strip(b"\x00 \t\r\n"):
+    if not html[:1_000].strip(BLANK) and not html.strip(BLANK):
         raise PageRejected("empty_page", "no bytes but white space")
     reader.prepare()
     collecting = gc.isenabled()
@@ -45,7 +46,7 @@ def _extract(html: bytes, url: str, content_type: str | None, max_seconds: float
     layout = reading.layout
     boilerplate.drop_boilerplate(layout, forum=FORUM_HINT.search(url) is not None or reading.accepted)
     text, lines = _lines(layout)
-    dropped = Counter([block.dropped for block in layout.blocks if block.dropped])
+    dropped = Counter([block.dropped for block in layout.blocks if block.dropped and block.text])
     if reading.pruned:
         dropped["pruned"] = reading.pruned
     page = Page(

@@ -73,7 +73,7 @@ def run(job: Job) -> None:
     job.metrics["dropped_by_reason"] = _by_name(job, "drop_", DROP_REASONS)
 
 
-DROP_REASONS = ("navigation", "frame", "ad", "cookie", "share", "related", "prompt", "comment", "meta", "hidden", "aside",
+DROP_REASONS = ("navigation", "frame", "ad", "cookie", "share", "related", "prompt", "comment", "meta", "caption", "hidden", "aside",
                 "legal", "links", "outside", "empty_section", "pruned")  # fmt: skip
 
 

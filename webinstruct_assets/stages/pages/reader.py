@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from selectolax.lexbor import LexborDocumentOptions, LexborHTMLParser
 
-from webinstruct_assets.stages.pages import boilerplate, formulas, mathml
+from webinstruct_assets.stages.pages import asciimath, boilerplate, formulas, mathml
 from webinstruct_assets.stages.pages.document import Block, Container, Layout, PageRejected
 from webinstruct_assets.stages.pages.mathml import BREAK, CODE_CLOSE, CODE_OPEN, DISPLAY_CLOSE, DISPLAY_OPEN, INLINE_CLOSE, INLINE_OPEN
 
@@ -36,6 +36,9 @@ REVEAL = re.compile(r"\b(?:show|see|view|reveal|check|display|hide)\b.{0,20}\b(?
                     re.IGNORECASE)  # fmt: skip
 NOT_MARKS = re.compile("[\ue000-\ue009]")
 TAG = re.compile(r"<[^>]*>")
+BACKTICKS = re.compile(f"{CODE_OPEN}[^{CODE_CLOSE}]*{CODE_CLOSE}|`([^`\ue000-\ue00f]{{1,500}})`")
+EMPTY_CODE = re.compile(f"{CODE_OPEN}\\s*{CODE_CLOSE}")
+ASCIIMATH_LOADED = re.compile(rb"asciimath|config=AM_|[-_]MML-AM_|input/AsciiMath", re.IGNORECASE)
 KINDS = ("paragraph", "heading", "item", "cell", "code")
 NOTHING: tuple[str, frozenset[str], str] = ("", frozenset(), "")
 COUNTS = (0, 10, 11, 24)  # of scan.OUT, BLOCKS, CONTAINERS, SPECIALS in its state
@@ -105,7 +108,7 @@ def _scan(raw: bytes) -> _Scratch:
     from webinstruct_assets.stages.pages import scan
 
     a = _scratch
-    a.fit(len(raw) + 64, min(raw.count(b"<"), MAX_NODES) + 8)
+    a.fit(len(raw) + 64, min(len(raw) // 3, MAX_NODES) + 8)  # a tag has three characters or more
     status = scan.scan(np.frombuffer(raw, np.uint8), MAX_NODES, MAX_DEPTH, *_words(), a.out, a.state, a.blocks, a.containers,
                        a.specials, a.names, a.head)  # fmt: skip
     if status == scan.TOO_MANY:
@@ -155,6 +158,7 @@ class _Builder:
         self.containers: list[Container] = []
         self.json_ld: list[str] = []
         self.accepted = False
+        self._asciimath: bool | None = None
         self._openers: list[tuple[int, int, int]] = []  # (block before which it stands, source span)
         self._formulas: list[list[int]] = []
         for special in specials:
@@ -183,6 +187,9 @@ class _Builder:
             if flags or kind == 4:
                 clock.check()
                 text, math = self._finish(text, flags, kind == 4)
+            if not text:  # what stood here shows nothing: a formula that is shown elsewhere, an image
+                add(Block(KINDS[kind], "", container, dropped="empty"))
+                continue
             marker = label = ""
             if level:
                 marker = "#" * level + " "
@@ -200,9 +207,19 @@ class _Builder:
         if code:
             text = re.sub(r"[ \t]+(?=\n|$)", "", text.replace("\r\n", "\n").replace("\r", "\n")).strip("\n")
             return mathml.finished(NOT_MARKS.sub("", text)), 0
+        if flags & 32 and "`" in text and self._loads_asciimath():
+            text = BACKTICKS.sub(_asciimath, text)
         text = mathml.scripted(mathml.delimited(text))
         math = text.count(INLINE_OPEN) + text.count(DISPLAY_OPEN)
-        return mathml.finished(text).replace(BREAK, "\n").replace("``", ""), math
+        if flags & 4:
+            text = EMPTY_CODE.sub("", text).strip()
+        return mathml.finished(text).replace(BREAK, "\n"), math
+
+    def _loads_asciimath(self) -> bool:
+        """Whether the page loads a renderer that takes text between back-ticks for AsciiMath."""
+        if self._asciimath is None:
+            self._asciimath = ASCIIMATH_LOADED.search(self.raw) is not None
+        return self._asciimath
 
     def _with_formulas(self, text: str, code: bool) -> str:
         pieces = text.split(SPECIAL)
@@ -303,6 +320,10 @@ class _Builder:
         before = [block.text for block in self.blocks[max(first - 2, 0) : first]]
         before += [TAG.sub(" ", self._source(start, end)) for number, start, end in self._openers if first - 1 <= number <= first]
         return any(len(text) < 200 and REVEAL.search(text.strip()) for text in before)
+
+
+def _asciimath(found: re.Match[str]) -> str:
+    return INLINE_OPEN + mathml.clean_tex(asciimath.to_tex(found[1])) + INLINE_CLOSE if found[1] else found[0]
 
 
 _NAMED: dict[int, tuple[str, frozenset[str], str]] = {}  # by the scan's hash: classes come back on every page of a site

@@ -945,7 +945,7 @@ def scan(s: Bytes, max_nodes: int, max_depth: int, openable: Bytes, properties: 
         depth += 1
     while depth > 0:  # the input ended inside elements: only when it was cut
         depth -= 1
-        if outers[depth] >= 0 and skip < 0:
+        if outers[depth] >= 0 and (skip < 0 or depth < skip):
             _flush(out, st, blocks)
             containers[st[HERE], C_LAST] = st[BLOCKS]
             st[HERE] = outers[depth]

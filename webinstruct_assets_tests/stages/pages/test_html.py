@@ -1,6 +1,9 @@
 """Text of pages: structure, boilerplate, hidden answers, limits and hostile input."""
 
+import json
 import random
+import subprocess
+import sys
 import time
 
 import pytest
@@ -172,3 +175,19 @@ def test_fuzzed_pages_crash_nothing() -> None:
             check_page(extract_page(bytes(html), url=f"https://fuzz.example/{number}"))
         except PageRejected:
             pass
+
+
+@pytest.mark.parametrize(("seed", "count"), [(1, 1_500), pytest.param(7, 10_000, marks=pytest.mark.slow)])
+def test_hostile_pages_crash_nothing(seed: int, count: int) -> None:
+    module = "webinstruct_assets_tests.stages.pages.hostile"
+    done = subprocess.run([sys.executable, "-m", module, str(seed), str(count)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3_000:]
+    outcomes = json.loads(done.stdout)["outcomes"]
+    assert sum(outcomes.values()) == count
+    assert {"page", "too_large", "unknown_charset"} <= set(outcomes)
+
+
+def test_a_page_has_a_time_limit() -> None:
+    with pytest.raises(PageRejected) as rejected:
+        extract_page(b"<p>What is it?</p>" * 1_000, url="https://a.example/", max_seconds=0)
+    assert rejected.value.reason == "too_slow"

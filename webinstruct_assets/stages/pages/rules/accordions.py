@@ -6,6 +6,7 @@ what nobody asked (chapters, versions, sizes), so the titles of a page are judge
 """
 
 import re
+from functools import lru_cache
 
 from webinstruct_assets.stages.pages.document import Layout, Page, Pair, make_pair
 from webinstruct_assets.stages.pages.rules.asking import answers, named_faq, page_is_faq, span_text, title_asks
@@ -54,6 +55,7 @@ def accordion(page: Page, layout: Layout) -> list[Pair]:
     return pairs
 
 
+@lru_cache(maxsize=65_536)
 def _title_name(names: str) -> str:
     """The class that makes an element a panel's title, "" when it is none."""
     for token in names.split():

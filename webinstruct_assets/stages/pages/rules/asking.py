@@ -6,6 +6,7 @@ question: it may be the site's ("Need help?"), a figure of speech ("So why bothe
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import NamedTuple
 
 from webinstruct_assets.stages.pages.document import Layout, Page, Span
@@ -98,12 +99,22 @@ def plainly_asks(text: str, language: str) -> bool:
 
 def page_is_faq(page: Page) -> bool:
     """Whether title or address of a page name questions."""
-    return FAQ.search(page.title) is not None or FAQ.search(page.url.replace("-", " ").replace("_", " ")) is not None
+    return _says_faq(page.title, page.url)
+
+
+@lru_cache(maxsize=64)  # several rules ask this of the same page
+def _says_faq(title: str, url: str) -> bool:
+    return FAQ.search(title) is not None or FAQ.search(url.replace("-", " ").replace("_", " ")) is not None
 
 
 def named_faq(layout: Layout, container: int) -> bool:
     """Whether an element around is named FAQ."""
-    return any(FAQ_NAMES.search(layout.containers[up].names) for up in layout.ancestors(container) if up > 0)
+    return any(_is_faq_name(layout.containers[up].names) for up in layout.ancestors(container) if up > 0)
+
+
+@lru_cache(maxsize=65_536)
+def _is_faq_name(names: str) -> bool:
+    return FAQ_NAMES.search(names) is not None
 
 
 DATE = re.compile(
