@@ -8,6 +8,7 @@ wherever it stands (``LearningResource``, ``Quiz``, ``hasPart``, ``@graph``).
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -283,10 +284,10 @@ def _most_voted(layout: Layout, answers: list[int], parts: list[int]) -> list[in
 
 
 def is_thread(layout: Layout) -> bool:
-    """Whether markup says that the page is about one question."""
-    return any(container.role == "QAPage" for container in layout.containers) or any(
-        '"QAPage"' in source for source in layout.json_ld
-    )
+    """Whether markup says that the page is about one question: QAPage, or answers that readers suggest and vote on."""
+    roles = Counter(container.role for container in layout.containers)
+    suggested = roles["Question"] == 1 and (roles["suggestedAnswer"] > 0 or roles["upvoteCount"] > 0)
+    return roles["QAPage"] > 0 or suggested or any('"QAPage"' in source for source in layout.json_ld)
 
 
 def _within(layout: Layout, index: int, outer: list[int]) -> bool:

@@ -94,7 +94,7 @@ class _Scratch(threading.local):
     """Arrays that the scanner writes to, used again for the next page: fresh memory costs as much as the scan."""
 
     def __init__(self) -> None:
-        self.state, self.head = np.empty(32, np.int64), np.empty(8, np.int64)
+        self.state, self.head = np.empty(40, np.int64), np.empty(8, np.int64)
         self.out = np.empty(0, np.uint8)
         self.rows = 0
 

@@ -67,7 +67,7 @@ OK, TOO_MANY, TOO_DEEP = 0, 1, 2
 # State shared by the functions below.
 (OUT, CHARS, BLOCK_OUT, BLOCK_CHARS, PENDING, BROKEN, LINK_CHARS, LINKS, LINK_DEPTH, FLAGS, BLOCKS, CONTAINERS, HERE, HEADING_,
  PRE_, CODE_, MARKED, ORDER, NUMBER, LISTS, ROW_, ROWS, CELL_, CELLS, SPECIALS, DISPLAYED, BOLD,
- BOLD_CHARS, LINE_START, BOLD_LINES, PLAIN, AWAY) = range(32)  # fmt: skip
+ BOLD_CHARS, LINE_START, BOLD_LINES, PLAIN, AWAY, AWAY_LINKS) = range(33)  # fmt: skip
 
 _BASIS, _PRIME, _MASK = 14695981039346656037, 1099511628211, (1 << 64) - 1
 
@@ -426,7 +426,9 @@ def _flush(out: Bytes, st: Ints, blocks: Rows) -> None:
     row[B_CONTAINER], row[B_FLAGS] = st[HERE], st[FLAGS]
     row[B_LINK_CHARS], row[B_LINKS] = st[LINK_CHARS], st[LINKS]
     row[B_ROW], row[B_CELL] = st[ROW_], st[CELL_]
-    row[B_BOLD] = st[BOLD_LINES] + (st[AWAY] << 16)
+    row[B_BOLD] = st[BOLD_LINES]
+    if st[AWAY] or (st[HEADING_] and st[AWAY_LINKS] > 0):
+        row[B_BOLD] += 1 << 16
     row[B_LEVEL] = row[B_DEPTH] = row[B_ORDER] = row[B_NUMBER] = 0
     if st[PRE_]:
         row[B_KIND] = CODED
@@ -612,6 +614,7 @@ def scan(s: Bytes, max_nodes: int, max_depth: int, openable: Bytes, properties: 
                     continue
                 if kind == LINK:
                     st[LINK_DEPTH] -= 1
+                    st[AWAY_LINKS] -= saved[depth, 0]
                     continue
                 if kind == SUB or kind == SUP:
                     _mark(out, st, 6)
@@ -799,12 +802,16 @@ def scan(s: Bytes, max_nodes: int, max_depth: int, openable: Bytes, properties: 
         if kind == LINK:
             st[LINK_DEPTH] += 1
             st[LINKS] += 1
-            if st[HEADING_] and seen >> A_HREF & 1:
+            saved[depth, 0] = 0
+            if seen >> A_HREF & 1 and a1[A_HREF] > a0[A_HREF]:
                 away = not _has_any(s, a0[A_HREF], min(a0[A_HREF] + 20, a1[A_HREF]), _SCRIPTED, False)
                 for at in range(a0[A_HREF], a1[A_HREF]):
                     away = away and s[at] != 35
                 if away:
-                    st[AWAY] = 1
+                    saved[depth, 0] = 1
+                    st[AWAY_LINKS] += 1
+                    if st[HEADING_]:
+                        st[AWAY] = 1
             depth += 1
             continue
         class0 = class1 = 0

@@ -1,18 +1,23 @@
 """The asset ``extracted_qa``: which pages the LLM sees, conservation over pages, and a run on the real model."""
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
 import pytest
 
+from webinstruct_assets.checks import not_verbatim
 from webinstruct_assets.core.ids import row_id
 from webinstruct_assets.core.keys import PartitionKey
 from webinstruct_assets.core.manifest import Manifest
 from webinstruct_assets.core.stage import Job, Unit, execute
 from webinstruct_assets.core.workspace import Workspace
-from webinstruct_assets.stages.extraction.extracted_qa import EXTRACTED_QA, unexplained
+from webinstruct_assets.stages.extraction.extracted_qa import EXTRACTED_QA, _Page, _plan, _rows, unexplained
 from webinstruct_assets.stages.extraction.lines import line_spans
+from webinstruct_assets.stages.extraction.prompt import load_prompt
+from webinstruct_assets.stages.extraction.reading import LlmPair, Reading
+from webinstruct_assets.stages.pages.document import Span
 from webinstruct_assets.stages.pages.html import extract_page
 from webinstruct_assets.stages.pages.pages import PAGES, span_rows
 
@@ -78,6 +83,39 @@ def test_without_the_llm(home: Path) -> None:
     details = pl.read_parquet(workspace.lake.reject_paths(manifest))["detail"].to_list()
     assert sorted(detail.split(":")[0] for detail in details) == ["llm_off", "no_question"]
     assert manifest.metrics["pages_with_pairs"] == 1
+
+
+def test_pairs_that_are_not_verbatim_are_counted(home: Path, tmp_path: Path) -> None:
+    workspace = with_extraction(home, llm=False)
+    publish_pages(workspace)
+    manifest = execute(EXTRACTED_QA, KEY, workspace, log=print, run_id="test")
+    pages = workspace.lake.part_paths(workspace.lake.require(PAGES.ref(KEY), "test"))
+    pairs = workspace.lake.part_paths(manifest)
+    assert not_verbatim(pages, pairs) == (Counter(), [])
+    frame = pl.read_parquet(pairs[0])
+    changed = frame.with_columns(pl.when(pl.int_range(pl.len()) == 0).then(pl.lit("No!")).otherwise(pl.col("answer")).alias("answer"))
+    changed.write_parquet(tmp_path / "part.parquet")
+    assert not_verbatim(pages, [tmp_path / "part.parquet"]) == (Counter(heading_question=1), [frame["id"][0]])
+
+
+def test_explained_pages_are_skipped_unless_told_otherwise(home: Path) -> None:
+    for skip, asked in (("true", 1), ("false", 2)):
+        workspace = with_extraction(home, skip_explained=skip)
+        publish_pages(workspace)
+        config = workspace.config.extraction
+        rows = workspace.lake.read(workspace.lake.require(PAGES.ref(KEY), "test")).to_dicts()
+        assert sum(bool(_plan(row, config, 1000).cuts) for row in rows) == asked
+
+
+def test_duplicates_across_cuts_are_merged(home: Path) -> None:
+    lines = line_spans("What is a?\nThis.\nAnd that.")
+    found = [LlmPair("solution", "What is a?", answer, (lines[0],), spans)
+             for answer, spans in (("This.", (lines[1],)), ("This.\nAnd that.", (Span(11, 26),)))]  # fmt: skip
+    row = {"id": "pg-1", "url": "u", "domain": "d", "title": "t", "text": "What is a?\nThis.\nAnd that."}
+    counts: Counter[str] = Counter()
+    page = _Page(row, [], lines, "llm", readings=[Reading([found[0]]), Reading([found[1]])])
+    rows = _rows(page, load_prompt("point"), "m", counts)
+    assert [entry["answer"] for entry in rows] == ["This.\nAnd that."] and counts["llm_duplicates"] == 1
 
 
 def test_unexplained_lines() -> None:

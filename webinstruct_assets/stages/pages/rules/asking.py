@@ -47,6 +47,7 @@ SITE = re.compile(
     r"why (?:us|choose|work with|join us|shop|book with|trust)\b|who we are\b|what we (?:do|offer)\b|what do you think\b|what(?:['’]s| is) (?:new|next|your (?:opinion|view|experience))\b|"
     r"forgot\b|not (?:sure|a member)|already (?:a|have)\b|is this page\b|how can we help|what are you (?:looking|waiting)\b|what do (?:our )?(?:customers|clients) say|"
     r"(?:noch |haben sie (?:noch )?|hast du (?:noch )?|sie haben )(?:weitere )?fragen\b|war (?:dieser|diese|das|der)\b|¿?(?:tienes|tiene|aún|todavía).*(?:dudas|preguntas)|"
+    r"was (?:meinst|denkst|meinen|denken) (?:du|ihr|sie)\b|wie (?:findest|findet|seht|siehst) (?:du|ihr)\b|¿?qué (?:opinas|te parece)\b|"
     r"(?:vous avez|avez-vous).*(?:questions?)\b)",
     re.IGNORECASE,
 )  # fmt: skip
