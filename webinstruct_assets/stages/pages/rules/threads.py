@@ -1,6 +1,7 @@
 """Threads whose accepted answer the page marks: forums, question boards, help desks."""
 
 import re
+from collections.abc import Iterator
 from itertools import takewhile
 
 from webinstruct_assets.stages.pages.document import Layout, Page, Pair, Post, make_pair
@@ -72,7 +73,7 @@ def thread_posts(layout: Layout) -> list[Post]:
             block = layout.blocks[place]
             if place in inside or len(block.text) > MAX_ABOUT:
                 continue
-            names = " ".join(layout.containers[up].names for up in layout.ancestors(block.container) if up > index)
+            names = " ".join(layout.containers[up].names for up in _between(layout, block.container, index))
             if votes is None and VOTES.search(names) and (count := COUNT.search(block.text)):
                 votes = int(count[0].replace("\u2212", "-"))
                 continue
@@ -110,10 +111,21 @@ def _posts(layout: Layout) -> list[int]:
     return max(groups.values(), key=len, default=[])
 
 
+def _inside(layout: Layout, index: int) -> Iterator[int]:
+    """The containers inside a container: they come right after it, and the first that begins behind its end is none."""
+    containers = layout.containers
+    last = containers[index].last
+    return takewhile(lambda place: containers[place].first < last, range(index + 1, len(containers)))
+
+
+def _between(layout: Layout, inner: int, outer: int) -> Iterator[int]:
+    """``inner`` and the containers around it up to ``outer``, which is left out."""
+    return takewhile(lambda up: up > outer, layout.ancestors(inner))
+
+
 def _is_accepted(layout: Layout, index: int) -> bool:
     container = layout.containers[index]
-    inside = takewhile(lambda child: child.first < container.last, layout.containers[index + 1 :])
-    for element in (container, *inside):
+    for element in (container, *(layout.containers[place] for place in _inside(layout, index))):
         if not UNSOLVED.search(element.names) and ("accepted" in element.flags or SOLUTION.search(element.names)):
             return True
     return any(
@@ -128,11 +140,11 @@ def _post_body(layout: Layout, index: int) -> list[int]:
     container = containers[index]
     bodies = [
         place
-        for place in range(index + 1, len(containers))
-        if index in layout.ancestors(containers[place].parent) and BODY.search(containers[place].names)
+        for place in _inside(layout, index)
+        if BODY.search(containers[place].names)
         and layout.kept(containers[place].first, containers[place].last)
-        and not any(ASIDE.search(containers[up].names) for up in layout.ancestors(place) if up > index)
-    ] if len(containers) - index < 5_000 else []  # fmt: skip
+        and not any(ASIDE.search(containers[up].names) for up in _between(layout, place, index))
+    ]
     inner = [
         place for place in bodies if not any(place in layout.ancestors(containers[other].parent) for other in bodies)
     ]
@@ -144,7 +156,7 @@ def _post_body(layout: Layout, index: int) -> list[int]:
     body = []
     for block_index in layout.kept(first, last):
         block = blocks[block_index]
-        around = [up for up in layout.ancestors(block.container) if up > index]
+        around = list(_between(layout, block.container, index))
         meta = any("meta" in containers[up].flags or ASIDE.search(containers[up].names) for up in around)
         note = len(block.text) < 60 and (
             ACCEPTED_NOTE.search(block.text) or (WHEN.search(block.text) and block.text[-1] not in ".?!:")
