@@ -40,7 +40,7 @@ def heading_question(page: Page, layout: Layout) -> list[Pair]:
     kept = layout.kept(0, len(blocks))
     titles = [(place, blocks[index].level) for place, index in enumerate(kept) if blocks[index].kind == "heading"]
     pairs = []
-    for level in sorted({level for _, level in titles}):
+    for level in sorted({level for place, level in titles if "?" in blocks[kept[place]].text}):
         entries = _entries(page, layout, kept, titles, level)
         for entry in _accepted(entries, level):
             answer = without_label(page.text, layout, entry.body)
@@ -61,6 +61,8 @@ def bold_question(page: Page, layout: Layout) -> list[Pair]:
             titles.append((place, block.level))
         elif block.bold and block.kind in ("paragraph", "item") and block.row < 0:
             titles.append((place, BOLD_LEVEL))
+    if not any(level == BOLD_LEVEL and "?" in blocks[kept[place]].text for place, level in titles):
+        return []
     entries = _entries(page, layout, kept, titles, BOLD_LEVEL)
     accepted = _accepted(entries, BOLD_LEVEL)
     longest = max((len(entry.body) for entry in accepted[:-1]), default=1)

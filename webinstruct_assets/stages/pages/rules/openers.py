@@ -1,10 +1,11 @@
 """Answers that a reader opens, and elements named answer or solution: each with the question before it."""
 
 from webinstruct_assets.stages.pages.document import Layout, Page, Pair, joined, make_pair
-from webinstruct_assets.stages.pages.questions import HINT, KEY_HEADING, OPENER, QUESTION_MARK, question_like
+from webinstruct_assets.stages.pages.questions import HINT, KEY_HEADING, LABEL, OPENER, QUESTION_MARK, asks, question_like
 from webinstruct_assets.stages.pages.rules.asking import named_faq, page_is_faq, title_asks
 from webinstruct_assets.stages.pages.rules.spans import (
     LABEL_CELL,
+    LETTERED,
     merged,
     numbers,
     stem_of,
@@ -12,6 +13,7 @@ from webinstruct_assets.stages.pages.rules.spans import (
     without_question_label,
 )
 
+MIN_STEM = 40  # characters
 MAX_STEPS_UP = 4  # from an answer block to the element that also holds its question
 
 
@@ -29,6 +31,7 @@ def opened(page: Page, layout: Layout) -> list[Pair]:
     )
     pairs = []
     end_before = 0  # block after the answer before
+    shared = -1  # block with the stem of the lettered parts being read
     total = len(layout.kept(0, len(layout.blocks)))
     for index in answers:
         container = containers[index]
@@ -64,7 +67,8 @@ def opened(page: Page, layout: Layout) -> list[Pair]:
             continue  # a list of answers to a list of questions: see answer_key
         asked = without_question_label(page.text, layout, question)
         if asked:
-            stem = stem_of(page.text, layout, question[0])
+            shared = _shared(page.text, layout, question[0], shared)
+            stem = stem_of(page.text, layout, question[0]) or (layout.spans([shared]) if shared >= 0 else ())
             pairs.append(make_pair(page.text, rule, merged(page.text, [*stem, *asked]), spans))
     return pairs
 
@@ -87,6 +91,20 @@ def answer_containers(layout: Layout) -> list[int]:
             continue  # a list of answers, or a part of one
         whole.append(index)
     return whole
+
+
+def _shared(text: str, layout: Layout, question: int, before: int) -> int:
+    """The block that holds for a lettered part: the paragraph above part (a) or (i), ``before`` for those that follow."""
+    blocks = layout.blocks
+    label = LABEL.match(text, blocks[question].start, blocks[question].end)
+    if not label or not LETTERED.fullmatch(label["label"]):
+        return -1
+    if label["label"] not in ("a", "i"):
+        return before
+    above = layout.kept(0, question)[-1:]
+    if not above or blocks[above[0]].kind != "paragraph" or blocks[above[0]].row >= 0:
+        return -1
+    return above[0] if len(blocks[above[0]].text) >= MIN_STEM and not asks(blocks[above[0]].text) else -1
 
 
 def _question_before(layout: Layout, index: int, after: int, total: int) -> list[int]:
