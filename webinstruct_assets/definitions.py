@@ -30,7 +30,7 @@ from webinstruct_assets.assets.verified_qa import verified_qa
 from webinstruct_assets.assets.webinstruct import webinstruct
 from webinstruct_assets.assets.webinstruct_release import webinstruct_release
 from webinstruct_assets.automation import backfill_snapshots, mine_snapshot, new_snapshots, refine
-from webinstruct_assets.checks import checks_of
+from webinstruct_assets.checks import checks_of, verbatim_check
 from webinstruct_assets.graph import STAGES
 from webinstruct_assets.resources import WorkspaceResource
 
@@ -68,7 +68,10 @@ defs = dg.Definitions(
         trained_checkpoint,
         benchmark_scores,
     ],
-    asset_checks=[checks_of(stage, PARTITIONS[tuple(sorted(stage.dimensions))]) for stage in STAGES],
+    asset_checks=[
+        *(checks_of(stage, PARTITIONS[tuple(sorted(stage.dimensions))]) for stage in STAGES),
+        verbatim_check(partitions.SNAPSHOT),
+    ],
     jobs=[mine_snapshot],
     sensors=[new_snapshots, refine],
     schedules=[backfill_snapshots],

@@ -180,6 +180,9 @@ class PagesConfig(Section):
 class ExtractionConfig(Section):
     """Pairs from pages: rules over markup and structure first, the LLM for pages that they leave unexplained.
 
+    ``mode``: the LLM points at lines, or retypes pairs as the paper's did (``rewrite``, for comparison).
+    ``skip_explained``: pages whose rules' pairs cover every line that asks are not shown to the LLM.
+    ``retries``: more tries for a request that failed, was refused or truncated; then it is a reject.
     ``max_llm_pages`` is a budget for small machines: about so many pages are asked for, those without any rule's
     pair first; the others keep what the rules found, or are rejects (``llm_budget``).
     """
@@ -189,6 +192,9 @@ class ExtractionConfig(Section):
     max_page_tokens: int = Field(2000, ge=100)
     rules: bool = True
     llm: bool = True
+    mode: Literal["point", "rewrite"] = "point"
+    skip_explained: bool = True
+    retries: int = Field(2, ge=0)
     max_llm_pages: int | None = Field(None, ge=1)
 
 

@@ -212,5 +212,5 @@ PAGES = Stage(
     run=run,
     inputs=lambda ws, key: [Ref("recalled_urls", key)],
     settings=lambda ws, key: ws.config.pages.model_dump(),
-    sources=("stages/pages/*.py", "core/warc.py"),
+    sources=("stages/pages/*.py", "stages/pages/rules/*.py", "core/warc.py"),
 )

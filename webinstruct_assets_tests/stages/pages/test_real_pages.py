@@ -43,4 +43,4 @@ def test_real_pages_main_text(shared_real: Path) -> None:
     print(
         f"{pages} real pages: precision {precision:.3f}, recall {recall:.3f}, F1 {f1:.3f}, {pages / seconds:.0f} pages/s"
     )
-    assert f1 >= 0.80
+    assert f1 >= 0.93  # trafilatura 2.3.1's best mode has 0.919 on these pages
