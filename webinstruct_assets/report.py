@@ -62,7 +62,9 @@ class Report:
         self._pairs = _scan(ws, self.manifest)
         recalled = ws.lake.require(RECALLED_URLS.ref(key), "webinstruct report")
         self._recalled = _scan(ws, ws.lake.source(recalled, "webinstruct report"))
-        counts = self._pairs.group_by("parent_id").agg(pl.len().alias("pairs"), pl.col("rule").unique().sort().alias("rules"))
+        counts = self._pairs.group_by("parent_id").agg(
+            pl.len().alias("pairs"), pl.col("rule").unique().sort().alias("rules")
+        )
         self._list = (
             self._pages.select("id", "url", "title", "domain")
             .join(counts.rename({"parent_id": "id"}), on="id", how="left")
@@ -96,7 +98,9 @@ class Report:
             for word, place in (("earlier", start - PER_LIST), ("further", start + PER_LIST))
             if 0 <= place < shown.height
         ]
-        heading = f"{shown.height:,} pages" + (f" with {rule}" if rule and rule != "none" else " without a pair" if rule else "")
+        heading = f"{shown.height:,} pages" + (
+            f" with {rule}" if rule and rule != "none" else " without a pair" if rule else ""
+        )
         return self._document(
             "Pairs and their pages",
             f"{self._accuracy()}<nav>Pages by rule: {links} · <a href='/'>all</a></nav><h2>{escape(heading)}</h2>"
@@ -130,7 +134,8 @@ class Report:
 
     def _accuracy(self) -> str:
         rows = [
-            [escape(name), *("" if value is None else value for value in figures)] for name, *figures in accuracy_rows(self.manifest.metrics.get("gold"))
+            [escape(name), *("" if value is None else value for value in figures)]
+            for name, *figures in accuracy_rows(self.manifest.metrics.get("gold"))
         ]
         return f"<h2>Accuracy on gold</h2>{_table(ACCURACY_COLUMNS, rows)}" if rows else ""
 
@@ -146,7 +151,11 @@ class Report:
             text = utf8(record.payload, record.content_type)[0].decode("utf-8", "replace")
         except (WebInstructError, ValueError) as error:
             return f"(not readable: {error})"
-        return text if len(text) <= SOURCE_CHARS else f"{text[:SOURCE_CHARS]}\n… {len(text) - SOURCE_CHARS:,} more characters"
+        return (
+            text
+            if len(text) <= SOURCE_CHARS
+            else f"{text[:SOURCE_CHARS]}\n… {len(text) - SOURCE_CHARS:,} more characters"
+        )
 
 
 def _scan(ws: Workspace, manifest: Manifest) -> pl.LazyFrame:
@@ -157,7 +166,9 @@ def _table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """A table; cells that are text are HTML already."""
     head = "".join(f"<th>{escape(name)}</th>" for name in columns)
     lines = (
-        "".join(f'<td class="n">{value}</td>' if isinstance(value, int | float) else f"<td>{value}</td>" for value in row)
+        "".join(
+            f'<td class="n">{value}</td>' if isinstance(value, int | float) else f"<td>{value}</td>" for value in row
+        )
         for row in rows
     )
     return f"<table><tr>{head}</tr>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
@@ -166,7 +177,8 @@ def _table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 def _pair(number: int, pair: dict[str, Any], text: str) -> str:
     there = bool(pair["answer_spans"])
     verbatim = there and all(
-        pair[name] == "\n".join(text[span["start"] : span["end"]] for span in pair[f"{name}_spans"]) for name in ("question", "answer")
+        pair[name] == "\n".join(text[span["start"] : span["end"]] for span in pair[f"{name}_spans"])
+        for name in ("question", "answer")
     )
     note = "" if verbatim else f' <span class="gone">{"retyped" if there else "not on the page"}</span>'
     return (
@@ -223,7 +235,9 @@ def server(report: Report, port: int) -> ThreadingHTTPServer:
             elif address.path == "/":
                 query = {name: values[0] for name, values in parse_qs(address.query).items()}
                 start = query.get("start", "0")
-                self._send(200, report.index(query.get("rule", ""), int(start) if start.isdecimal() else 0), "text/html")
+                self._send(
+                    200, report.index(query.get("rule", ""), int(start) if start.isdecimal() else 0), "text/html"
+                )
             elif found := PAGE_ID.fullmatch(address.path):
                 page = report.page(found[1])
                 self._send(200 if page else 404, page or "no such page", "text/html" if page else "text/plain")

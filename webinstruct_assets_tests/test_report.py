@@ -31,7 +31,13 @@ def publish(workspace: Workspace, stage: Stage, rows: list[dict[str, object]]) -
         frame = pl.DataFrame(full, schema=dict(stage.schema))
         job.unit("rows", lambda: Unit(rows=frame, rows_in=len(full)))
 
-    execute(replace(stage, run=run, inputs=lambda ws, key: [], settings=lambda ws, key: {}), KEY, workspace, log=print, run_id="test")
+    execute(
+        replace(stage, run=run, inputs=lambda ws, key: [], settings=lambda ws, key: {}),
+        KEY,
+        workspace,
+        log=print,
+        run_id="test",
+    )
 
 
 @pytest.fixture
@@ -40,8 +46,22 @@ def workspace_with_pairs(home: Path) -> Workspace:
     address = "https://a.example/<script>alert(1)</script>"
     publish(workspace, RECALLED_URLS, [{"id": "ru-1", "parent_id": "x", "url": address, "warc_filename": "none.warc.gz",
                                         "warc_record_offset": 0, "warc_record_length": 10}])  # fmt: skip
-    page = {"id": "pg-00", "parent_id": "ru-1", "url": address, "domain": "a.example", "title": "<b>Bold & title</b>", "text": HOSTILE}
-    quiet = {"id": "pg-01", "parent_id": "ru-1", "url": "https://b.example/", "domain": "b.example", "title": "Quiet", "text": "Nothing."}
+    page = {
+        "id": "pg-00",
+        "parent_id": "ru-1",
+        "url": address,
+        "domain": "a.example",
+        "title": "<b>Bold & title</b>",
+        "text": HOSTILE,
+    }
+    quiet = {
+        "id": "pg-01",
+        "parent_id": "ru-1",
+        "url": "https://b.example/",
+        "domain": "b.example",
+        "title": "Quiet",
+        "text": "Nothing.",
+    }
     publish(workspace, PAGES, [page, quiet])
     publish(workspace, EXTRACTED_QA, [{
         "id": "qa-1", "parent_id": "pg-00", "url": address, "question": HOSTILE[:14], "answer": HOSTILE[15:], "rule": "marked",
@@ -106,7 +126,10 @@ def test_hostile_pages_stay_text_in_a_browser(served: str) -> None:
             page.get_by_text("document.title = 'owned'").first.wait_for()
             assert page.title() == "<b>Bold & title</b>"
             assert page.locator("script, img, iframe").count() == 0
-            assert page.locator("mark.a").first.evaluate("mark => getComputedStyle(mark).backgroundColor") == "rgb(211, 242, 207)"
+            assert (
+                page.locator("mark.a").first.evaluate("mark => getComputedStyle(mark).backgroundColor")
+                == "rgb(211, 242, 207)"
+            )
             assert all(url.startswith(served) for url in asked), asked
         finally:
             browser.close()

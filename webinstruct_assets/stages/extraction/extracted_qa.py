@@ -58,7 +58,12 @@ SCHEMA: dict[str, pl.DataType] = {
 }
 FINAL_ANSWER_WORDS = 8
 RETRY_TEMPERATURE = 0.3  # the same request would get the same answer
-PROBLEMS = ("llm_error", "llm_refused", "llm_truncated", "llm_invalid_range")  # worst first: a page is rejected for its worst
+PROBLEMS = (
+    "llm_error",
+    "llm_refused",
+    "llm_truncated",
+    "llm_invalid_range",
+)  # worst first: a page is rejected for its worst
 
 
 @dataclass
@@ -251,7 +256,13 @@ def _ask(job: Job, llm: _Llm, asked: list[tuple[_Page, Cut]], prompt: Prompt, co
         for number, reply in zip(todo, llm.client.complete(requests, on_reply=progress), strict=True):
             page, cut = asked[number]
             readings[number] = read_reply(
-                prompt.mode, page.row["text"], page.lines, cut, reply.text, finish_reason=reply.finish_reason, error=reply.error
+                prompt.mode,
+                page.row["text"],
+                page.lines,
+                cut,
+                reply.text,
+                finish_reason=reply.finish_reason,
+                error=reply.error,
             )
             counts.update(llm_requests=1, llm_retries=not first, tokens_in=reply.tokens_in, tokens_out=reply.tokens_out)
     for number, (page, _) in enumerate(asked):
@@ -349,7 +360,11 @@ def _measure(job: Job, pages: pl.DataFrame) -> None:
     if not any(entry["url"] in texts for entry in gold):
         return
     columns = ("url", "question", "answer", "rule", "question_spans", "answer_spans")
-    pairs = pl.concat([pl.read_parquet(part) for part in sorted(job.folder.glob("part-*.parquet"))]).select(columns).to_dicts()
+    pairs = (
+        pl.concat([pl.read_parquet(part) for part in sorted(job.folder.glob("part-*.parquet"))])
+        .select(columns)
+        .to_dicts()
+    )
     job.metrics["gold"] = measure(pairs, gold, texts, site_kinds(sources / "domains.jsonl"))
     rejects = pl.concat([pl.read_parquet(part) for part in sorted(job.folder.glob("rejects-*.parquet"))])
     urls = dict(pages.select("id", "url").iter_rows())
@@ -388,6 +403,9 @@ EXTRACTED_QA = Stage(
     inputs=lambda ws, key: [Ref("pages", key)],
     settings=settings,
     sources=(
-        "stages/extraction/*.py", "stages/extraction/prompts/*/*", "stages/pages/questions.py", "stages/pages/markup.py",
-    ),  # fmt: skip
+        "stages/extraction/*.py",
+        "stages/extraction/prompts/*/*",
+        "stages/pages/questions.py",
+        "stages/pages/markup.py",
+    ),
 )

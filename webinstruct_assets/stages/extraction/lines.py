@@ -46,7 +46,9 @@ def estimate_tokens(text: str) -> int:
     for found in PIECE.finditer(text):
         piece = found[0]
         size = len(piece.encode("utf-8", "replace"))
-        tokens += (size + WORD_BYTES - 1) // WORD_BYTES if "A" <= piece[0] <= "ɏ" else (size + SIGN_BYTES - 1) // SIGN_BYTES
+        tokens += (
+            (size + WORD_BYTES - 1) // WORD_BYTES if "A" <= piece[0] <= "ɏ" else (size + SIGN_BYTES - 1) // SIGN_BYTES
+        )
     return tokens
 
 
@@ -61,7 +63,8 @@ def shown(line: str) -> str:
 def numbered(text: str, spans: Sequence[Span], cut: Cut) -> str:
     """The lines of a cut, each behind its number; numbers start at 1 in every cut, for they are what a reply pays for."""
     return "\n".join(
-        f"{number} {shown(text[span.start : span.end])}" for number, span in enumerate(spans[cut.first - 1 : cut.last], 1)
+        f"{number} {shown(text[span.start : span.end])}"
+        for number, span in enumerate(spans[cut.first - 1 : cut.last], 1)
     )
 
 

@@ -171,7 +171,10 @@ def _span_overlap(pair: Mapping[str, Any], gold: Mapping[str, Any], text: str) -
         wanted.update(range(span.start, span.end))
         position = at + len(key)
     found = {
-        place for name in ("question_spans", "answer_spans") for span in pair[name] for place in range(span["start"], span["end"])
+        place
+        for name in ("question_spans", "answer_spans")
+        for span in pair[name]
+        for place in range(span["start"], span["end"])
     }
     if not found:
         return None

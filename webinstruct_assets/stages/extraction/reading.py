@@ -8,7 +8,6 @@ not there keeps its text and has no spans. Method: the paper's extraction (§2.2
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from webinstruct_assets.stages.extraction.lines import Cut, spans_of
 from webinstruct_assets.stages.pages.document import Span, joined
@@ -61,7 +60,9 @@ def read_reply(
         return Reading(problem="llm_truncated", detail=f"{len(reply)} characters: {reply[:80]}")
     try:
         entries = json.loads(reply)["pairs"]
-        parsed = [(str(entry["question"]), str(entry["answer"]), str(entry.get("kind", "unknown"))) for entry in entries]
+        parsed = [
+            (str(entry["question"]), str(entry["answer"]), str(entry.get("kind", "unknown"))) for entry in entries
+        ]
         if mode == "point":
             pointed = [(_ranges(question, cut), _ranges(answer, cut), kind) for question, answer, kind in parsed]
     except (ValueError, KeyError, TypeError, AttributeError) as problem:

@@ -97,7 +97,9 @@ def _same_start(name: str, text: str) -> bool:
 
 def _is_question(item: dict[str, Any]) -> bool:
     types = item.get("@type")
-    return any(re.split(r"[/:#]", str(kind))[-1] == "Question" for kind in (types if isinstance(types, list) else [types]))
+    return any(
+        re.split(r"[/:#]", str(kind))[-1] == "Question" for kind in (types if isinstance(types, list) else [types])
+    )
 
 
 def _choices(item: dict[str, Any]) -> tuple[str, ...]:
@@ -196,7 +198,11 @@ def _with_choices(finder: Finder, asked: _Placed, choices: tuple[str, ...], read
         ends.append(found.end)
     if not ends:
         return asked
-    return _Placed([*asked.spans[:-1], Span(asked.spans[-1].start, finder.span(asked.start, max(ends)).end)], asked.start, max(ends))
+    return _Placed(
+        [*asked.spans[:-1], Span(asked.spans[-1].start, finder.span(asked.start, max(ends)).end)],
+        asked.start,
+        max(ends),
+    )
 
 
 def _keys(source: str, read: Callable[[str], str]) -> list[str]:

@@ -12,8 +12,8 @@ import pytest
 
 from webinstruct_assets.checks import not_verbatim
 from webinstruct_assets.core.ids import row_id
-from webinstruct_assets.core.llm.client import LlmReply, LlmRequest
 from webinstruct_assets.core.keys import PartitionKey
+from webinstruct_assets.core.llm.client import LlmReply, LlmRequest
 from webinstruct_assets.core.manifest import Manifest
 from webinstruct_assets.core.stage import Job, Unit, execute
 from webinstruct_assets.core.workspace import Workspace
@@ -98,7 +98,9 @@ def test_pairs_that_are_not_verbatim_are_counted(home: Path, tmp_path: Path) -> 
     pairs = workspace.lake.part_paths(manifest)
     assert not_verbatim(pages, pairs) == (Counter(), [])
     frame = pl.read_parquet(pairs[0])
-    changed = frame.with_columns(pl.when(pl.int_range(pl.len()) == 0).then(pl.lit("No!")).otherwise(pl.col("answer")).alias("answer"))
+    changed = frame.with_columns(
+        pl.when(pl.int_range(pl.len()) == 0).then(pl.lit("No!")).otherwise(pl.col("answer")).alias("answer")
+    )
     changed.write_parquet(tmp_path / "part.parquet")
     assert not_verbatim(pages, [tmp_path / "part.parquet"]) == (Counter(heading_question=1), [frame["id"][0]])
 

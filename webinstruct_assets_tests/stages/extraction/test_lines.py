@@ -4,7 +4,16 @@ import random
 
 import pytest
 
-from webinstruct_assets.stages.extraction.lines import NUMBER_TOKENS, Cut, cuts, estimate_tokens, line_spans, numbered, shown, spans_of
+from webinstruct_assets.stages.extraction.lines import (
+    NUMBER_TOKENS,
+    Cut,
+    cuts,
+    estimate_tokens,
+    line_spans,
+    numbered,
+    shown,
+    spans_of,
+)
 from webinstruct_assets.stages.pages.document import joined
 
 TEXT = "# Quiz\nQuestion 1: What is 2 + 2?\n- Answer: Four.\n\n```\nx = 1\n\ny = 2\n```\n3. Last one."
@@ -41,7 +50,9 @@ def test_cuts_cover_all_questions_and_fit(budget: int) -> None:
     assert set(asking) <= covered
     assert [cut.first for cut in pieces] == sorted({cut.first for cut in pieces})
     for cut in pieces:
-        cost = sum(estimate_tokens(shown(lines[number - 1])) + NUMBER_TOKENS for number in range(cut.first, cut.last + 1))
+        cost = sum(
+            estimate_tokens(shown(lines[number - 1])) + NUMBER_TOKENS for number in range(cut.first, cut.last + 1)
+        )
         assert cost <= budget
     if budget >= 200:
         ends = [lines[cut.last] for cut in pieces if cut.last < len(lines)]

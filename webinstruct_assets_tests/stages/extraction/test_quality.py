@@ -28,7 +28,11 @@ def test_precision_recall_and_span_overlap() -> None:
         entry("Name a prime number", "Seven"),
         entry("Elsewhere?", "Yes", url="other"),
     ]
-    marked = {**entry("What is one and one?", "It is two", "marked"), "question_spans": [span(0, 20)], "answer_spans": [span(21, 31)]}
+    marked = {
+        **entry("What is one and one?", "It is two", "marked"),
+        "question_spans": [span(0, 20)],
+        "answer_spans": [span(21, 31)],
+    }
     pairs = [
         marked,
         {**marked, "rule": "llm"},  # a second pair for the same gold pair is wrong
@@ -48,7 +52,9 @@ def test_precision_recall_and_span_overlap() -> None:
 
 
 def test_what_is_lost_by_skipping_the_llm() -> None:
-    gold = [entry("What is a?", "This", url=url) for url in ("found", "void")] + [entry("What is b?", "That", url="found")]
+    gold = [entry("What is a?", "This", url=url) for url in ("found", "void")] + [
+        entry("What is b?", "That", url="found")
+    ]
     pairs = [entry("What is a?", "This", "marked", url="found")]
     result = skipped(pairs, gold, {"found": "", "void": "", "news": ""}, ["void", "news"], {"found"})
     assert result == {

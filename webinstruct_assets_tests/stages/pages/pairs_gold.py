@@ -75,7 +75,9 @@ def score(pages: list[GoldPage]) -> Score:
         open_gold = list(page.pairs)
         found, gold = found + len(pairs), gold + len(page.pairs)
         for pair in pairs:
-            match = next((entry for entry in open_gold if _same(pair.question, entry[0]) and _same(pair.answer, entry[1])), None)
+            match = next(
+                (entry for entry in open_gold if _same(pair.question, entry[0]) and _same(pair.answer, entry[1])), None
+            )
             if match is None:
                 wrong.append(f"{page.name}: {pair.rule}: {pair.question!r} -> {pair.answer!r}")
                 continue

@@ -30,7 +30,11 @@ def accordion(page: Page, layout: Layout) -> list[Pair]:
     pairs = []
     for name, titles in groups.items():
         entries = []
-        outer = [index for index in titles if not any(up in titles for up in layout.ancestors(layout.containers[index].parent))]
+        outer = [
+            index
+            for index in titles
+            if not any(up in titles for up in layout.ancestors(layout.containers[index].parent))
+        ]
         for place, index in enumerate(outer):
             container = layout.containers[index]
             own = layout.kept(container.first, container.last)
@@ -81,6 +85,14 @@ def _panel(layout: Layout, title: int, following: int) -> list[int]:
         after = containers[index]
         if after.first >= following:
             break
-        if after.first >= end and after.parent in parents and (inside := layout.kept(after.first, min(after.last, following))):
-            return inside if after.tag != "button" and (PANEL.search(after.names) or after.tag in ("p", "div", "dd", "ul")) else []
+        if (
+            after.first >= end
+            and after.parent in parents
+            and (inside := layout.kept(after.first, min(after.last, following)))
+        ):
+            return (
+                inside
+                if after.tag != "button" and (PANEL.search(after.names) or after.tag in ("p", "div", "dd", "ul"))
+                else []
+            )
     return []

@@ -182,7 +182,12 @@ def _labelled(page: Page, layout: Layout, indexes: list[int], *, stems: bool) ->
             if entries:
                 if entries[-1][0] == outer and outer:
                     stem.append(span)
-                if entries[-1][1] and not headed and block.kind == "paragraph" and len(text[span.start : span.end].split("\n")) == 1:
+                if (
+                    entries[-1][1]
+                    and not headed
+                    and block.kind == "paragraph"
+                    and len(text[span.start : span.end].split("\n")) == 1
+                ):
                     loose.append((len(entries) - 1, span))
                 entries[-1][1].append(span)
             previous = span if block.kind == "paragraph" and block.row < 0 else previous

@@ -139,7 +139,12 @@ def _accepted(entries: list[_Entry], level: int) -> list[_Entry]:
         own = [other for other in entries if other.section == entry.section]
         among = sum(other.asks for other in own)
         many = entry.plainly and (plain >= 3 or (plain >= 2 and share >= 0.4))
-        if entry.hinted or many or (among >= 2 and among >= 0.6 * len(own) and len(own) < len(entries)) or _run(own, entry) >= 3:
+        if (
+            entry.hinted
+            or many
+            or (among >= 2 and among >= 0.6 * len(own) and len(own) < len(entries))
+            or _run(own, entry) >= 3
+        ):
             found.append(entry)
     return found
 

@@ -1,9 +1,16 @@
 """Answers that a reader opens, and elements named answer or solution: each with the question before it."""
 
-import re
 
 from webinstruct_assets.stages.pages.document import Layout, Page, Pair, joined, make_pair
-from webinstruct_assets.stages.pages.questions import HINT, KEY_HEADING, LABEL, OPENER, QUESTION_MARK, asks, question_like
+from webinstruct_assets.stages.pages.questions import (
+    HINT,
+    KEY_HEADING,
+    LABEL,
+    OPENER,
+    QUESTION_MARK,
+    asks,
+    question_like,
+)
 from webinstruct_assets.stages.pages.rules.asking import named_faq, page_is_faq, title_asks
 from webinstruct_assets.stages.pages.rules.spans import (
     LABEL_CELL,
@@ -25,7 +32,9 @@ def opened(page: Page, layout: Layout) -> list[Pair]:
     answers = answer_containers(layout)
     page_faq = page_is_faq(page)
     asking = any(
-        title_asks(joined(page.text, layout.spans(layout.kept(container.first, container.last))), page.language, hinted=True)
+        title_asks(
+            joined(page.text, layout.spans(layout.kept(container.first, container.last))), page.language, hinted=True
+        )
         for container in containers
         if container.tag == "summary"
     )
@@ -145,8 +154,6 @@ def _question_before(layout: Layout, index: int, after: int, total: int) -> list
             else []
         )
     return []
-
-
 
 
 def _last_question(layout: Layout, before: list[int]) -> list[int]:

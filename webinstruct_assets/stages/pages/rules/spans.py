@@ -18,12 +18,13 @@ def merged(text: str, spans: list[Span]) -> tuple[Span, ...]:
     """Spans with neighbouring ones joined: only white space and list markers may stand between."""
     joined_up: list[Span] = []
     for span in spans:
-        if joined_up and re.fullmatch(r"\s*(?:\n\s*(?:[-*]|\d+\.|#{1,6})\s+|\n| \| )?", text[joined_up[-1].end : span.start]):
+        if joined_up and re.fullmatch(
+            r"\s*(?:\n\s*(?:[-*]|\d+\.|#{1,6})\s+|\n| \| )?", text[joined_up[-1].end : span.start]
+        ):
             joined_up[-1] = Span(joined_up[-1].start, span.end)
         else:
             joined_up.append(span)
     return tuple(joined_up)
-
 
 
 def without_label(text: str, layout: Layout, body: list[int]) -> tuple[Span, ...]:
@@ -59,7 +60,6 @@ def without_question_label(text: str, layout: Layout, body: list[int]) -> tuple[
     return tuple(span for span in spans if span.end > span.start)
 
 
-
 def stem_of(text: str, layout: Layout, question: int) -> tuple[Span, ...]:
     """The text that a lettered list or table of questions shares: the paragraph right before it, or its "given" element."""
     containers, blocks = layout.containers, layout.blocks
@@ -86,8 +86,6 @@ def stem_of(text: str, layout: Layout, question: int) -> tuple[Span, ...]:
 
 
 LETTERED = re.compile(r"[a-h]|[ivx]{1,4}")
-
-
 
 
 def numbers(text: str, layout: Layout, indexes: list[int]) -> int:

@@ -55,7 +55,7 @@ def _table_of(layout: Layout, block: int) -> int:
 def definition_list(page: Page, layout: Layout) -> list[Pair]:
     """``dt`` that asks, with the ``dd`` elements up to the next ``dt``; in a FAQ's list with one that asks, every ``dt``."""
     terms: dict[int, list[tuple[tuple[Span, ...], list[int]]]] = {}  # by the list they are in
-    for index, container in enumerate(layout.containers):
+    for container in layout.containers:
         if container.tag not in ("dt", "dd"):
             continue
         owner = next((up for up in layout.ancestors(container.parent) if layout.containers[up].tag == "dl"), 0)

@@ -77,8 +77,14 @@ def _post_body(layout: Layout, index: int) -> list[int]:
         and layout.kept(containers[place].first, containers[place].last)
         and not any(ASIDE.search(containers[up].names) for up in layout.ancestors(place) if up > index)
     ] if len(containers) - index < 5_000 else []  # fmt: skip
-    inner = [place for place in bodies if not any(place in layout.ancestors(containers[other].parent) for other in bodies)]
-    first, last = (containers[inner[0]].first, containers[inner[0]].last) if len(inner) == 1 else (container.first, container.last)
+    inner = [
+        place for place in bodies if not any(place in layout.ancestors(containers[other].parent) for other in bodies)
+    ]
+    first, last = (
+        (containers[inner[0]].first, containers[inner[0]].last)
+        if len(inner) == 1
+        else (container.first, container.last)
+    )
     body = []
     for block_index in layout.kept(first, last):
         block = blocks[block_index]
