@@ -23,7 +23,9 @@ REAL = ROOT.parent / "shared" / "real" / "pages"
 TOOLS = {"ours": "", "trafilatura": "trafilatura", "trafilatura_fast": "trafilatura", "resiliparse": "resiliparse"}
 BEST = "trafilatura"
 Page = tuple[str, bytes, str | None]
-PROSE = "<p>" + "This paragraph of plain prose stands here so that every tool sees an article worth keeping. " * 6 + "</p>"
+PROSE = (
+    "<p>" + "This paragraph of plain prose stands here so that every tool sees an article worth keeping. " * 6 + "</p>"
+)
 
 
 def load_pages() -> tuple[list[Page], dict[str, dict[str, list[str]]]]:
@@ -98,7 +100,10 @@ def math_pages() -> tuple[list[Page], list[str]]:
 
 def survives(text: str, expected: str) -> bool:
     """Whether the expected text is there; how a tool delimits formulas does not count."""
-    plain = [piece.replace("$", "").replace("\\(", "").replace("\\)", "").replace("\\[", "").replace("\\]", "") for piece in (text, expected)]
+    plain = [
+        piece.replace("$", "").replace("\\(", "").replace("\\)", "").replace("\\[", "").replace("\\]", "")
+        for piece in (text, expected)
+    ]
     folded = ["".join(piece.split()) for piece in plain]
     return folded[1] in folded[0]
 
@@ -147,7 +152,9 @@ def main() -> None:
             tool.close()
         math = measure_math(scratch, core)
     print(f"{len(pages)} real pages, {arguments.rounds} interleaved rounds, one core")
-    print(f"{'':<18}{'precision':>10}{'recall':>8}{'F1':>8}{'pages/s (range)':>24}{f'x {BEST} (range)':>26}{'formulas':>10}")
+    print(
+        f"{'':<18}{'precision':>10}{'recall':>8}{'F1':>8}{'pages/s (range)':>24}{f'x {BEST} (range)':>26}{'formulas':>10}"
+    )
     for name, values in speeds.items():
         ratios = [value / base for value, base in zip(values, speeds[BEST], strict=True)]
         precision, recall, f1 = quality[name]

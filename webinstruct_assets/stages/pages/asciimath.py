@@ -180,7 +180,13 @@ class _Parser:
     @staticmethod
     def _inner(tex: str) -> str:
         """An argument without the brackets that only group it."""
-        for opened, closed in (("\\left(", "\\right)"), ("\\left[", "\\right]"), ("\\left\\{", "\\right\\}"), ("(", ")"), ("[", "]")):
+        for opened, closed in (
+            ("\\left(", "\\right)"),
+            ("\\left[", "\\right]"),
+            ("\\left\\{", "\\right\\}"),
+            ("(", ")"),
+            ("[", "]"),
+        ):
             if tex.startswith(opened) and tex.endswith(closed) and _matched(tex, opened, closed):
                 return tex[len(opened) : -len(closed)]
         return tex

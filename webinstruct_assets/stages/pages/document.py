@@ -97,6 +97,20 @@ class Pair:
     answer_spans: tuple[Span, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Post:
+    """A post of a forum thread: what it says, and what the page says about it ("" and None where it says nothing).
+
+    ``time`` is what the page shows ("2024-05-01", "3 days ago"). ``votes``: the number shown at the post.
+    """
+
+    spans: tuple[Span, ...]
+    author: str = ""
+    time: str = ""
+    votes: int | None = None
+    accepted: bool = False
+
+
 @dataclass(slots=True)
 class Layout:
     """Structure that rules look at: all blocks (dropped ones too), the containers around them, and markup data."""
@@ -139,6 +153,7 @@ class Page:
 
     ``text``: Markdown-like lines joined by newlines. ``markup_pairs``: pairs that need no model.
     ``markup_rejects``: (rule, reason, detail) of markup that could not be used. ``dropped``: blocks left out by reason.
+    ``posts``: the posts of a thread, in order; empty for other pages.
     """
 
     url: str
@@ -151,6 +166,7 @@ class Page:
     markup_rejects: list[tuple[str, str, str]] = field(default_factory=list)
     dropped: dict[str, int] = field(default_factory=dict)
     math: int = 0
+    posts: list[Post] = field(default_factory=list)
 
     @property
     def n_words(self) -> int:

@@ -12,13 +12,16 @@ from collections import Counter
 
 from webinstruct_assets.stages.pages import boilerplate, charset, reader, rules
 from webinstruct_assets.stages.pages.document import Layout, Line, Page, PageRejected
+from webinstruct_assets.stages.pages.rules.threads import thread_posts
 
 MAX_BYTES = 16_000_000
 BLANK = b"\x00 \t\r\n"
 FORUM_HINT = re.compile(r"forum|thread|topic|showthread|viewtopic|/questions?/|/t/|/q/|board|discuss", re.IGNORECASE)
 
 
-def extract_page(html: bytes, *, url: str, content_type: str | None = None, max_seconds: float = reader.MAX_SECONDS) -> Page:
+def extract_page(
+    html: bytes, *, url: str, content_type: str | None = None, max_seconds: float = reader.MAX_SECONDS
+) -> Page:
     """The cleaned page.
 
     Raises PageRejected: ``too_large`` (bytes, nodes, depth), ``too_slow``, ``unknown_charset``, ``undecodable``, ``empty_page``.
@@ -57,6 +60,7 @@ def _extract(html: bytes, url: str, content_type: str | None, max_seconds: float
         page.title = next((block.text for block in layout.blocks if block.kind == "heading"), "")
     clock.check()
     page.markup_pairs, page.markup_rejects = rules.find_pairs(page, layout, read_fragment)
+    page.posts = thread_posts(layout)
     clock.check()
     return page
 

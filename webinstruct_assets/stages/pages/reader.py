@@ -17,7 +17,15 @@ from selectolax.lexbor import LexborDocumentOptions, LexborHTMLParser
 
 from webinstruct_assets.stages.pages import asciimath, boilerplate, formulas, mathml
 from webinstruct_assets.stages.pages.document import Block, Container, Layout, PageRejected
-from webinstruct_assets.stages.pages.mathml import BREAK, CODE_CLOSE, CODE_OPEN, DISPLAY_CLOSE, DISPLAY_OPEN, INLINE_CLOSE, INLINE_OPEN
+from webinstruct_assets.stages.pages.mathml import (
+    BREAK,
+    CODE_CLOSE,
+    CODE_OPEN,
+    DISPLAY_CLOSE,
+    DISPLAY_OPEN,
+    INLINE_CLOSE,
+    INLINE_OPEN,
+)
 
 MAX_NODES = 500_000
 MAX_DEPTH = 2_000  # real pages stay below 200; deeper nesting is an unclosed tag repeated by a broken template
@@ -130,8 +138,14 @@ def read(source: bytes, clock: Clock) -> Reading:
     clock.check()
     size, n_blocks, n_containers, n_specials = (int(arrays.state[place]) for place in COUNTS)
     title0, title1, language0, language1, pruned = arrays.head[:5].tolist()
-    builder = _Builder(raw, arrays.out[:size].tobytes().decode("utf-8", "replace"), arrays.specials[:n_specials].tolist())
-    rows, containers, names = arrays.blocks[:n_blocks].tolist(), arrays.containers[:n_containers], arrays.names[:n_containers]
+    builder = _Builder(
+        raw, arrays.out[:size].tobytes().decode("utf-8", "replace"), arrays.specials[:n_specials].tolist()
+    )
+    rows, containers, names = (
+        arrays.blocks[:n_blocks].tolist(),
+        arrays.containers[:n_containers],
+        arrays.names[:n_containers],
+    )
     holding = np.flatnonzero(containers[:, 2] < containers[:, 3])[1:] if rows else np.empty(0, np.int64)
     held = list(zip(holding.tolist(), names[holding].tolist(), containers[holding].tolist(), strict=True))
     builder.add_blocks(rows, clock)  # may read fragments, which use the arrays again
@@ -198,7 +212,22 @@ class _Builder:
                     label = chr(order + number - 1) if order > 1 and 1 <= number <= 26 else str(number)
                 if kind == 2:
                     marker = "  " * (min(depth, 8) - 1) + (f"{label}. " if label else "- ")
-            add(Block(KINDS[kind], text, container, level, marker, label, row, link_chars, links, math, bold & 0xFFFF, bold >= 0x10000))
+            add(
+                Block(
+                    KINDS[kind],
+                    text,
+                    container,
+                    level,
+                    marker,
+                    label,
+                    row,
+                    link_chars,
+                    links,
+                    math,
+                    bold & 0xFFFF,
+                    bold >= 0x10000,
+                )
+            )
 
     def _finish(self, text: str, flags: int, code: bool) -> tuple[str, int]:
         """A block's text with its marks resolved, and how many formulas it holds."""
@@ -318,7 +347,11 @@ class _Builder:
                 return True
             index = container.parent
         before = [block.text for block in self.blocks[max(first - 2, 0) : first]]
-        before += [TAG.sub(" ", self._source(start, end)) for number, start, end in self._openers if first - 1 <= number <= first]
+        before += [
+            TAG.sub(" ", self._source(start, end))
+            for number, start, end in self._openers
+            if first - 1 <= number <= first
+        ]
         return any(len(text) < 200 and REVEAL.search(text.strip()) for text in before)
 
 

@@ -9,6 +9,9 @@ The text buffer holds all blocks one after the other, white space folded. Marks 
 source lies at a span of the input.
 """
 
+# Compiled code: chains of comparisons compile to less than tuples do.
+# ruff: noqa: SIM109, SIM905
+
 from collections.abc import Iterable
 from typing import Any
 
@@ -104,8 +107,17 @@ def packed(words: Iterable[str]) -> Bytes:
 
 _KATEX_HTML, _KATEX_DISPLAY, _KATEX, _MATHJAX, _PREVIEW, _ASSISTIVE, _MWE, _MWE_INLINE, _EDIT = (
     np.frombuffer(word.encode(), np.uint8)
-    for word in ("katex-html", "katex-display", "katex", "MathJax", "MathJax_Preview", "MJX_Assistive_MathML",
-                 "mwe-math-element", "mwe-math-element-inline", "mw-editsection")  # fmt: skip
+    for word in (
+        "katex-html",
+        "katex-display",
+        "katex",
+        "MathJax",
+        "MathJax_Preview",
+        "MJX_Assistive_MathML",
+        "mwe-math-element",
+        "mwe-math-element-inline",
+        "mw-editsection",
+    )
 )
 _MATH_TYPES, _LD_JSON = packed(["math/"]), packed(["application/ld+json"])
 _HIDING = packed(["display:none", "visibility:hidden"])
@@ -294,9 +306,23 @@ def _text(s: Bytes, start: int, end: int, out: Bytes, st: Ints, raw: bool) -> No
                     byte, width = 60, 4
                 elif i + 3 < end and s[i + 1] == 103 and s[i + 2] == 116 and s[i + 3] == 59:
                     byte, width = 62, 4
-                elif i + 5 < end and s[i + 1] == 110 and s[i + 2] == 98 and s[i + 3] == 115 and s[i + 4] == 112 and s[i + 5] == 59:
+                elif (
+                    i + 5 < end
+                    and s[i + 1] == 110
+                    and s[i + 2] == 98
+                    and s[i + 3] == 115
+                    and s[i + 4] == 112
+                    and s[i + 5] == 59
+                ):
                     byte, width, space = 32, 6, True
-                elif i + 5 < end and s[i + 1] == 113 and s[i + 2] == 117 and s[i + 3] == 111 and s[i + 4] == 116 and s[i + 5] == 59:
+                elif (
+                    i + 5 < end
+                    and s[i + 1] == 113
+                    and s[i + 2] == 117
+                    and s[i + 3] == 111
+                    and s[i + 4] == 116
+                    and s[i + 5] == 59
+                ):
                     byte, width = 34, 6
             if byte == 36 or byte == 92:
                 flags |= F_DOLLAR
@@ -324,7 +350,9 @@ def _text(s: Bytes, start: int, end: int, out: Bytes, st: Ints, raw: bool) -> No
                     elif third == 0xA0:
                         i += 3
                         continue
-                elif (byte == 0xE3 and second == 0x80 and third == 0x80) or (byte == 0xE1 and second == 0x9A and third == 0x80):
+                elif (byte == 0xE3 and second == 0x80 and third == 0x80) or (
+                    byte == 0xE1 and second == 0x9A and third == 0x80
+                ):
                     space, width = True, 3
                 elif byte == 0xEF and second == 0xBB and third == 0xBF:
                     i += 3
@@ -487,7 +515,7 @@ def _number(s: Bytes, start: int, end: int) -> int:
 
 
 @njit(_int(_source, _int, _int, _source, _source, _source, _source, _out, _state, _rows, _rows, _rows, _state, _state),
-      cache=True, nogil=True, no_cfunc_wrapper=True)  # type: ignore[untyped-decorator]  # fmt: skip
+      cache=True, nogil=True, no_cfunc_wrapper=True)  # fmt: skip
 def scan(s: Bytes, max_nodes: int, max_depth: int, openable: Bytes, properties: Bytes,
          inner: Bytes, schema_types: Bytes, out: Bytes, st: Ints, blocks: Rows, containers: Rows, specials: Rows, names: NDArray[np.int64], span: Ints) -> int:  # fmt: skip
     """Reads serialised HTML ``s`` into the arrays; returns OK, TOO_MANY (nodes) or TOO_DEEP.
@@ -701,7 +729,13 @@ def scan(s: Bytes, max_nodes: int, max_depth: int, openable: Bytes, properties: 
                 elif skip < 0 and _has_any(s, a0[A_TYPE], min(a1[A_TYPE], a0[A_TYPE] + 8), _MATH_TYPES, False):
                     # What a renderer left just before this source shows the same formula.
                     previous, at = st[SPECIALS] - 1, st[OUT]
-                    while previous >= 0 and at - 3 >= st[BLOCK_OUT] and out[at - 1] == 0x8A and out[at - 2] == 0x80 and out[at - 3] == 0xEE:
+                    while (
+                        previous >= 0
+                        and at - 3 >= st[BLOCK_OUT]
+                        and out[at - 1] == 0x8A
+                        and out[at - 2] == 0x80
+                        and out[at - 3] == 0xEE
+                    ):
                         if specials[previous, S_KIND] == RENDERED or specials[previous, S_KIND] == PREVIEW:
                             specials[previous, S_KIND] = GONE
                         elif specials[previous, S_KIND] != GONE:
@@ -819,9 +853,18 @@ def scan(s: Bytes, max_nodes: int, max_depth: int, openable: Bytes, properties: 
             kind = BLOCK
             kinds[depth] = BLOCK
         if kind == BUTTON:
-            saved[depth, 0], saved[depth, 1], saved[depth, 2], saved[depth, 3] = st[OUT], st[CHARS], st[BLOCKS], st[SPECIALS]
+            saved[depth, 0], saved[depth, 1], saved[depth, 2], saved[depth, 3] = (
+                st[OUT],
+                st[CHARS],
+                st[BLOCKS],
+                st[SPECIALS],
+            )
             saved[depth, 4], saved[depth, 5], saved[depth, 6], saved[depth, 7] = (
-                st[CONTAINERS], st[BLOCK_OUT], st[BLOCK_CHARS], st[FLAGS])
+                st[CONTAINERS],
+                st[BLOCK_OUT],
+                st[BLOCK_CHARS],
+                st[FLAGS],
+            )
             _special(out, st, specials, OPENER, source, i, st[BLOCKS])
             depth += 1
             continue
@@ -873,9 +916,13 @@ def scan(s: Bytes, max_nodes: int, max_depth: int, openable: Bytes, properties: 
                 marks |= 8
                 question += 1
         if kind == OTHER:
-            if hidden and not mwe and not (
-                (class1 > class0 and _has_any(s, class0, class1, openable, False))
-                or (seen >> A_ID & 1 and _has_any(s, a0[A_ID], a1[A_ID], openable, False))
+            if (
+                hidden
+                and not mwe
+                and not (
+                    (class1 > class0 and _has_any(s, class0, class1, openable, False))
+                    or (seen >> A_ID & 1 and _has_any(s, a0[A_ID], a1[A_ID], openable, False))
+                )
             ):
                 if marks & 1:
                     katex_display -= 1
@@ -952,4 +999,3 @@ def scan(s: Bytes, max_nodes: int, max_depth: int, openable: Bytes, properties: 
     _flush(out, st, blocks)
     containers[0, C_LAST] = st[BLOCKS]
     return OK
-

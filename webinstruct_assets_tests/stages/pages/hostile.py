@@ -21,14 +21,29 @@ from webinstruct_assets_tests.stages.pages.test_math import CORPUS
 
 MAX_SECONDS = 12.0  # of CPU time: the limit of a page, and the step that was running when it passed
 MAX_MEMORY = 6 << 30  # address space; the compiler alone maps over a gigabyte
-TAGS = (
+TAGS = (  # noqa: SIM905
     "p div span a b i font nobr table tbody tr td th caption colgroup ul ol li dl dt dd h1 h2 h3 form button select option optgroup "
     "textarea input pre code sub sup math mi mrow mfrac annotation-xml svg foreignObject title desc style script noscript template "
     "iframe details summary frameset frame plaintext xmp marquee object body html head nav footer aside br hr img mjx-container"
 ).split()
 NAMES = ("answer", "question", "post accepted", "katex", "katex-html", "katex-display", "MathJax", "MathJax_Preview", "mwe-math-element",
          "MJX_Assistive_MathML", "sidebar", "faq accordion", "nav", "spoiler", "content", "\u212aelvin", "a" * 300)  # fmt: skip
-ATTRIBUTES = ("class", "id", "style", "role", "hidden", "itemprop", "itemtype", "start", "type", "lang", "alt", "src", "display", "alttext")
+ATTRIBUTES = (
+    "class",
+    "id",
+    "style",
+    "role",
+    "hidden",
+    "itemprop",
+    "itemtype",
+    "start",
+    "type",
+    "lang",
+    "alt",
+    "src",
+    "display",
+    "alttext",
+)
 VALUES = ("display:none", "https://schema.org/Question", "https://schema.org/Answer", "text", "name", "acceptedAnswer", "math/tex",
           "math/tex; mode=display", "application/ld+json", "-999999", "99999999999", "a", "block", "\\frac{a}{b}", "x?latex=\\", "", "\"'<>&")  # fmt: skip
 TEXTS = ("What is it?", "Answer: 4", "Q: a? A: b", "$x^2$", "\\(", "\\[ a \\]", "$", "&nbsp;", "&#0;", "&#xD800;", "&notit;", "\ue000\ue00a", "1. ", "`x^2`",
@@ -39,7 +54,9 @@ def _tag(chance: random.Random) -> str:
     out = "<" + chance.choice(TAGS)
     for _ in range(chance.choice((0, 0, 1, 1, 2, 5))):
         quote = chance.choice(("'", '"', ""))
-        value = chance.choice(NAMES if chance.random() < 0.5 else VALUES).replace("\"'<>&", "x" if not quote else "&lt;")
+        value = chance.choice(NAMES if chance.random() < 0.5 else VALUES).replace(
+            "\"'<>&", "x" if not quote else "&lt;"
+        )
         out += f" {chance.choice(ATTRIBUTES)}={quote}{value}{quote}"
     return out + chance.choice((">", ">", ">", ">", "/>", "", " "))
 
@@ -58,7 +75,9 @@ def _soup(chance: random.Random) -> bytes:
 
 
 def _fuzzed(chance: random.Random) -> bytes:
-    html = bytearray(chance.choice(SEEDS).encode() if chance.random() < 0.5 else chance.choice(list(CORPUS.values()))[0].encode())
+    html = bytearray(
+        chance.choice(SEEDS).encode() if chance.random() < 0.5 else chance.choice(list(CORPUS.values()))[0].encode()
+    )
     for _ in range(chance.randint(1, 30)):
         place = chance.randrange(len(html) + 1)
         match chance.randrange(5):
@@ -77,7 +96,9 @@ def _fuzzed(chance: random.Random) -> bytes:
 
 def _nested(chance: random.Random) -> bytes:
     tags = [_tag(chance) for _ in range(chance.randint(1, 4))]
-    return ("".join(tags) * chance.choice((10, 100, 700, 2_500))).encode("utf-8", "replace") + chance.choice((b"x", b"</div>" * 100, b""))
+    return ("".join(tags) * chance.choice((10, 100, 700, 2_500))).encode("utf-8", "replace") + chance.choice(
+        (b"x", b"</div>" * 100, b"")
+    )
 
 
 def _repeated(chance: random.Random) -> bytes:
@@ -93,14 +114,16 @@ def _bomb(chance: random.Random) -> bytes:
 
 
 def _attribute(chance: random.Random) -> bytes:
-    value = chance.choice(("a", "a-", "b ", "katex", "$x$", "\\", "&amp;", "é", "]")) * chance.choice((1_000, 30_000, 500_000))
-    return f"<{chance.choice(TAGS)} {chance.choice(ATTRIBUTES)}=\"{value}\">What?<p>x{value[:50_000]}".encode()
+    value = chance.choice(("a", "a-", "b ", "katex", "$x$", "\\", "&amp;", "é", "]")) * chance.choice(
+        (1_000, 30_000, 500_000)
+    )
+    return f'<{chance.choice(TAGS)} {chance.choice(ATTRIBUTES)}="{value}">What?<p>x{value[:50_000]}'.encode()
 
 
 def _bytes(chance: random.Random) -> bytes:
-    return chance.choice((b"", b"<p>", b"\xff\xfe", b"\xfe\xff", b"\xef\xbb\xbf", b"<meta charset=shift_jis>")) + chance.randbytes(
-        chance.randint(1, 3_000)
-    )
+    return chance.choice(
+        (b"", b"<p>", b"\xff\xfe", b"\xfe\xff", b"\xef\xbb\xbf", b"<meta charset=shift_jis>")
+    ) + chance.randbytes(chance.randint(1, 3_000))
 
 
 def _broken(chance: random.Random) -> bytes:
@@ -113,7 +136,15 @@ def _broken(chance: random.Random) -> bytes:
 MAKERS: tuple[Callable[[random.Random], bytes], ...] = (
     _soup, _soup, _soup, _fuzzed, _fuzzed, _nested, _repeated, _bomb, _attribute, _bytes, _broken,
 )  # fmt: skip
-TYPES = (None, "text/html", "text/html; charset=utf-8", "text/html; charset=utf-16", "text/html; charset=gbk", "text/html; charset=\x00;;=", "")
+TYPES = (
+    None,
+    "text/html",
+    "text/html; charset=utf-8",
+    "text/html; charset=utf-16",
+    "text/html; charset=gbk",
+    "text/html; charset=\x00;;=",
+    "",
+)
 
 
 def hostile_pages(seed: int, count: int) -> Iterator[tuple[bytes, str | None]]:

@@ -174,7 +174,9 @@ def test_mathml_is_converted(mathml: str) -> None:
 
 def test_formulas_of_a_mixed_page_stay_in_order_and_none_comes_twice() -> None:
     """All encodings one after the other on one page: what each gives alone, in the same order."""
-    chosen = {name: case for name, case in CORPUS.items() if "asciimath backticks" not in name and "backticks" not in name}
+    chosen = {
+        name: case for name, case in CORPUS.items() if "asciimath backticks" not in name and "backticks" not in name
+    }
     page = extract_page("".join(f"<div><p>Case {number}.</p>{html}</div>" for number, (html, _) in enumerate(chosen.values())).encode(),
                         url="https://a.example/")  # fmt: skip
     assert page.text == "\n".join(f"Case {number}.\n{text}" for number, (_, text) in enumerate(chosen.values()))

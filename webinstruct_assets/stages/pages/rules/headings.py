@@ -6,7 +6,7 @@ speech among their headings, teasers link away. So the titles of a section are j
 
 from dataclasses import dataclass
 
-from webinstruct_assets.stages.pages.document import Layout, Page, Pair, Span, make_pair, trim
+from webinstruct_assets.stages.pages.document import Block, Layout, Page, Pair, Span, make_pair, trim
 from webinstruct_assets.stages.pages.questions import LABEL, QUESTION_MARK
 from webinstruct_assets.stages.pages.rules.asking import (
     FAQ,
@@ -96,9 +96,20 @@ def _unlabelled(text: str, span: Span) -> Span:
     return trim(text, Span(found.end(), span.end)) if found and found.end() < span.end else span
 
 
+def _title(block: Block, level: int) -> str:
+    """A heading's text, or the bold lines of a block."""
+    return " ".join(block.text.split("\n")[: block.bold]) if level == BOLD_LEVEL and block.bold else block.text
+
+
 def _entries(page: Page, layout: Layout, kept: list[int], titles: list[tuple[int, int]], level: int) -> list[_Entry]:
     """The titles of one level that something stands below, with their bodies."""
     blocks = layout.blocks
+    if not any(
+        title_asks(_title(blocks[kept[place]], level), page.language, hinted=True)
+        for place, own in titles
+        if own == level
+    ):
+        return []  # most pages: no need to look at what stands below
     faq = page_is_faq(page)
     entries = []
     section, section_hint = -1, False
@@ -111,11 +122,10 @@ def _entries(page: Page, layout: Layout, kept: list[int], titles: list[tuple[int
             continue
         following = next((after for after, other in titles[number + 1 :] if other <= level), len(kept))
         body = _within_section(layout, block.container, kept[place + 1 : following])
+        text = _title(block, level)
+        below = answers(page, layout, body)
         if level == BOLD_LEVEL:
-            text = block.text.split("\n")[0] if block.bold == 1 else " ".join(block.text.split("\n")[: block.bold])
-            below = answers(page, layout, body) or len(block.text.split("\n")) > block.bold
-        else:
-            text, below = block.text, answers(page, layout, body)
+            below = below or len(block.text.split("\n")) > block.bold
         if not below:
             continue
         hinted = faq or section_hint or named_faq(layout, block.container)

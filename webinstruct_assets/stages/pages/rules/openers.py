@@ -1,6 +1,5 @@
 """Answers that a reader opens, and elements named answer or solution: each with the question before it."""
 
-
 from webinstruct_assets.stages.pages.document import Layout, Page, Pair, joined, make_pair
 from webinstruct_assets.stages.pages.questions import (
     HINT,

@@ -1,9 +1,10 @@
 """Threads whose accepted answer the page marks: forums, question boards, help desks."""
 
 import re
+from collections.abc import Iterator
 from itertools import takewhile
 
-from webinstruct_assets.stages.pages.document import Layout, Page, Pair, make_pair
+from webinstruct_assets.stages.pages.document import Layout, Page, Pair, Post, make_pair
 
 WHEN = re.compile(r"\b\d{1,2}:\d{2}\b|\b(?:19|20)\d{2}\b|\bago\b", re.IGNORECASE)
 ACCEPTED_NOTE = re.compile(
@@ -33,6 +34,62 @@ def forum_accepted(page: Page, layout: Layout) -> list[Pair]:
     return [make_pair(page.text, "forum_accepted", layout.spans(question), layout.spans(answer))]
 
 
+AUTHOR = re.compile(r"(?:^|[\s_-])(?:author|username|user-?name|user|poster|postername|display-?name|creator|nick|who|names|member)(?:$|[\s_-])", re.IGNORECASE)  # fmt: skip
+TIME = re.compile(
+    r"(?:^|[\s_-])(?:time|timestamp|date|datetime|posted|created|when|relativetime|post-?date)(?:$|[\s_-])",
+    re.IGNORECASE,
+)
+VOTES = re.compile(
+    r"(?:^|[\s_-])(?:votes?|vote-?count|score|upvotes?|points|likes|rating|thx|thanks)(?:$|[\s_-])", re.IGNORECASE
+)
+BY = re.compile(r"\b(?:by|from|author:?|von|par|por)\s+(@?[\w.-]{2,30}(?: [A-ZÀ-Þ][\w.-]{1,20})?)")
+MOMENT = re.compile(
+    r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d)?Z?)?|\b[^\W\d]{3,9}\.? \d{1,2},? (?:'\d\d|\d{4})(?:,? (?:at )?\d{1,2}:\d\d(?: ?[AP]M)?)?|"
+    r"\b\d{1,2}[./ ](?:\d{1,2}|[^\W\d]{3,9})[./ ]\d{2,4}(?:,? \d{1,2}:\d\d)?|\b(?:\d{1,3}|an?) (?:second|minute|hour|day|week|month|year)s? ago",
+    re.IGNORECASE,
+)
+COUNT = re.compile(r"[+\u2212-]?\d{1,6}")
+MAX_ABOUT = 60  # characters of a name or a time
+
+
+def thread_posts(layout: Layout) -> list[Post]:
+    """The posts of a thread with author, time, votes and accepted mark where the page names them; [] for other pages.
+
+    What is about a post is mostly dropped from the page's text, so dropped blocks are read too.
+    """
+    found = _posts(layout)
+    if len(found) < 2:
+        return []
+    posts = []
+    for index in found:
+        body = _post_body(layout, index)
+        if not body:
+            continue
+        inside = set(body)
+        container = layout.containers[index]
+        author = time = ""
+        votes = None
+        for place in range(container.first, container.last):
+            block = layout.blocks[place]
+            if place in inside or len(block.text) > MAX_ABOUT:
+                continue
+            names = " ".join(layout.containers[up].names for up in _between(layout, block.container, index))
+            if votes is None and VOTES.search(names) and (count := COUNT.search(block.text)):
+                votes = int(count[0].replace("\u2212", "-"))
+                continue
+            moment = MOMENT.search(block.text)
+            if not time and (moment or TIME.search(names)):
+                time = moment[0] if moment else block.text
+                if moment and (by := BY.search(block.text)):
+                    author = author or by[1]
+                continue
+            if not author and AUTHOR.search(names):
+                by = BY.search(block.text)
+                author = by[1] if by else block.text
+        posts.append(Post(layout.spans(body), author, time, votes, _is_accepted(layout, index)))
+    return posts if len(posts) > 1 else []
+
+
 def _posts(layout: Layout) -> list[int]:
     """The posts of the element that directly holds most of them; a question that stands before its answers leads."""
     containers = layout.containers
@@ -54,10 +111,21 @@ def _posts(layout: Layout) -> list[int]:
     return max(groups.values(), key=len, default=[])
 
 
+def _inside(layout: Layout, index: int) -> Iterator[int]:
+    """The containers inside a container: they come right after it, and the first that begins behind its end is none."""
+    containers = layout.containers
+    last = containers[index].last
+    return takewhile(lambda place: containers[place].first < last, range(index + 1, len(containers)))
+
+
+def _between(layout: Layout, inner: int, outer: int) -> Iterator[int]:
+    """``inner`` and the containers around it up to ``outer``, which is left out."""
+    return takewhile(lambda up: up > outer, layout.ancestors(inner))
+
+
 def _is_accepted(layout: Layout, index: int) -> bool:
     container = layout.containers[index]
-    inside = takewhile(lambda child: child.first < container.last, layout.containers[index + 1 :])
-    for element in (container, *inside):
+    for element in (container, *(layout.containers[place] for place in _inside(layout, index))):
         if not UNSOLVED.search(element.names) and ("accepted" in element.flags or SOLUTION.search(element.names)):
             return True
     return any(
@@ -72,11 +140,11 @@ def _post_body(layout: Layout, index: int) -> list[int]:
     container = containers[index]
     bodies = [
         place
-        for place in range(index + 1, len(containers))
-        if index in layout.ancestors(containers[place].parent) and BODY.search(containers[place].names)
+        for place in _inside(layout, index)
+        if BODY.search(containers[place].names)
         and layout.kept(containers[place].first, containers[place].last)
-        and not any(ASIDE.search(containers[up].names) for up in layout.ancestors(place) if up > index)
-    ] if len(containers) - index < 5_000 else []  # fmt: skip
+        and not any(ASIDE.search(containers[up].names) for up in _between(layout, place, index))
+    ]
     inner = [
         place for place in bodies if not any(place in layout.ancestors(containers[other].parent) for other in bodies)
     ]
@@ -88,7 +156,7 @@ def _post_body(layout: Layout, index: int) -> list[int]:
     body = []
     for block_index in layout.kept(first, last):
         block = blocks[block_index]
-        around = [up for up in layout.ancestors(block.container) if up > index]
+        around = list(_between(layout, block.container, index))
         meta = any("meta" in containers[up].flags or ASIDE.search(containers[up].names) for up in around)
         note = len(block.text) < 60 and (
             ACCEPTED_NOTE.search(block.text) or (WHEN.search(block.text) and block.text[-1] not in ".?!:")
