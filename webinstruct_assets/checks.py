@@ -87,7 +87,7 @@ def verbatim_check(partitions_def: dg.PartitionsDefinition[Any]) -> dg.AssetChec
 
 def not_verbatim(pages: Sequence[Path], pairs: Sequence[Path]) -> tuple[Counter[str], list[str]]:
     """How many pairs are not the joined text of their spans on their page, by rule, and some of their ids."""
-    texts = pl.scan_parquet(pages, hive_partitioning=False).select("id", "text")
+    texts = pl.scan_parquet(list(pages), hive_partitioning=False).select("id", "text")
     counts: Counter[str] = Counter()
     examples: list[str] = []
     for path in pairs:  # part by part: a snapshot's texts need not fit into memory

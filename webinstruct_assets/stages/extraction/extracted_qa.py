@@ -407,5 +407,5 @@ EXTRACTED_QA = Stage(
         "stages/extraction/prompts/*/*",
         "stages/pages/questions.py",
         "stages/pages/markup.py",
-    ),  # fmt: skip
+    ),
 )
