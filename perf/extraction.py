@@ -61,7 +61,10 @@ def tokens(ws: Workspace, pages: pl.DataFrame, model: Path) -> None:
         whole = len(tokenizer.encode(f'{{"pairs":[{",".join(pointed for pointed, _ in pairs)}]}}').ids)
         costs += [(whole / len(pairs), retyped) for _, retyped in pairs]
     print(f"\n{len(costs)} of {len(gold)} gold pairs stand word by word on their page; output tokens by {model.name}")
-    for name, chosen in (("all pairs", costs), (f"pairs of at least {LONG} tokens", [cost for cost in costs if cost[1] >= LONG])):
+    for name, chosen in (
+        ("all pairs", costs),
+        (f"pairs of at least {LONG} tokens", [cost for cost in costs if cost[1] >= LONG]),
+    ):
         ratios = sorted(pointed / retyped for pointed, retyped in chosen)
         total = sum(pointed for pointed, _ in chosen) / sum(retyped for _, retyped in chosen)
         at = [ratios[int(share * (len(ratios) - 1))] for share in (0, 0.1, 0.25, 0.5, 0.75, 0.9, 1)]
@@ -84,7 +87,9 @@ def _lines(finder: Finder, lines: list[Span], text: str) -> str:
     return str(numbers[0]) if len(numbers) == 1 else f"{numbers[0]}-{numbers[-1]}"
 
 
-def requests_of(ws: Workspace, pages: pl.DataFrame, count: int, mode: str) -> list[tuple[LlmRequest, dict[str, Any], Cut]]:
+def requests_of(
+    ws: Workspace, pages: pl.DataFrame, count: int, mode: str
+) -> list[tuple[LlmRequest, dict[str, Any], Cut]]:
     """Requests of the extraction stage for pages that ask, whether or not rules explain them."""
     prompt = load_prompt(mode)
     budget = page_budget(ws, prompt)
@@ -134,11 +139,15 @@ def throughput(ws: Workspace, pages: pl.DataFrame, runs: int, count: int) -> Non
 
         def ours(number: int) -> tuple[float, float]:
             ledger = Ledger(Path(folder) / f"{number}.sqlite")
-            client = LlmClient(leased.base_url, leased.model, leased.model_identity, ledger, concurrency=leased.concurrency)
+            client = LlmClient(
+                leased.base_url, leased.model, leased.model_identity, ledger, concurrency=leased.concurrency
+            )
             start, cpu = time.perf_counter(), time.process_time()
             replies = client.complete(requests)
             for (_, row, cut), reply in zip(asked, replies, strict=True):
-                read_reply("point", row["text"], line_spans(row["text"]), cut, reply.text, finish_reason=reply.finish_reason)
+                read_reply(
+                    "point", row["text"], line_spans(row["text"]), cut, reply.text, finish_reason=reply.finish_reason
+                )
             seconds, used = time.perf_counter() - start, time.process_time() - cpu
             assert client.usage.from_ledger < len(replies) / 10 and not any(reply.error for reply in replies)
             ledger.close()
@@ -170,12 +179,22 @@ def throughput(ws: Workspace, pages: pl.DataFrame, runs: int, count: int) -> Non
             sample = requests_of(ws, pages, 8, mode)
             replies = leased.complete([request for request, _, _ in sample])
             found = sum(
-                len(read_reply(mode, row["text"], line_spans(row["text"]), cut, reply.text, finish_reason=reply.finish_reason).pairs)
+                len(
+                    read_reply(
+                        mode, row["text"], line_spans(row["text"]), cut, reply.text, finish_reason=reply.finish_reason
+                    ).pairs
+                )
                 for (_, row, cut), reply in zip(sample, replies, strict=True)
             )
             spent = sum(reply.tokens_in for reply in replies), sum(reply.tokens_out for reply in replies)
-            each = f"{spent[0] / found:.0f} in and {spent[1] / found:.0f} out per pair" if found else "no usable pair from this model"
-            print(f"{mode:<8} {len(replies)} requests, {spent[0]} tokens in, {spent[1]} out (at most {MAX_TOKENS} each); {found} pairs, {each}")
+            each = (
+                f"{spent[0] / found:.0f} in and {spent[1] / found:.0f} out per pair"
+                if found
+                else "no usable pair from this model"
+            )
+            print(
+                f"{mode:<8} {len(replies)} requests, {spent[0]} tokens in, {spent[1]} out (at most {MAX_TOKENS} each); {found} pairs, {each}"
+            )
 
 
 def main(runs: int, count: int) -> None:

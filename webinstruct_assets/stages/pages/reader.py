@@ -87,7 +87,7 @@ def _words() -> tuple[Any, ...]:
 @lru_cache(maxsize=1)
 def prepare() -> None:
     """Compiles the scanner, or loads what an earlier process compiled: not a part of any page's time."""
-    _scan(b"<p>x</p>")
+    _scan(_slimmed(b"<p>x</p>"))
 
 
 class _Scratch(threading.local):
@@ -126,10 +126,19 @@ def _scan(raw: bytes) -> _Scratch:
     return a
 
 
+def _slimmed(source: bytes) -> bytes:
+    """A page without what nothing here reads (see ``slim``)."""
+    from webinstruct_assets.stages.pages.slim import slim
+
+    _scratch.fit(2 * len(source) + 64, 0)
+    size = slim(np.frombuffer(source, np.uint8), _scratch.out)
+    return source if size < 0 else _scratch.out[:size].tobytes()
+
+
 def read(source: bytes, clock: Clock) -> Reading:
     """Reads UTF-8 HTML. Raises PageRejected (``too_large``, ``too_slow``, ``empty_page``)."""
     # Mutation events would only mirror options of select elements; scripting: noscript is text, as browsers have it.
-    html = LexborHTMLParser(source, options=LexborDocumentOptions.WO_EVENTS, scripting=True).html
+    html = LexborHTMLParser(_slimmed(source), options=LexborDocumentOptions.WO_EVENTS, scripting=True).html
     if html is None:
         raise PageRejected("empty_page", "no element in it")
     clock.check()

@@ -14,7 +14,9 @@ SETS = Path(__file__).parent / "pairs"
 def test_precision_and_recall(name: str) -> None:
     """The target of 0.95 for both on FAQ-type pages; ``held_out`` is for confirmation and must not be tuned on."""
     result = score(read_set(SETS / f"{name}.html"))
-    print(f"{name}: {result.found} found, {result.right} right of {result.gold}: precision {result.precision:.3f}, recall {result.recall:.3f}")
+    print(
+        f"{name}: {result.found} found, {result.right} right of {result.gold}: precision {result.precision:.3f}, recall {result.recall:.3f}"
+    )
     print(dict(result.rules), *result.wrong, sep="\n")
     assert result.precision >= 0.95 and result.recall >= 0.95
 

@@ -1,7 +1,15 @@
 """Answers that a reader opens, and elements named answer or solution: each with the question before it."""
 
 from webinstruct_assets.stages.pages.document import Layout, Page, Pair, joined, make_pair
-from webinstruct_assets.stages.pages.questions import HINT, KEY_HEADING, LABEL, OPENER, QUESTION_MARK, asks, question_like
+from webinstruct_assets.stages.pages.questions import (
+    HINT,
+    KEY_HEADING,
+    LABEL,
+    OPENER,
+    QUESTION_MARK,
+    asks,
+    question_like,
+)
 from webinstruct_assets.stages.pages.rules.asking import named_faq, page_is_faq, title_asks
 from webinstruct_assets.stages.pages.rules.spans import (
     LABEL_CELL,
