@@ -148,7 +148,7 @@ def read(source: bytes, clock: Clock) -> Reading:
     size, n_blocks, n_containers, n_specials = (int(arrays.state[place]) for place in COUNTS)
     title0, title1, language0, language1, pruned = arrays.head[:5].tolist()
     builder = _Builder(
-        raw, arrays.out[:size].tobytes().decode("utf-8", "replace"), arrays.specials[:n_specials].tolist()
+        raw, source, arrays.out[:size].tobytes().decode("utf-8", "replace"), arrays.specials[:n_specials].tolist()
     )
     rows, containers, names = (
         arrays.blocks[:n_blocks].tolist(),
@@ -172,10 +172,10 @@ def read(source: bytes, clock: Clock) -> Reading:
 class _Builder:
     """Makes blocks and containers of the arrays."""
 
-    def __init__(self, raw: bytes, text: str, specials: list[list[int]]):
+    def __init__(self, raw: bytes, page: bytes, text: str, specials: list[list[int]]):
         from webinstruct_assets.stages.pages import scan
 
-        self.raw = raw
+        self.raw, self._page = raw, page  # what was scanned; what came in, scripts included
         self.text = text
         self.blocks: list[Block] = []
         self.containers: list[Container] = []
@@ -256,7 +256,7 @@ class _Builder:
     def _loads_asciimath(self) -> bool:
         """Whether the page loads a renderer that takes text between back-ticks for AsciiMath."""
         if self._asciimath is None:
-            self._asciimath = ASCIIMATH_LOADED.search(self.raw) is not None
+            self._asciimath = ASCIIMATH_LOADED.search(self._page) is not None
         return self._asciimath
 
     def _with_formulas(self, text: str, code: bool) -> str:
