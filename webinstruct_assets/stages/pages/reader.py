@@ -87,7 +87,7 @@ def _words() -> tuple[Any, ...]:
 @lru_cache(maxsize=1)
 def prepare() -> None:
     """Compiles the scanner, or loads what an earlier process compiled: not a part of any page's time."""
-    _scan(b"<p>x</p>")
+    _scan(_slimmed(b"<p>x</p>"))
 
 
 class _Scratch(threading.local):
@@ -126,10 +126,19 @@ def _scan(raw: bytes) -> _Scratch:
     return a
 
 
+def _slimmed(source: bytes) -> bytes:
+    """A page without what nothing here reads (see ``slim``)."""
+    from webinstruct_assets.stages.pages.slim import slim
+
+    _scratch.fit(2 * len(source) + 64, 0)
+    size = slim(np.frombuffer(source, np.uint8), _scratch.out)
+    return source if size < 0 else _scratch.out[:size].tobytes()
+
+
 def read(source: bytes, clock: Clock) -> Reading:
     """Reads UTF-8 HTML. Raises PageRejected (``too_large``, ``too_slow``, ``empty_page``)."""
     # Mutation events would only mirror options of select elements; scripting: noscript is text, as browsers have it.
-    html = LexborHTMLParser(source, options=LexborDocumentOptions.WO_EVENTS, scripting=True).html
+    html = LexborHTMLParser(_slimmed(source), options=LexborDocumentOptions.WO_EVENTS, scripting=True).html
     if html is None:
         raise PageRejected("empty_page", "no element in it")
     clock.check()
@@ -139,7 +148,7 @@ def read(source: bytes, clock: Clock) -> Reading:
     size, n_blocks, n_containers, n_specials = (int(arrays.state[place]) for place in COUNTS)
     title0, title1, language0, language1, pruned = arrays.head[:5].tolist()
     builder = _Builder(
-        raw, arrays.out[:size].tobytes().decode("utf-8", "replace"), arrays.specials[:n_specials].tolist()
+        raw, source, arrays.out[:size].tobytes().decode("utf-8", "replace"), arrays.specials[:n_specials].tolist()
     )
     rows, containers, names = (
         arrays.blocks[:n_blocks].tolist(),
@@ -163,10 +172,10 @@ def read(source: bytes, clock: Clock) -> Reading:
 class _Builder:
     """Makes blocks and containers of the arrays."""
 
-    def __init__(self, raw: bytes, text: str, specials: list[list[int]]):
+    def __init__(self, raw: bytes, page: bytes, text: str, specials: list[list[int]]):
         from webinstruct_assets.stages.pages import scan
 
-        self.raw = raw
+        self.raw, self._page = raw, page  # what was scanned; what came in, scripts included
         self.text = text
         self.blocks: list[Block] = []
         self.containers: list[Container] = []
@@ -247,7 +256,7 @@ class _Builder:
     def _loads_asciimath(self) -> bool:
         """Whether the page loads a renderer that takes text between back-ticks for AsciiMath."""
         if self._asciimath is None:
-            self._asciimath = ASCIIMATH_LOADED.search(self.raw) is not None
+            self._asciimath = ASCIIMATH_LOADED.search(self._page) is not None
         return self._asciimath
 
     def _with_formulas(self, text: str, code: bool) -> str:

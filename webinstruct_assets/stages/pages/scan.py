@@ -79,7 +79,7 @@ def _hash(name: str) -> int:
     return value
 
 
-def _table(names: Iterable[str], size: int) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+def hash_table(names: Iterable[str], size: int) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
     """Open-addressed hash table of names to their numbers, from 1."""
     keys, values = np.zeros(size, np.uint64), np.zeros(size, np.int64)
     for number, name in enumerate(names, 1):
@@ -91,13 +91,13 @@ def _table(names: Iterable[str], size: int) -> tuple[NDArray[np.uint64], NDArray
 
 
 _B_TAG, _STRONG_TAG = np.uint64(_hash("b")), np.uint64(_hash("strong"))
-_TAG_KEYS, _TAG_NUMBERS = _table(TAGS, 512)
+_TAG_KEYS, _TAG_NUMBERS = hash_table(TAGS, 512)
 _TAG_KINDS = np.array([OTHER, *TAGS.values()])
 _TAG_HOLDS = np.array([False, *(tag in CONTAINER_TAGS for tag in TAGS)])
 _TAG_LEVELS = np.array([0, *(int(tag[1]) if kind == HEADING else 0 for tag, kind in TAGS.items())])
 _ORDERED_LIST = NAMES.index("ol")
 _SCRIPT_TAG = NAMES.index("script")
-_ATTRIBUTE_KEYS, _ATTRIBUTE_NUMBERS = _table(ATTRIBUTES, 64)
+_ATTRIBUTE_KEYS, _ATTRIBUTE_NUMBERS = hash_table(ATTRIBUTES, 64)
 
 
 def packed(words: Iterable[str]) -> Bytes:
@@ -487,7 +487,7 @@ def _special(out: Bytes, st: Ints, specials: Rows, kind: int, start: int, end: i
 
 
 @_part(_int, _hashes, _numbers, _hashed)
-def _lookup(keys: NDArray[np.uint64], numbers: NDArray[np.int64], value: int) -> int:
+def find_name(keys: NDArray[np.uint64], numbers: NDArray[np.int64], value: int) -> int:
     place = value & np.uint64(keys.size - 1)
     while keys[place] != 0:
         if keys[place] == value:
@@ -672,7 +672,7 @@ def scan(s: Bytes, max_nodes: int, max_depth: int, openable: Bytes, properties: 
         while i < n and s[i] > 32 and s[i] != 62 and s[i] != 47:
             value = (value ^ np.uint64(s[i])) * np.uint64(_PRIME)
             i += 1
-        tag = _lookup(_TAG_KEYS, _TAG_NUMBERS, value)
+        tag = find_name(_TAG_KEYS, _TAG_NUMBERS, value)
         kind = _TAG_KINDS[tag]
         nodes += 1
         if nodes > max_nodes:
@@ -698,7 +698,7 @@ def scan(s: Bytes, max_nodes: int, max_depth: int, openable: Bytes, properties: 
                     stop = i
                     i += 1
             if wanted:
-                number = _lookup(_ATTRIBUTE_KEYS, _ATTRIBUTE_NUMBERS, name)
+                number = find_name(_ATTRIBUTE_KEYS, _ATTRIBUTE_NUMBERS, name)
                 if number:
                     a0[number - 1], a1[number - 1] = start, stop
                     seen |= 1 << (number - 1)
