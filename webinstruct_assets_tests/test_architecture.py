@@ -32,6 +32,7 @@ FLOW = [
     "extraction",
     "benchmarks",
     "decontamination",
+    "duplicates",
     "refinement",
     "release",
     "sft",

@@ -18,7 +18,12 @@ import numpy as np
 from numba import njit
 
 from webinstruct_assets.stages.decontamination.words import (
-    CODE_POINTS, INVISIBLE, SILENT, fold, stands_apart, words,
+    CODE_POINTS,
+    INVISIBLE,
+    SILENT,
+    fold,
+    stands_apart,
+    words,
 )  # fmt: skip
 
 U64 = np.uint64
@@ -194,7 +199,7 @@ def tokenize(buffer, i, end, tables, tex, out, digit_first):  # type: ignore[no-
                 inside = True
                 i += length
                 continue
-            if wide == HIDDEN or wide == SPECIAL:
+            if wide in (HIDDEN, SPECIAL):
                 if i > start and _fragile(buffer[i - 1]):
                     return SLOW_TEXT
                 i += length
@@ -268,9 +273,7 @@ def tokenize(buffer, i, end, tables, tex, out, digit_first):  # type: ignore[no-
 @njit(cache=True, nogil=True, inline="always")
 def _fragile(byte):  # type: ignore[no-untyped-def]
     r"""Whether an invisible or special character after this byte could change a number or a command: 0-9 . , \ { } !"""
-    return (
-        48 <= byte <= 57 or byte == 46 or byte == 44 or byte == 92 or byte == 123 or byte == 125 or byte == 33
-    )
+    return 48 <= byte <= 57 or byte == 46 or byte == 44 or byte == 92 or byte == 123 or byte == 125 or byte == 33
 
 
 @njit(cache=True, nogil=True)

@@ -21,7 +21,7 @@ from webinstruct_assets.core.llm.client import LlmRequest
 from webinstruct_assets.core.stage import Job, Reject, Stage, Unit
 from webinstruct_assets.core.urls import host_of
 from webinstruct_assets.core.workspace import Workspace
-from webinstruct_assets.stages.release.duplicates import with_representatives
+from webinstruct_assets.stages.duplicates.exact import pair_digest
 from webinstruct_assets.stages.release.labels import label_request, load_label_prompt, read_label
 from webinstruct_assets.stages.release.source_types import SOURCE_TYPES, source_type_by_rule
 from webinstruct_assets.stages.release.subjects import SUBJECTS, subject_by_rule
@@ -103,6 +103,14 @@ def pool(job: Job) -> pl.DataFrame:
         pl.col("refiner").replace_strict(preference, default=len(preference), return_dtype=pl.Int64),
     ]
     return pl.concat(frames).sort(*order, "id")
+
+
+def with_representatives(rows: pl.DataFrame) -> pl.DataFrame:
+    """``rows`` with a column ``representative``: the id of the first row with the same digest (its own if it is that)."""
+    digests = [pair_digest(question, answer) for question, answer in rows.select("question", "answer").iter_rows()]
+    return rows.with_columns(pl.Series("digest", digests, dtype=pl.String)).with_columns(
+        pl.col("id").first().over("digest").alias("representative")
+    ).drop("digest")  # fmt: skip
 
 
 def _unit(job: Job, part: pl.DataFrame, source_types: Mapping[str, Label]) -> Unit:
@@ -241,5 +249,5 @@ WEBINSTRUCT = Stage(
     run=run,
     inputs=inputs,
     settings=settings,
-    sources=("stages/release/*.py", "stages/release/prompts/*", "stages/release/rules/*"),
+    sources=("stages/release/*.py", "stages/duplicates/exact.py", "stages/release/prompts/*", "stages/release/rules/*"),
 )
