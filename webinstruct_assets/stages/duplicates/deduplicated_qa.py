@@ -38,6 +38,8 @@ CLUSTERS_SCHEMA: dict[str, pl.DataType] = {
     "pair": pl.Float64(),
 }  # fmt: skip
 PAIRS_PER_UNIT = 16384
+# Words decide what is similar, so their code is part of every stage that compares.
+WORD_SOURCES = ("stages/decontamination/words.py", "stages/decontamination/kernel.py")
 
 
 def inputs(ws: Workspace, key: PartitionKey) -> Sequence[Ref]:
@@ -147,5 +149,5 @@ DEDUPLICATED_QA = Stage(
     run=run,
     inputs=inputs,
     settings=settings,
-    sources=("stages/duplicates/*.py", "stages/decontamination/words.py", "stages/decontamination/kernel.py"),
+    sources=("stages/duplicates/*.py", *WORD_SOURCES),
 )

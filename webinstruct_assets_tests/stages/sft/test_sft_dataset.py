@@ -1,5 +1,6 @@
 """sft_dataset: what a recipe takes, why each other row is left out, and that both are the same every time."""
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -7,14 +8,15 @@ import polars as pl
 import pytest
 import yaml
 
-from webinstruct_assets.core.config import RecipeConfig
+from webinstruct_assets.core.config import DuplicatesConfig, RecipeConfig
 from webinstruct_assets.core.errors import ConfigError, MissingInput
 from webinstruct_assets.core.keys import PartitionKey
 from webinstruct_assets.core.stage import Job, Stage, Unit, execute, identify
 from webinstruct_assets.core.workspace import Workspace
 from webinstruct_assets.stages.release.webinstruct import WEBINSTRUCT
+from webinstruct_assets.stages.sft import sft_dataset
 from webinstruct_assets.stages.sft.recipes import base_recipe, root_recipe
-from webinstruct_assets.stages.sft.sft_dataset import SFT_DATASET, build
+from webinstruct_assets.stages.sft.sft_dataset import SFT_DATASET
 
 
 def row(number: int, **changes: Any) -> dict[str, Any]:
@@ -32,6 +34,11 @@ def frame(rows: list[dict[str, Any]], snapshot: str = "local-demo") -> pl.DataFr
 
 def recipe(**changes: Any) -> RecipeConfig:
     return RecipeConfig.model_validate({"description": "", "base_model": "m", "snapshots": ["local-demo"], **changes})
+
+
+def build(rows: pl.DataFrame, recipe: RecipeConfig, name: str) -> Unit:
+    with tempfile.TemporaryDirectory() as scratch:
+        return sft_dataset.build(rows, recipe, name, DuplicatesConfig(), Path(scratch))
 
 
 def reasons(unit: Unit) -> dict[str, str]:
