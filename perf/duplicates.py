@@ -74,7 +74,9 @@ def main(arguments: argparse.Namespace) -> None:
         print(f"removed {removed:,} of {len(range(COPIES, len(made), COPIES)):,} planted, {len(made):,} pairs")
         if peer:
             print(f"ratio signatures / datatrove {statistics.median(ours) / statistics.median(theirs):,.0f}")
-            print(f"ratio clusters / datatrove's signatures {statistics.median(whole) / statistics.median(theirs):,.1f}")
+            print(
+                f"ratio clusters / datatrove's signatures {statistics.median(whole) / statistics.median(theirs):,.1f}"
+            )
             peer.close()
 
 

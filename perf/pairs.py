@@ -55,7 +55,7 @@ def pairs(number: int, seed: int = 0) -> list[tuple[str, str]]:
             question.append(chooser.choice(sentences))
         while sum(map(len, answer)) < CHARACTERS * 3 // 4:
             answer.append(chooser.choice(sentences))
-        made.append((" ".join(question)[:CHARACTERS // 4], " ".join(answer)[: CHARACTERS * 3 // 4]))
+        made.append((" ".join(question)[: CHARACTERS // 4], " ".join(answer)[: CHARACTERS * 3 // 4]))
     return made
 
 
@@ -87,7 +87,9 @@ class Peer:
 
 def spread(values: Sequence[float], unit: str) -> str:
     """Median, and from the least to the most."""
-    return f"median {statistics.median(values):,.1f} {unit} ({min(values):,.1f} to {max(values):,.1f}, {len(values)} runs)"
+    return (
+        f"median {statistics.median(values):,.1f} {unit} ({min(values):,.1f} to {max(values):,.1f}, {len(values)} runs)"
+    )
 
 
 def need_real_data() -> None:

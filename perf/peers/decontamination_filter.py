@@ -23,7 +23,9 @@ def main(work: Path) -> None:
             hashes.update(check.hash_func(" ".join(gram)) for gram in ngrams(tokens, config.n_grams))
     (work / "index").mkdir()
     np.array(list(hashes), dtype=config.hash_config.np_descr).tofile(work / "index/real.index.hashes")
-    documents = [Document(text=text, id=str(n)) for n, text in enumerate(json.loads((work / "documents.json").read_text()))]
+    documents = [
+        Document(text=text, id=str(n)) for n, text in enumerate(json.loads((work / "documents.json").read_text()))
+    ]
     for _ in sys.stdin:
         start = time.perf_counter()
         found = sum(check.filter(document) is not True for document in documents)

@@ -79,6 +79,7 @@ class BenchmarkIndex:
         self.n, self.min_words, self.tex = n, min_words, tex
         self.ignored_strings = 0
         self.strings: list[BenchmarkString] = []
+        self._postings: dict[int, tuple[tuple[str, ...], list[int]]] = {}
         shared = self._shared_questions(items)
         for order, item in enumerate(items):
             self._add(order, item, shared)
@@ -167,17 +168,22 @@ class BenchmarkIndex:
         self.lookup = kernel.lookup_table(self.n, self.min_words, self._keys, tail_keys, lengths)
 
     def gram(self, number: int) -> tuple[tuple[str, ...], list[BenchmarkString]]:
-        """The words of a gram (the first with its key) and the strings that hold them."""
-        sources = [
-            (self.strings[owner], start)
-            for owner, start in zip(
-                self._owners[self._first[number] : self._first[number + 1]].tolist(),
-                self._starts[self._first[number] : self._first[number + 1]].tolist(),
-                strict=True,
-            )
-        ]
-        string, start = sources[0]
-        return self._stretch(string, start), [string for string, _ in sources]
+        """The words of a gram and the first strings that hold them."""
+        words, owners = self._posting(number)
+        return words, [self.strings[owner] for owner in owners]
+
+    def _posting(self, number: int) -> tuple[tuple[str, ...], list[int]]:
+        """The words of a gram and the first strings that hold just these."""
+        if number not in self._postings:
+            first, last = int(self._first[number]), int(self._first[number + 1])
+            held = zip(self._owners[first:last].tolist(), self._starts[first:last].tolist(), strict=True)
+            stretches = [(owner, self._stretch(self.strings[owner], start)) for owner, start in held]
+            words = stretches[0][1]
+            owners = dict.fromkeys(owner for owner, stretch in stretches if stretch == words)
+            items = dict.fromkeys(self.strings[owner].order for owner in owners)
+            named = set(list(items)[:MAX_ITEMS_PER_GRAM])
+            self._postings[number] = words, [owner for owner in owners if self.strings[owner].order in named]
+        return self._postings[number]
 
     def _stretch(self, string: BenchmarkString, start: int) -> tuple[str, ...]:
         return string.words if string.short else string.words[start : start + self.n]
@@ -217,16 +223,11 @@ class BenchmarkIndex:
     def _confirm(self, sequence: list[str], hits: "Array") -> list[Match]:
         spans: dict[int, list[tuple[int, int, bool]]] = defaultdict(list)
         for _, end, number in hits.tolist():
-            first, last = int(self._first[number]), int(self._first[number + 1])
-            confirmed: set[int] = set()
-            for place in range(first, last):
-                owner, start = int(self._owners[place]), int(self._starts[place])
-                stretch = self._stretch(self.strings[owner], start)
-                if owner not in confirmed and tuple(sequence[end - len(stretch) : end]) == stretch:
-                    confirmed.add(owner)
-                    spans[owner].append((end - len(stretch), end, bool(self.common[number])))
-                    if len(confirmed) == MAX_ITEMS_PER_GRAM:
-                        break
+            stretch, owners = self._posting(number)
+            if tuple(sequence[end - len(stretch) : end]) == stretch:
+                common = bool(self.common[number])
+                for owner in owners:
+                    spans[owner].append((end - len(stretch), end, common))
         return self._strongest(spans, sequence)
 
     def _strongest(self, spans: dict[int, list[tuple[int, int, bool]]], sequence: list[str]) -> list[Match]:

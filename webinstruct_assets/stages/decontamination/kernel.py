@@ -32,13 +32,17 @@ BASE = U64(0x2545F4914F6CDD1D)
 # What a byte or a character is. SPECIAL: a separator, unless it stands in a number or a command.
 SEPARATOR, LETTER, DIGIT, BACKSLASH, WIDE, EXPANDS, APART, HIDDEN, SPECIAL, SLOW = range(10)
 SLOW_TEXT = -1
+MARKS = 0x300  # combining marks, up to U+036F
 MAX_GRAM = 62  # lengths of short strings are bits of an int64
 
 Array = np.ndarray[Any, Any]
 
 
 class Tables(NamedTuple):
-    """``byte_kind``/``byte_fold``: per byte. ``kind``/``folded``: per code point. ``first``/``parts``: of expansions."""
+    """``byte_kind``/``byte_fold``: per byte. ``kind``/``folded``: per code point. ``first``/``parts``: of expansions.
+
+    ``accented``: per ASCII letter and combining mark (from U+0300) the folded letter, -1: a separator, 0: slow.
+    """
 
     byte_kind: Array
     byte_fold: Array
@@ -47,6 +51,7 @@ class Tables(NamedTuple):
     first: Array
     parts: Array
     silent: Array
+    accented: Array
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -181,10 +186,12 @@ def tokenize(buffer, i, end, tables, tex, out, digit_first):  # type: ignore[no-
     """
     byte_kind, byte_fold, kind = tables.byte_kind, tables.byte_fold, tables.kind
     start, n, h, inside = i, 0, START, False
+    before = START  # the hash before the last ASCII letter
     while i < end:
         what = byte_kind[buffer[i]]
         if what == LETTER:
             while True:
+                before = h
                 h = (h ^ U64(byte_fold[buffer[i]])) * PRIME
                 i += 1
                 if i >= end or byte_kind[buffer[i]] != LETTER:
@@ -200,7 +207,7 @@ def tokenize(buffer, i, end, tables, tex, out, digit_first):  # type: ignore[no-
                 i += length
                 continue
             if wide in (HIDDEN, SPECIAL):
-                if i > start and _fragile(buffer[i - 1]):
+                if i > start and _fragile(buffer[i - 1], buffer[i - 2] if i > start + 1 else 32):
                     return SLOW_TEXT
                 i += length
                 if wide == HIDDEN:
@@ -219,7 +226,17 @@ def tokenize(buffer, i, end, tables, tex, out, digit_first):  # type: ignore[no-
                 i += length
                 continue
             elif wide == SLOW:
-                return SLOW_TEXT
+                # One mark after an ASCII letter; whatever is more than that is left to NFKC itself.
+                place = code - MARKS
+                if i == start or place < 0 or place >= tables.accented.shape[1] or byte_kind[buffer[i - 1]] != LETTER:
+                    return SLOW_TEXT
+                letter = tables.accented[buffer[i - 1], place]
+                i += length
+                if letter == 0 or (i < end and buffer[i] >= 128 and _kind_at(buffer, i, kind) == SLOW):
+                    return SLOW_TEXT
+                if letter > 0:
+                    h = (before ^ U64(letter)) * PRIME
+                    continue
             elif wide == SEPARATOR:
                 i += length
         if inside:
@@ -271,8 +288,10 @@ def tokenize(buffer, i, end, tables, tex, out, digit_first):  # type: ignore[no-
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _fragile(byte):  # type: ignore[no-untyped-def]
-    r"""Whether an invisible or special character after this byte could change a number or a command: 0-9 . , \ { } !"""
+def _fragile(byte, earlier):  # type: ignore[no-untyped-def]
+    r"""Whether an invisible or special character after these bytes could change a number or a command: 0-9 . , \ { } !"""
+    if byte == 46 and not 48 <= earlier <= 57:
+        return False
     return 48 <= byte <= 57 or byte == 46 or byte == 44 or byte == 92 or byte == 123 or byte == 125 or byte == 33
 
 
@@ -494,6 +513,15 @@ def tables() -> Tables:
             kind[code], folded[code] = LETTER, ord(text)
         else:
             kind[code] = SEPARATOR
+    accented = np.zeros((128, 0x70), np.int32)
+    for letter in (*range(65, 91), *range(97, 123)):
+        for mark in range(0x70):
+            composed = unicodedata.normalize("NFKC", chr(letter) + chr(MARKS + mark))
+            if len(composed) == 1:
+                text = fold(composed)
+                accented[letter, mark] = ord(text) if len(text) == 1 and text.isalnum() else 0
+            elif composed == chr(letter) + chr(MARKS + mark) and not any(map(str.isalnum, fold(composed[1]))):
+                accented[letter, mark] = -1
     first = np.zeros(CODE_POINTS + 1, np.int32)
     np.cumsum([len(parts) for parts in expansions], out=first[1:])
     byte_kind, byte_fold = np.full(256, SEPARATOR, np.int8), np.arange(256, dtype=np.uint8)
@@ -504,7 +532,7 @@ def tables() -> Tables:
     byte_kind[48:58], byte_kind[92] = DIGIT, BACKSLASH
     made = Tables(
         byte_kind, byte_fold, kind, folded, first, np.array([p for parts in expansions for p in parts], np.int32),
-        np.array(sorted(_text_hash(name) for name in SILENT), np.uint64),
+        np.array(sorted(_text_hash(name) for name in SILENT), np.uint64), accented,
     )  # fmt: skip
     return made
 
@@ -518,10 +546,10 @@ def _text_hash(name: str) -> int:
 
 def buffers(texts: Sequence[str]) -> tuple[Array, Array]:
     """The texts' UTF-8 bytes one after the other, and where each starts (and the last ends)."""
-    encoded = [text.encode("utf-8", "surrogatepass") for text in texts]
-    offsets = np.zeros(len(encoded) + 1, np.int64)
-    np.cumsum([len(one) for one in encoded], out=offsets[1:])
-    return np.frombuffer(b"".join(encoded), np.uint8), offsets
+    import pyarrow as pa
+
+    _, offsets, data = pa.array(texts, pa.large_string()).buffers()
+    return np.frombuffer(data or b"", np.uint8), np.frombuffer(offsets, np.int64)[: len(texts) + 1]
 
 
 @dataclass(frozen=True)
