@@ -2,8 +2,8 @@
 
 In: blocks of pairs, read when needed. Out: for every pair the lowest-numbered pair of its cluster. Two pairs are
 near-duplicates when the Jaccard similarity of their word shingles is high enough, for question and answer together
-or for the questions alone, and the texts compared hold the same numbers and the same words that turn a question
-round (not, least, …): exercises that differ in a number are different exercises. Exact duplicates are joined too.
+or for the questions alone, and the texts compared hold the same numbers, symbols and signs and the same words that
+turn a question round (not, least, …): exercises that differ in a number are different exercises. Exact duplicates are joined too.
 
 Nothing here grows with the text but the disk: a block is in memory at a time (two where they are compared), band
 keys lie in Parquet that DuckDB sorts outside of memory, union-find takes 8 bytes per pair. Every step leaves a file

@@ -4,6 +4,8 @@ In: word hashes of ``decontamination/kernel.py`` (same words, same normalisation
 this module is imported inside functions only.
 """
 
+import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,39 +17,24 @@ from webinstruct_assets.stages.decontamination.kernel import BASE, U64, _finish,
 
 Array = np.ndarray[Any, Any]
 
-# Two questions that differ in one of these ask for different things, however long they are.
-TURNS = [
-    "not",
-    "no",
-    "never",
-    "none",
-    "nor",
-    "cannot",
-    "without",
-    "except",
-    "unless",
-    "neither",
-    "incorrect",
-    "false",
-    "true",
-    "least",
-    "most",
-    "minimum",
-    "maximum",
-    "smallest",
-    "largest",
-    "increase",
-    "decrease",
-    "increases",
-    "decreases",
-    "increasing",
-    "decreasing",
-    "before",
-    "after",
-    "more",
-    "less",
-    "greater",
-]
+# Two questions that differ in one of these ask for different things, however long they are. Symbols of one letter
+# belong to them (but for what an apostrophe leaves: don't, it's); numbers are known by their kind.
+_TURNS = """
+    not no never none nor cannot without except unless neither incorrect false true least most minimum maximum
+    smallest largest increase decrease increases decreases increasing decreasing before after more less greater
+    sin cos tan cot sec csc log ln exp b c e f g h j k l n o p q r u v w x y z
+"""
+# Signs that words leave out, and what each counts as. TeX commands count by their name.
+SIGNS = {"+": "+", "-": "-", "−": "-", "<": "<", ">": ">", "/": "/", "=": "=", "≤": "≤", "≥": "≥", "≠": "≠", "√": "√",
+         "±": "±", "×": "×", "÷": "/", "∫": "∫", "∑": "∑", "∏": "∏", "∈": "∈", "∩": "∩", "∪": "∪"}  # fmt: skip
+_SIGN = re.compile(rf"[{re.escape(''.join(SIGNS))}]|\\[a-zA-Z]+")
+_STYLE = r"\left \right \text \mathrm \mathbf \displaystyle \dfrac \tfrac \frac \quad \begin \end"
+
+
+def _signs(text: str) -> int:
+    style = _STYLE.split()
+    found = [SIGNS.get(sign, sign) for sign in _SIGN.findall(text) if sign not in style]
+    return int.from_bytes(hashlib.blake2b(" ".join(found).encode(), digest_size=8).digest(), "big") if found else 0
 
 
 @njit(cache=True, nogil=True)
@@ -83,13 +70,13 @@ def _shingle(hashes, ends, each, n, out, out_ends):  # type: ignore[no-untyped-d
 
 @njit(cache=True, nogil=True)
 def _guards(hashes, digit_first, ends, each, turns, out):  # type: ignore[no-untyped-def]
-    """Per text a sum over its numbers and turns: equal for texts that hold the same ones."""
+    """Per text a hash of its numbers and turns in their order: equal for texts that hold the same ones."""
     for row in range(out.size):
         total = U64(0)
         for place in range(ends[2 * row - 1] if row else 0, ends[2 * row + each - 1]):
             found = np.searchsorted(turns, hashes[place])
             if digit_first[place] or (found < turns.size and turns[found] == hashes[place]):
-                total += _finish(hashes[place] * BASE)
+                total = _finish(total * BASE + hashes[place])
         out[row] = total
 
 
@@ -138,7 +125,7 @@ def flatten(parents):  # type: ignore[no-untyped-def]
 
 @dataclass(frozen=True)
 class Shingles:
-    """Sorted distinct shingle hashes of texts; ``guards``: their numbers and turns; ``words``: how many."""
+    """Sorted distinct shingle hashes of texts; ``guards``: their numbers, turns and signs; ``words``: how many."""
 
     hashes: Array
     ends: Array
@@ -154,13 +141,16 @@ def shingle(questions: Sequence[str], answers: Sequence[str], n: int) -> tuple[S
     """Shingles of the questions alone, and of question and answer together."""
     texts = [text for pair in zip(questions, answers, strict=True) for text in pair]
     words = hash_words(texts)
-    turns = np.sort(np.concatenate([hash_words([turn]).hashes for turn in TURNS]))
+    turns = np.sort(hash_words([_TURNS]).hashes)
+    signs = np.array([_signs(text) for text in texts], np.uint64)
     made = []
     for each in (1, 2):
         rows = len(questions)
         out, ends, guards = np.empty(words.hashes.size + rows, np.uint64), np.zeros(rows, np.int64), np.zeros(rows, U64)
         _shingle(words.hashes, words.ends, each, n, out, ends)
         _guards(words.hashes, words.digit_first, words.ends, each, turns, guards)
+        for side in range(each):
+            guards = guards * BASE + signs[side::2]
         starts = np.concatenate([[0], words.ends[1::2][:-1]]) if rows else np.zeros(0, np.int64)
         made.append(Shingles(out, ends, guards, words.ends[each - 1 :: 2] - starts))
     return made[0], made[1]

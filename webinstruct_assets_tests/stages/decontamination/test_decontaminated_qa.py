@@ -261,7 +261,7 @@ def with_settings(ws: Workspace, **changes: Any) -> None:
 
 
 def test_grams_that_the_crawl_is_full_of_are_no_evidence(workspace: Workspace, demo_question: str) -> None:
-    prepare(workspace, demo_question)
+    execute(BENCHMARK_ITEMS, PartitionKey.of({"benchmark": "demo-stem"}), workspace, log=print, run_id="test")
     phrase = " ".join(demo_question.split()[:12])
     texts = {f"pg-{number}": f"{phrase} and so on, page {number}." for number in range(1, 4)}
     texts["pg-4"] = demo_question
@@ -287,8 +287,8 @@ def test_grams_that_the_crawl_is_full_of_are_no_evidence(workspace: Workspace, d
         "pg-1": True, "pg-2": True, "pg-3": True, "pg-4": False,
     }  # fmt: skip
     with_settings(workspace, common_share=None)
-    manifest = execute(DECONTAMINATED_QA, SNAPSHOT, workspace.__class__.open(workspace.root), log=print, run_id="test")
-    assert manifest.metrics["common_grams"] == 0
+    with pytest.raises(QualityGate, match="'contaminated': 4"):
+        execute(DECONTAMINATED_QA, SNAPSHOT, workspace, log=print, run_id="test")
 
 
 def test_a_benchmark_added_later_is_checked_without_extracting_again(workspace: Workspace, demo_question: str) -> None:
