@@ -16,7 +16,7 @@ What is not evidence, and why:
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -65,7 +65,7 @@ class BenchmarkString:
     benchmark: str
     item_id: str
     field: str
-    words: tuple[str, ...] = field(repr=False)
+    words: tuple[str, ...]
     short: bool
 
 

@@ -493,20 +493,20 @@ def tables() -> Tables:
         if any(map(composes, normal[:1])):
             continue
         text = fold(character)
-        parts = [ord(part) if part.isalnum() else 0 for part in text]
+        spelled = [ord(part) if part.isalnum() else 0 for part in text]
         digits = any("0" <= part <= "9" for part in text)
         if any(part in "\\{}" for part in text):
             continue
         if stands_apart(character):
             if all("0" <= part <= "9" or not (part.isalnum() or part in ".,") for part in text):
-                kind[code], expansions[code] = APART, parts
+                kind[code], expansions[code] = APART, spelled
         elif digits:
             continue
         elif not text:
             assert character in INVISIBLE or not normal.strip(), f"U+{code:04X} folds to nothing"
             kind[code] = HIDDEN
         elif len(text) > 1:
-            kind[code], expansions[code] = EXPANDS, parts
+            kind[code], expansions[code] = EXPANDS, spelled
         elif text in ".,!*":
             kind[code] = SPECIAL
         elif text.isalnum():
