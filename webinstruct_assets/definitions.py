@@ -10,6 +10,7 @@ from webinstruct_assets.assets.benchmark_items import benchmark_items
 from webinstruct_assets.assets.benchmark_scores import benchmark_scores
 from webinstruct_assets.assets.crawl_index import crawl_index
 from webinstruct_assets.assets.decontaminated_qa import decontaminated_qa
+from webinstruct_assets.assets.deduplicated_qa import deduplicated_qa
 from webinstruct_assets.assets.extracted_qa import extracted_qa
 from webinstruct_assets.assets.fasttext_model import fasttext_model
 from webinstruct_assets.assets.later_rounds import later_rounds
@@ -59,6 +60,7 @@ defs = dg.Definitions(
         extracted_qa,
         benchmark_items,
         decontaminated_qa,
+        deduplicated_qa,
         refined_qa,
         quality_review,
         webinstruct,
