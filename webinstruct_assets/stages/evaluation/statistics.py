@@ -63,7 +63,9 @@ def _beside_base(rows: pl.DataFrame) -> dict[str, Any]:
 
 def _by_subject(rows: pl.DataFrame) -> dict[str, Any]:
     """Each subject's share and the mean over subjects, of sets that tell several (BBH's tasks weigh by size elsewhere)."""
-    groups = {str(subject): frame for (subject,), frame in rows.sort("item_id").group_by("subject", maintain_order=True)}
+    groups = {
+        str(subject): frame for (subject,), frame in rows.sort("item_id").group_by("subject", maintain_order=True)
+    }
     if len(groups) < 2:
         return {}
     mean: dict[str, Any] = {"subjects": len(groups)}

@@ -202,7 +202,13 @@ def test_demonstrations_are_no_items_of_the_real_sets(shared_real: Path) -> None
 HUMANEVAL = {
     "id": "task_id", "question": "prompt", "answer": "canonical_solution", "tests": "test", "entry_point": "entry_point",
 }  # fmt: skip
-MBPP = {"id": "task_id", "question": "prompt", "answer": "code", "tests": "test_imports|test_list", "example": "test_list"}
+MBPP = {
+    "id": "task_id",
+    "question": "prompt",
+    "answer": "code",
+    "tests": "test_imports|test_list",
+    "example": "test_list",
+}
 
 
 def test_programs_keep_their_white_space(home: Path, shared_real: Path) -> None:

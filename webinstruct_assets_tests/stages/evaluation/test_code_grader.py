@@ -81,7 +81,6 @@ def test_the_plus_tests_find_more(workspace: Workspace) -> None:
     (f"```python\ndef area(radius):\n{BODY}```", None),  # the import is taken from the question
     (f"Sure:\n```\ndef area(radius):\n{BODY}\n```\nand so on\n```\nprint(area(1))\n```", None),
     ("    return radius\n", "wrong_answer"),
-    ("    while True: pass\n", "timeout"),
     ("    return open('/etc/passwd').read()\n", "exception"),
     ("I cannot do that.", "syntax_error"),
     ("  \n", "no_answer"),

@@ -50,7 +50,9 @@ def test_normal_form_of_math(text: str, normal: str) -> None:
     assert strip_string(text) == normal
 
 
-def both(rules: Rules, grader: str, completion: str, answer: str, choices: list[str] | None = None) -> tuple[bool, bool]:
+def both(
+    rules: Rules, grader: str, completion: str, answer: str, choices: list[str] | None = None
+) -> tuple[bool, bool]:
     return (
         grade_as_paper(rules, completion, answer).correct,
         grade(grader, completion, answer, choices).correct,

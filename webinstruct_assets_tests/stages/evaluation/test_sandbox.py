@@ -15,7 +15,9 @@ import pytest
 from webinstruct_assets.stages.evaluation.sandbox.run import INSIDE, OUTPUT, run_program, sandbox_mode
 
 MODES = [
-    pytest.param("bubblewrap", marks=pytest.mark.skipif(not shutil.which("bwrap"), reason="bubblewrap is not installed")),
+    pytest.param(
+        "bubblewrap", marks=pytest.mark.skipif(not shutil.which("bwrap"), reason="bubblewrap is not installed")
+    ),
     "plain",
 ]
 FAST = 0.7  # seconds that a program of these tests may take
