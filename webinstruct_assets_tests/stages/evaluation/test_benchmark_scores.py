@@ -17,8 +17,8 @@ from webinstruct_assets.core.stage import Job, Stage, Unit, execute, identify
 from webinstruct_assets.core.workspace import Workspace
 from webinstruct_assets.stages.benchmarks.benchmark_items import BENCHMARK_ITEMS
 from webinstruct_assets.stages.decontamination.decontaminated_qa import DECONTAMINATED_QA, HITS_SCHEMA
-from webinstruct_assets.stages.evaluation.contamination import contaminated_items, data_behind
 from webinstruct_assets.stages.evaluation.benchmark_scores import BENCHMARK_SCORES, inputs
+from webinstruct_assets.stages.evaluation.contamination import contaminated_items, data_behind
 from webinstruct_assets.stages.sft.sft_dataset import SFT_DATASET
 from webinstruct_assets.stages.training.trained_checkpoint import TRAINED_CHECKPOINT
 from webinstruct_assets_tests.partitions import filled

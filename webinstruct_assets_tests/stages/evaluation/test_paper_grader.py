@@ -38,7 +38,7 @@ CHOICES = ["Plants", "A planet", "I do not know", "Iron"]
     ("text", "So the answer is ) ] }.", ") ] }"),
 ])  # fmt: skip
 def test_extraction(rules: Rules, completion: str, extracted: str) -> None:
-    assert extract(rules, completion)[0] == extracted
+    assert extract(rules, completion) == extracted
 
 
 @pytest.mark.parametrize(("text", "normal"), [

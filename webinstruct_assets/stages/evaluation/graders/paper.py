@@ -49,7 +49,7 @@ PARSING_SECONDS = 5
 
 def grade_as_paper(rules: Rules, completion: str, answer: str) -> Verdict:
     """The verdict that the paper's evaluation code gives."""
-    extracted, said = extract(rules, completion)
+    extracted = extract(rules, completion)
     if rules in ("letter", "letter_abcd"):
         valid = extracted if re.fullmatch("[A-J]", extracted) else None
         return Verdict(valid, (valid or "A") == answer, None if valid else NO_ANSWER)
@@ -64,8 +64,8 @@ def grade_as_paper(rules: Rules, completion: str, answer: str) -> Verdict:
 # -- extraction -------------------------------------------------------------------------------------------
 
 
-def extract(rules: Rules, completion: str) -> tuple[str, bool]:
-    """The answer ("" when there is none), and whether a trigger announced it."""
+def extract(rules: Rules, completion: str) -> str:
+    """The answer, "" when there is none."""
     letters = rules in ("letter", "letter_abcd")
     triggers = LETTER_TRIGGERS if letters else (*OPEN_TRIGGERS, "####") if rules == "gsm8k" else OPEN_TRIGGERS
     text = completion.strip("\n")
@@ -76,7 +76,7 @@ def extract(rules: Rules, completion: str) -> tuple[str, bool]:
     text = parts[-1].strip("\n").rstrip(".").rstrip("/").strip(" ")
     candidates = _candidates(rules, text, said)
     chosen = (candidates[0] if said else candidates[-1]) if candidates else ""
-    return chosen.rstrip(".").rstrip("/"), said
+    return chosen.rstrip(".").rstrip("/")
 
 
 def _candidates(rules: Rules, text: str, said: bool) -> list[str]:

@@ -15,9 +15,10 @@ import platform
 import resource
 import struct
 import sys
+from typing import Any
 
 # name: numbers on x86-64 and on arm64 (None: does not exist there)
-DENIED = {
+DENIED: dict[str, tuple[int, int | None]] = {
     # the network (socketpair stays: asyncio needs it, and it reaches nobody)
     "socket": (41, 198), "io_uring_setup": (425, 425),
     # other programs and processes
@@ -47,13 +48,13 @@ EPERM, ENOSYS = 1, 38
 libc = ctypes.CDLL(None, use_errno=True)
 
 
-def call(*arguments):
+def call(*arguments: Any) -> None:
     """A system call. Raises OSError."""
     if libc.syscall(*arguments) < 0:
         raise OSError(ctypes.get_errno(), f"system call {arguments[0]}")
 
 
-def limit_resources(memory, seconds):
+def limit_resources(memory: int, seconds: float) -> None:
     """One process of bounded memory and CPU time that writes no byte into any file."""
     for kind, value in (
         (resource.RLIMIT_AS, memory), (resource.RLIMIT_DATA, memory), (resource.RLIMIT_CPU, int(seconds) + 1),
@@ -62,7 +63,7 @@ def limit_resources(memory, seconds):
         resource.setrlimit(kind, (value, value))
 
 
-def drop_privileges():
+def drop_privileges() -> None:
     """No capability is left, and none comes back by executing a file."""
     libc.prctl(38, 1, 0, 0, 0)  # PR_SET_NO_NEW_PRIVS
     header, data = struct.pack("Ii", 0x20080522, 0), bytes(24)
@@ -70,7 +71,7 @@ def drop_privileges():
         raise OSError(ctypes.get_errno(), "capset")
 
 
-def close_files(paths):
+def close_files(paths: list[str]) -> None:
     """Only ``paths`` can be read and nothing can be written, made or removed (Landlock, Linux 5.13)."""
     abi = libc.syscall(444, None, 0, 1)
     if abi < 1:
@@ -93,7 +94,7 @@ def close_files(paths):
     os.close(rules)
 
 
-def filter_system_calls():
+def filter_system_calls() -> None:
     """Refuses ``DENIED`` and every way to make a process; threads of this one are allowed."""
     machine = platform.machine()
     if machine not in ARCHITECTURES:
@@ -101,7 +102,7 @@ def filter_system_calls():
     column, audit = ARCHITECTURES[machine]
     denied = [numbers[column] for numbers in DENIED.values() if numbers[column] is not None]
 
-    def step(code, yes, no, value):
+    def step(code: int, yes: int, no: int, value: int) -> bytes:
         return struct.pack("HBBI", code, yes, no, value)
 
     program = [step(LOAD, 0, 0, 4), step(EQUAL, 1, 0, audit), step(RETURN, 0, 0, KILL), step(LOAD, 0, 0, 0)]
@@ -121,12 +122,12 @@ def filter_system_calls():
         raise OSError(ctypes.get_errno(), "seccomp")
 
 
-def main(result):
+def main(result: int) -> None:
     """Closes everything off, runs the program, and says how it ended."""
     work = json.loads(sys.stdin.buffer.readline())
     report = os.fdopen(result, "w")
 
-    def say(status, detail=""):
+    def say(status: str, detail: str = "") -> None:
         report.write(json.dumps({"token": work["token"], "status": status, "detail": detail[:500]}))
         report.flush()
         os._exit(0)

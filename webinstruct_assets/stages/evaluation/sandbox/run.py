@@ -149,7 +149,7 @@ def _outcome(said: bytes, token: str, printed: bytes, code: int) -> Outcome:
 
 
 def _fence(folders: list[str]) -> list[str]:
-    """bubblewrap's command line: a file tree of system libraries and ``folders``, read-only, and nothing else."""
+    """The command line of bubblewrap: a file tree of system libraries and ``folders``, read-only, and nothing else."""
     command = ["bwrap", "--unshare-all", "--die-with-parent", "--new-session", "--dev", "/dev", "--remount-ro", "/dev"]
     for path in SYSTEM:
         if os.path.islink(path):
