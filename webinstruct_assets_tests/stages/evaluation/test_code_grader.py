@@ -1,6 +1,7 @@
 """The grader of programs: HumanEval's own solutions pass, broken ones do not; forms of completions."""
 
-from collections.abc import Sequence
+import ast
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -26,11 +27,36 @@ def graded(config: BenchmarkConfig, items: Sequence[Item], completions: Sequence
     return grade_documents(config, [(document(item), text) for item, text in zip(items, completions, strict=True)])
 
 
+class Wrapped(ast.NodeTransformer):
+    """Every result of the item's function comes in a list, or twice; functions inside of it stay as they are."""
+
+    def __init__(self, function: str, wrap: Callable[[ast.expr], ast.expr]):
+        self.function, self.wrap, self.depth = function, wrap, 0
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        if self.depth or node.name != self.function:
+            return node
+        self.depth += 1
+        self.generic_visit(node)
+        self.depth -= 1
+        return node
+
+    def visit_Return(self, node: ast.Return) -> ast.AST:
+        return ast.Return(self.wrap(node.value or ast.Constant(None))) if self.depth else node
+
+
 def broken(item: Item) -> list[str]:
-    """Solutions near the right one that are wrong: no result, the right one in a list, and the right one said twice."""
-    inner = item.answer.rstrip()
-    wrapped = f"    def _inner():\n{inner.replace(chr(10), chr(10) + '    ').replace('    ', '        ', 1)}\n"
-    return ["    return None\n", f"{wrapped}    return [_inner()]\n", f"{wrapped}    return _inner(), _inner()\n"]
+    """Programs near the right one that are wrong: no result, the result in a list, the result twice."""
+    wraps: list[Callable[[ast.expr], ast.expr]] = [
+        lambda value: ast.Constant(None),
+        lambda value: ast.List([value], ast.Load()),
+        lambda value: ast.Tuple([value, value], ast.Load()),
+    ]
+    programs = []
+    for wrap in wraps:
+        tree = Wrapped(str(item.entry_point), wrap).visit(ast.parse(item.question + item.answer))
+        programs.append(f"```python\n{ast.unparse(ast.fix_missing_locations(tree))}\n```")
+    return programs
 
 
 def check_humaneval(workspace: Workspace, shared_real: Path, step: int) -> int:
@@ -42,7 +68,7 @@ def check_humaneval(workspace: Workspace, shared_real: Path, step: int) -> int:
     for completions in zip(*map(broken, items), strict=True):
         wrong = graded(config, items, completions)
         assert [item.item_id for item, v in zip(items, wrong, strict=True) if v.corrected.correct] == []
-        assert all(verdicts.corrected.failure in ("wrong_answer", "exception") for verdicts in wrong)
+        assert {verdicts.corrected.failure for verdicts in wrong} <= {"wrong_answer", "exception"}
     return len(items)
 
 

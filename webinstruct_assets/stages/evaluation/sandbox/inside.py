@@ -100,7 +100,7 @@ def filter_system_calls() -> None:
     if machine not in ARCHITECTURES:
         raise OSError(0, f"no system call table for {machine}")
     column, audit = ARCHITECTURES[machine]
-    denied = [numbers[column] for numbers in DENIED.values() if numbers[column] is not None]
+    denied = [number for numbers in DENIED.values() if (number := numbers[column]) is not None]
 
     def step(code: int, yes: int, no: int, value: int) -> bytes:
         return struct.pack("HBBI", code, yes, no, value)
