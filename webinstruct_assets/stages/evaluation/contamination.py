@@ -30,9 +30,7 @@ def contaminated_items(lake: Lake, data: Sequence[Manifest], benchmark: str) -> 
     """Ids of the benchmark's items whose wording was found in what these partitions were made from."""
     found: set[str] = set()
     for manifest in data:
-        hits = pl.read_parquet(lake.file(manifest, "hits.parquet")).filter(pl.col("benchmark") == benchmark)
-        if "common" in hits.columns:
-            # Wording that many pages share (an instruction, a formula's name) is evidence of no item.
-            hits = hits.filter(~pl.col("common"))
-        found.update(hits["item_id"])
+        hits = pl.read_parquet(lake.file(manifest, "hits.parquet"))
+        # Hits of common wording (an instruction, a formula's name) dropped nothing, and are evidence of no item.
+        found.update(hits.filter((pl.col("benchmark") == benchmark) & ~pl.col("common"))["item_id"])
     return found

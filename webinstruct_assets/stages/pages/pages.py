@@ -2,7 +2,8 @@
 
 In: ``recalled_urls``; each record is read from its WARC file by offset and length. Out: one row per page.
 Rejects: ``fetch_failed`` (not readable at that offset), ``digest_mismatch`` (not the page that was recalled),
-``not_html``, ``too_large``, ``empty_page`` (no text left), ``too_few_words``, ``unknown_charset``, ``undecodable``.
+``not_html``, ``too_large``, ``empty_page`` (no text left), ``too_few_words``, ``unknown_charset``, ``undecodable``,
+``too_slow``.
 
 Markup that could not be used (``markup_not_on_page``, ``markup_unreadable``) concerns a pair, not a page, so it
 takes no part in the conservation of pages: it is a row of ``markup_rejects-<unit>.parquet`` beside the parts
@@ -10,18 +11,21 @@ takes no part in the conservation of pages: it is a row of ``markup_rejects-<uni
 
 Columns: ``id``; ``parent_id`` (row of ``recalled_urls``); ``url``; ``domain`` (registrable); ``title``;
 ``language`` (ISO 639-1); ``charset`` (codec used); ``text`` (Markdown-like lines); ``n_lines``; ``n_words``;
-``markup_pairs`` (question, answer, rule, and their spans: character offsets into ``text``, end exclusive).
+``markup_pairs`` (question, answer, rule, and their spans: character offsets into ``text``, end exclusive);
+``posts`` of a thread (author, time as shown, votes, accepted, spans; empty for other pages).
 """
 
 from collections import Counter
-from collections.abc import Sequence
-from functools import lru_cache, partial
+from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import polars as pl
 
 from webinstruct_assets.core.config import PagesConfig
-from webinstruct_assets.core.errors import WebInstructError
+from webinstruct_assets.core.errors import BadInput, MissingInput, WebInstructError
 from webinstruct_assets.core.ids import row_id
 from webinstruct_assets.core.keys import Ref
 from webinstruct_assets.core.stage import Job, Reject, Stage, Unit
@@ -47,6 +51,9 @@ SCHEMA: dict[str, pl.DataType] = {
     "markup_pairs": pl.List(pl.Struct({
         "question": pl.String(), "answer": pl.String(), "rule": pl.String(), "question_spans": SPANS, "answer_spans": SPANS,
     })),
+    "posts": pl.List(pl.Struct({
+        "author": pl.String(), "time": pl.String(), "votes": pl.Int64(), "accepted": pl.Boolean(), "spans": SPANS,
+    })),
 }  # fmt: skip
 MARKUP_REJECTS: dict[str, pl.DataType] = {name: pl.String() for name in ("page_id", "url", "rule", "reason", "detail")}
 HTML_TYPES = ("text/html", "application/xhtml+xml")
@@ -58,7 +65,7 @@ def run(job: Job) -> None:
     starts = range(0, recalled.height, UNIT_PAGES)
     units = {f"{number:05d}": recalled.slice(start, UNIT_PAGES) for number, start in enumerate(starts)}
     job.map(
-        partial(_unit, job.ws.crawl_root(job.key["snapshot"]), job.ws.config.pages),
+        partial(_unit, CrawlSource.of(job.ws, job.key["snapshot"]), job.ws.config.pages),
         {name: (name, chunk.to_dicts()) for name, chunk in units.items()},
         noun="pages",
         sizes={name: chunk.height for name, chunk in units.items()},
@@ -76,17 +83,16 @@ def _by_name(job: Job, prefix: str) -> dict[str, int]:
     }
 
 
-def _unit(root: str, config: PagesConfig, argument: tuple[str, list[dict[str, Any]]]) -> Unit:
+def _unit(source: CrawlSource, config: PagesConfig, argument: tuple[str, list[dict[str, Any]]]) -> Unit:
     name, chunk = argument
-    source = _source(root)
     rows: list[dict[str, Any]] = []
     rejects: list[Reject] = []
     unused: list[dict[str, str]] = []
     counts: Counter[str] = Counter()
-    for recalled in chunk:
+    for recalled, data in records_of(source, chunk):
         identity = row_id(PREFIX, recalled["id"])
         try:
-            page = _clean(source, recalled, config.max_bytes, config.min_words)
+            page = _clean(data, recalled, config.max_bytes, config.min_words)
         except PageRejected as rejected:
             rejects.append(Reject(identity, recalled["id"], rejected.reason, f"{rejected.detail} ({recalled['url']})"))
             continue
@@ -111,17 +117,35 @@ def _unit(root: str, config: PagesConfig, argument: tuple[str, list[dict[str, An
     )
 
 
-@lru_cache(maxsize=1)
-def _source(root: str) -> CrawlSource:
-    """One per process, for its connections."""
-    return CrawlSource(root)
+Fetched = bytes | WebInstructError
 
 
-def _clean(source: CrawlSource, recalled: dict[str, Any], max_bytes: int, min_words: int) -> Page:
+def records_of(source: CrawlSource, chunk: Sequence[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], Fetched]]:
+    """Recalled rows, sorted by file and offset, each with the bytes at its place or the reason why there are none.
+
+    Raises Unavailable where the server does not answer: that is no fault of the pages.
+    """
+    for file, group in groupby(chunk, key=itemgetter("warc_filename")):
+        rows = list(group)
+        places = [(row["warc_record_offset"], row["warc_record_length"]) for row in rows]
+        done = 0
+        try:
+            for data in source.read_ranges(file, places):
+                missing = places[done][1] - len(data)
+                cut = BadInput(f"{file}: ends {missing} bytes before the end of this record", "fetch it again")
+                yield rows[done], cut if missing else data
+                done += 1
+        except (BadInput, MissingInput) as error:
+            yield from ((row, error) for row in rows[done:])
+
+
+def _clean(data: Fetched, recalled: dict[str, Any], max_bytes: int, min_words: int) -> Page:
     """The cleaned page of a recalled record. Raises PageRejected."""
-    file, offset, length = (recalled[name] for name in ("warc_filename", "warc_record_offset", "warc_record_length"))
+    file, offset = recalled["warc_filename"], recalled["warc_record_offset"]
     try:
-        record = read_record(source.read_range(file, offset, length), file, offset)
+        if isinstance(data, WebInstructError):
+            raise data
+        record = read_record(data, file, offset)
     except WebInstructError as error:
         raise PageRejected("fetch_failed", error.problem) from error
     if not _is_recalled(record, recalled["content_digest"]):
@@ -177,6 +201,13 @@ def _row(identity: str, recalled: dict[str, Any], page: Page) -> dict[str, Any]:
             }
             for pair in page.markup_pairs
         ],
+        "posts": [
+            {
+                "author": post.author, "time": post.time, "votes": post.votes, "accepted": post.accepted,
+                "spans": span_rows(post.spans),
+            }
+            for post in page.posts
+        ],
     }  # fmt: skip
 
 
@@ -193,5 +224,11 @@ PAGES = Stage(
     run=run,
     inputs=lambda ws, key: [Ref("recalled_urls", key)],
     settings=lambda ws, key: ws.config.pages.model_dump(),
-    sources=("stages/pages/*.py", "core/warc.py"),
+    sources=(
+        "stages/pages/*.py",
+        "stages/pages/rules/*.py",
+        "stages/crawl/source.py",
+        "stages/crawl/transport.py",
+        "core/warc.py",
+    ),
 )

@@ -76,13 +76,17 @@ def test_a_recipe_needs_the_scores_of_its_base(workspace: Workspace) -> None:
 def made_from(
     ws: Workspace, stage: Stage, at: PartitionKey, parents: Sequence[Ref], hits: Sequence[str] = ()
 ) -> Manifest:
-    """A partition of ``stage`` with one row that pins ``parents``; ``hits``: demo-stem items in its hits file."""
+    """A partition of ``stage`` with one row that pins ``parents``; ``hits``: items in its hits file, common wording with a "?"."""
 
     def run(job: Job) -> None:
         job.unit("00000", lambda: Unit(rows=[filled(stage, id=f"{stage.prefix}-1")], rows_in=1))
         if stage is DECONTAMINATED_QA:
-            found = [{"benchmark": name, "item_id": item} for name, _, item in (hit.partition("/") for hit in hits)]
-            frame = pl.DataFrame(found, schema={name: HITS_SCHEMA[name] for name in ("benchmark", "item_id")})
+            found = [
+                {"benchmark": name, "item_id": item.removesuffix("?"), "common": item.endswith("?")}
+                for name, _, item in (hit.partition("/") for hit in hits)
+            ]
+            columns = ("benchmark", "item_id", "common")
+            frame = pl.DataFrame(found, schema={name: HITS_SCHEMA[name] for name in columns})
             frame.write_parquet(job.folder / "hits.parquet")
 
     made = Stage(
@@ -151,7 +155,7 @@ def test_scores_with_base_and_flags_of_this_checkpoints_own_data(
         DECONTAMINATED_QA,
         ours.key,
         [],
-        ["demo-stem/demo-stem-001", "demo-stem/demo-stem-002", "gsm8k/demo-stem-004"],
+        ["demo-stem/demo-stem-001", "demo-stem/demo-stem-002", "gsm8k/demo-stem-004", "demo-stem/demo-stem-005?"],
     )
     made_from(ws, DECONTAMINATED_QA, other.key, [], ["demo-stem/demo-stem-003"])
     trained(ws, "base-smollm2", [])
