@@ -97,6 +97,8 @@ def settings(ws: Workspace, key: PartitionKey) -> dict[str, Any]:
 def run(job: Job) -> None:
     """Evaluates in one unit; a kill costs little, since answered requests come back from the ledger."""
     (items,) = job.manifests("benchmark_items")
+    if job.settings["grader"] == "code":
+        job.metrics["sandbox"] = sandbox_mode()  # before any reply is paid for: it may refuse this machine
     job.unit("00000", lambda: _evaluate(job))
     job.metrics.update(
         **statistics(pl.read_parquet(job.folder / "part-00000.parquet")),
@@ -117,8 +119,6 @@ def limited(items: pl.DataFrame, limit: int | None) -> pl.DataFrame:
 def _evaluate(job: Job) -> Unit:
     name, recipe = job.key["benchmark"], job.key["recipe"]
     config = benchmark_config(job.ws, name)
-    if config.grader == "code":
-        job.log(f"{job.ledger.label}: programs run in the sandbox, mode {sandbox_mode()}")
     every_item = job.read("benchmark_items")
     items = limited(every_item, config.limit).to_dicts()
     shown: list[Item] = []

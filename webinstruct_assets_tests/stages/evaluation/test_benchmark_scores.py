@@ -20,6 +20,7 @@ from webinstruct_assets.stages.benchmarks.benchmark_items import BENCHMARK_ITEMS
 from webinstruct_assets.stages.decontamination.decontaminated_qa import DECONTAMINATED_QA, HITS_SCHEMA
 from webinstruct_assets.stages.evaluation.benchmark_scores import BENCHMARK_SCORES, inputs
 from webinstruct_assets.stages.evaluation.contamination import contaminated_items, data_behind
+from webinstruct_assets.stages.evaluation.sandbox.run import sandbox_mode
 from webinstruct_assets.stages.sft.sft_dataset import SFT_DATASET
 from webinstruct_assets.stages.training.trained_checkpoint import TRAINED_CHECKPOINT
 from webinstruct_assets_tests.partitions import filled
@@ -187,6 +188,34 @@ def test_scores_with_base_and_flags_of_this_checkpoints_own_data(
 
     again, _ = score(ws, "demo-sft")
     assert again.data_version == manifest.data_version
+
+
+def test_programs_are_run_and_the_sandbox_is_named(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = Path(__file__).parent / "fixtures/humaneval-plus.jsonl"
+    shorten(home, "humaneval-plus", hub=None, file=str(file))
+    ws = Workspace.open(home)
+    execute(BENCHMARK_ITEMS, key(benchmark="humaneval-plus"), ws, log=print, run_id="test")
+    made_from(ws, TRAINED_CHECKPOINT, key(recipe="base-smollm2"), [])
+
+    class Coder:
+        def complete(self, requests: Sequence[LlmRequest], on_reply: Any = None) -> list[LlmReply]:
+            right = "    return double(double(number))\n"
+            texts = [right if "four_times" in (request.prompt or "") else "    return 0\n" for request in requests]
+            return [LlmReply(text, "stop", 50, 8) for text in texts]
+
+    @contextmanager
+    def llm(self: Workspace, name: str, *_: Any) -> Iterator[Coder]:
+        yield Coder()
+
+    monkeypatch.setattr(Workspace, "llm", llm)
+    at = key(benchmark="humaneval-plus", recipe="base-smollm2")
+    manifest = execute(BENCHMARK_SCORES, at, ws, log=print, run_id="test")
+    rows = ws.lake.read(manifest).sort("item_id")
+    assert rows["correct"].to_list() == rows["paper_correct"].to_list() == [False, True]
+    assert rows["failure"].to_list() == ["wrong_answer", None]
+    assert rows["extracted"].str.contains("def ").all() and rows["completion"].str.starts_with("    return").all()
+    assert manifest.metrics["sandbox"] == sandbox_mode()
+    assert (manifest.metrics["accuracy"], sum(manifest.metrics["failures"].values())) == (0.5, 1)
 
 
 def test_other_hits_make_the_scores_stale(workspace: Workspace) -> None:

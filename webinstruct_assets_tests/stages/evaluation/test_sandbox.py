@@ -12,6 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from webinstruct_assets.core.errors import ConfigError
+from webinstruct_assets.stages.evaluation.sandbox import run
 from webinstruct_assets.stages.evaluation.sandbox.run import INSIDE, OUTPUT, run_program, sandbox_mode
 
 MODES = [
@@ -152,7 +154,8 @@ def test_no_secret_can_be_read(mode: str, monkeypatch: pytest.MonkeyPatch) -> No
 def test_the_parent_is_unharmed(mode: str) -> None:
     for attempt in (
         f"os.kill({os.getpid()}, 9)", "os.kill(os.getppid(), 9)", "os.kill(-1, 9)", "os.killpg(os.getppid(), 9)",
-        "os.setpriority(os.PRIO_PGRP, 0, 19)",
+        "os.setpriority(os.PRIO_PGRP, 0, 19)", f"os.sched_setaffinity({os.getpid()}, {{0}})",
+        f"__import__('resource').prlimit({os.getpid()}, 7, (3, 3))",
     ):  # fmt: skip
         outcome = run_program(f"import os\n{attempt}", mode=mode)
         assert (outcome.passed, outcome.status) == (False, "exception"), (attempt, outcome)
@@ -198,5 +201,22 @@ def test_an_ordinary_user_is_fenced_in_too(tmp_path: Path) -> None:
     assert kept.read_text() == "kept"
 
 
-def test_some_mode_works_here() -> None:
+def test_the_mode_is_what_works_here(monkeypatch: pytest.MonkeyPatch) -> None:
     assert sandbox_mode() == ("bubblewrap" if shutil.which("bwrap") else "plain")
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert sandbox_mode.__wrapped__() == "plain"
+
+
+def test_a_machine_without_any_fence_runs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a kernel without seccomp: the process says so instead of running the program."""
+    monkeypatch.setattr(run, "INSIDE", Unfenced())
+    assert run_program("x = 1", mode="plain").status == "refused"
+    with pytest.raises(ConfigError, match="bubblewrap"):
+        sandbox_mode.__wrapped__()
+
+
+class Unfenced:
+    """The text of ``inside`` for a processor that it has no system call table of."""
+
+    def read_text(self) -> str:
+        return INSIDE.read_text().replace('"x86_64"', '"z80"').replace('"aarch64"', '"6502"')

@@ -47,7 +47,8 @@ READABLE = (*SYSTEM, "/etc/ld.so.cache", "/etc/localtime", "/dev/null", "/dev/ur
 class Outcome:
     """``status``: passed, wrong_answer (a failed assertion), syntax_error, exception, memory, exited (before its end).
 
-    Or, where the process was ended from outside: timeout, output_limit, crashed (by a signal). ``detail``: the message.
+    Or, where the process was ended from outside: timeout, output_limit, crashed (by a signal); ``refused`` where this
+    machine lacks a fence. ``detail``: the message.
     """
 
     status: str
@@ -64,9 +65,10 @@ def sandbox_mode() -> str:
     """``bubblewrap`` where it works here, else ``plain``. Raises ConfigError where neither does."""
     if shutil.which("bwrap") and run_program("pass", mode="bubblewrap").passed:
         return "bubblewrap"
-    if not run_program("pass", mode="plain").passed:
+    outcome = run_program("pass", mode="plain")
+    if not outcome.passed:
         raise ConfigError(
-            "programs of models cannot be run safely here: neither bubblewrap nor Landlock with seccomp works",
+            f"programs of models cannot be run safely here: {outcome.status}: {outcome.detail}",
             "install bubblewrap (apt-get install bubblewrap) on Linux, or leave code benchmarks out of the environment",
         )
     return "plain"
