@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 LOCKS := $(addprefix requirements/,build.lock torch.lock core.lock llm-cpu.lock ray.lock dev.lock)
 
-.PHONY: help install demo ui test test-slow lint format types perf lock clean
+.PHONY: help install demo ui test test-slow lint format types perf perf-peers lock clean
 
 help:  ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1|\2/p' Makefile | column -t -s '|'
@@ -48,6 +48,14 @@ types: install  ## mypy
 
 perf: install  ## what loading the definitions costs
 	@$(BIN)/python -m perf.load_time
+
+# Tools that measurements compare with: each has an environment of its own, since they conflict with ours and each other.
+perf-peers: $(patsubst perf/peers/%.txt,.peers/%/.installed,$(wildcard perf/peers/*.txt))  ## environments of the tools that perf/ compares with
+
+.peers/%/.installed: perf/peers/%.txt
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/pip install --quiet --requirement $<
+	@touch $@
 
 lock: install  ## renew requirements/*.lock from pyproject.toml (UPGRADE=1: newest versions)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tools/lock.py $(if $(UPGRADE),--upgrade)

@@ -6,6 +6,7 @@ parent's id and whatever tells siblings apart, so the same input gives the same 
 
 import hashlib
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,17 @@ def row_id(prefix: str, *parts: object) -> str:
     """The id of the row that ``parts`` (parent id first) identify."""
     digest = hashlib.blake2b("\x1f".join(str(part) for part in parts).encode(), digest_size=ID_HEX // 2)
     return f"{prefix}-{digest.hexdigest()}"
+
+
+def row_ids(prefix: str, parent: str, numbers: Iterable[int]) -> list[str]:
+    """``row_id(prefix, parent, number)`` for every number, for tables with one row per page of a crawl."""
+    start = hashlib.blake2b(f"{parent}\x1f".encode(), digest_size=ID_HEX // 2)
+    ids = []
+    for number in numbers:
+        digest = start.copy()
+        digest.update(b"%d" % number)
+        ids.append(f"{prefix}-{digest.hexdigest()}")
+    return ids
 
 
 def digest_json(value: Any) -> str:

@@ -112,7 +112,7 @@ def iter_records(
     ``types`` keeps only records of these WARC types; the others are skipped unparsed and are no rejects.
     Raises BadInput when the file is empty or compressed with zstd.
     """
-    raw = _Window(lambda: stream.read(CHUNK))
+    raw = Window(lambda: stream.read(CHUNK))
     if not raw.need(1):
         raise BadInput(f"{file}: the file is empty", "delete it, or fetch it again")
     raw.need(MAX_HEAD)
@@ -120,15 +120,10 @@ def iter_records(
         raise BadInput(f"{file}: zstd-compressed WARC", "recompress it with gzip, one member per record")
     # Where the first bytes are no gzip they may just be damaged: a plain file shows itself further on.
     plain = not raw.data.startswith(GZIP_MAGIC) and b"WARC/1." in raw.data[:MAX_HEAD]
-    frames = _plain_frames if plain else _gzip_frames
-    for frame in frames(raw, max_payload):
-        if isinstance(frame, _Problem):
-            on_reject(RecordReject(file, frame.offset, frame.reason, frame.detail, frame.url))
-        elif types is None or _type_of(frame.raw) in types:
-            try:
-                yield _parse(frame, file, max_payload)
-            except _Unreadable as error:
-                on_reject(RecordReject(file, frame.offset, error.reason, error.detail, _url_of(frame.raw)))
+    for frame in (_plain_frames if plain else gzip_frames)(raw, max_payload):
+        record = parse_frame(frame, file, on_reject=on_reject, types=types, max_payload=max_payload)
+        if record:
+            yield record
 
 
 def read_record(data: bytes, file: str = "", offset: int = 0, *, max_payload: int = MAX_PAYLOAD) -> WarcRecord:
@@ -151,7 +146,9 @@ def read_record(data: bytes, file: str = "", offset: int = 0, *, max_payload: in
 
 
 @dataclass(frozen=True, slots=True)
-class _Frame:
+class Frame:
+    """A whole record as bytes; ``offset`` and ``length`` as in WarcRecord."""
+
     offset: int
     length: int
     raw: bytes
@@ -159,20 +156,22 @@ class _Frame:
 
 
 @dataclass(frozen=True, slots=True)
-class _Problem:
+class Problem:
+    """Bytes in which no record could be found."""
+
     offset: int
     reason: str
     detail: str
     url: str = ""
 
 
-class _Window:
+class Window:
     """The unread part of a byte stream: ``data`` starts at position ``start`` and grows on demand."""
 
-    def __init__(self, read: Callable[[], bytes]):
+    def __init__(self, read: Callable[[], bytes], start: int = 0, data: bytes = b""):
         self._read = read
-        self.data = bytearray()
-        self.start = 0
+        self.data = bytearray(data)
+        self.start = start
 
     def more(self) -> bool:
         """Appends what the next read gives; False at the end of the stream."""
@@ -199,7 +198,7 @@ class _Window:
         return at
 
 
-def _plain_frames(window: _Window, max_payload: int) -> Iterator[_Frame | _Problem]:
+def _plain_frames(window: Window, max_payload: int) -> Iterator[Frame | Problem]:
     """Records of a window on WARC bytes; offsets count from the window's beginning."""
     while True:
         window.drop(window.skip_newlines(0))
@@ -210,7 +209,7 @@ def _plain_frames(window: _Window, max_payload: int) -> Iterator[_Frame | _Probl
         if not window.data.startswith(b"WARC/"):
             found = bytes(window.data[:24])
             _seek_record(window, 1)
-            yield _Problem(start, "not_warc", f"{window.start - start} bytes that are no record: {found!r}")
+            yield Problem(start, "not_warc", f"{window.start - start} bytes that are no record: {found!r}")
             continue
         head_end = _find_head_end(window)
         head = bytes(window.data[:head_end])
@@ -219,33 +218,33 @@ def _plain_frames(window: _Window, max_payload: int) -> Iterator[_Frame | _Probl
             at_end = not head_end and len(window.data) < MAX_HEAD
             _seek_record(window, 5)
             detail = "the file ends inside WARC headers" if at_end else "WARC headers without Content-Length"
-            yield _Problem(start, "truncated" if at_end else "bad_header", detail)
+            yield Problem(start, "truncated" if at_end else "bad_header", detail)
             continue
         length, url = int(length_field[1]), _url_of(head)
         block_end = head_end + length
         if length > max_payload + MAX_HEAD:
             whole = _discard(window, block_end)
             detail = f"block of {length} bytes" + ("" if whole else ", and the file ends inside it")
-            yield _Problem(start, "too_large", detail, url)
+            yield Problem(start, "too_large", detail, url)
             continue
         if not window.need(block_end):
             here = len(window.data) - head_end
             _seek_record(window, head_end)
-            yield _Problem(start, "truncated", f"the block has {here} of {length} bytes", url)
+            yield Problem(start, "truncated", f"the block has {here} of {length} bytes", url)
             continue
         end = window.skip_newlines(block_end)
         at_end = not window.need(end + 1)
         if end == block_end and not at_end:
             # Too short or too long: the header's end is the only position that can be trusted.
             _seek_record(window, head_end)
-            yield _Problem(start, "wrong_length", f"no record end after Content-Length {length}", url)
+            yield Problem(start, "wrong_length", f"no record end after Content-Length {length}", url)
             continue
         raw = bytes(window.data[:block_end])
         window.drop(end)
-        yield _Frame(start, end, raw, alone=start == 0 and at_end)
+        yield Frame(start, end, raw, alone=start == 0 and at_end)
 
 
-def _find_head_end(window: _Window) -> int:
+def _find_head_end(window: Window) -> int:
     """Length of the WARC headers with the empty line that ends them; 0 when there is none."""
     while True:
         match = _HEAD_END.search(window.data)
@@ -255,7 +254,7 @@ def _find_head_end(window: _Window) -> int:
             return 0
 
 
-def _seek_record(window: _Window, at: int) -> None:
+def _seek_record(window: Window, at: int) -> None:
     """Drops bytes up to the next line, from ``at`` on, that starts a WARC record (or up to the end)."""
     window.drop(max(0, at - 1))  # keep one byte: the line break before the record
     while True:
@@ -269,7 +268,7 @@ def _seek_record(window: _Window, at: int) -> None:
             return
 
 
-def _discard(window: _Window, size: int) -> bool:
+def _discard(window: Window, size: int) -> bool:
     """Drops ``size`` bytes without holding them; False when the stream ends before."""
     while size > len(window.data):
         size -= len(window.data)
@@ -287,7 +286,7 @@ class _Member:
     record therefore belongs to the one before. ``error`` says why the bytes could not be read to their end.
     """
 
-    def __init__(self, raw: _Window):
+    def __init__(self, raw: Window):
         self._raw = raw
         self._fed = 0  # bytes of raw.data that the decompressor has been given
         self._inflate = _inflater()
@@ -335,36 +334,39 @@ class _Member:
         return self._end
 
 
-def _gzip_frames(raw: _Window, max_payload: int) -> Iterator[_Frame | _Problem]:
-    """Records of a gzip file; offsets are those of gzip members."""
+def gzip_frames(raw: Window, max_payload: int) -> Iterator[Frame | Problem]:
+    """Records of a gzip file; offsets are those of gzip members.
+
+    When a frame that stands alone is yielded, ``raw`` is at the end of its member.
+    """
     while raw.need(1):
         start = raw.start
         raw.need(3)
         if not raw.data.startswith(GZIP_MAGIC):
             _seek_member(raw)
-            yield _Problem(start, "bad_gzip", f"{raw.start - start} bytes that are no gzip member")
+            yield Problem(start, "bad_gzip", f"{raw.start - start} bytes that are no gzip member")
             continue
         member = _Member(raw)
-        window = _Window(member.read)
+        window = Window(member.read)
         lost = ""  # url of the record that the damage hit, where its headers could be read
         for frame in _plain_frames(window, max_payload):
             if member.error:
                 # Met while looking for the end of this record, so its checksum was not verified.
-                lost = _url_of(frame.raw) if isinstance(frame, _Frame) else frame.url
-            elif isinstance(frame, _Problem):
-                yield _Problem(start, frame.reason, frame.detail, frame.url)
+                lost = _url_of(frame.raw) if isinstance(frame, Frame) else frame.url
+            elif isinstance(frame, Problem):
+                yield Problem(start, frame.reason, frame.detail, frame.url)
             elif frame.alone:
-                yield _Frame(start, member.close() - start, frame.raw)
+                yield Frame(start, member.close() - start, frame.raw)
             else:
-                yield _Frame(start, 0, frame.raw)
+                yield Frame(start, 0, frame.raw)
         if member.error:
             _seek_member(raw)
-            yield _Problem(start, "bad_gzip", member.error, lost)
+            yield Problem(start, "bad_gzip", member.error, lost)
         else:
             member.close()
 
 
-def _seek_member(raw: _Window) -> None:
+def _seek_member(raw: Window) -> None:
     """Drops bytes up to the next gzip member that begins with a WARC record (or up to the end)."""
     raw.drop(1)
     while True:
@@ -381,7 +383,7 @@ def _seek_member(raw: _Window) -> None:
                 return
 
 
-def _beginning(raw: _Window, at: int) -> bytes:
+def _beginning(raw: Window, at: int) -> bytes:
     """The first five decompressed bytes of the gzip member at ``at``; b"" where there is none."""
     raw.need(at + 4096)  # more than the longest gzip header in use and five bytes of data
     try:
@@ -427,12 +429,38 @@ def _url_of(raw: bytes) -> str:
     return match[1].decode("utf-8", "replace").strip(" \t<>") if match else ""
 
 
-def _parse(frame: _Frame, file: str, max_payload: int) -> WarcRecord:
+def parse_frame(
+    frame: Frame | Problem,
+    file: str,
+    *,
+    on_reject: Callable[[RecordReject], None],
+    types: Collection[str] | None = None,
+    max_payload: int = MAX_PAYLOAD,
+) -> WarcRecord | None:
+    """The record of a frame; None where it is of no wanted type, or was given to ``on_reject``."""
+    if isinstance(frame, Problem):
+        on_reject(RecordReject(file, frame.offset, frame.reason, frame.detail, frame.url))
+        return None
+    if types is not None and _type_of(frame.raw) not in types:
+        return None
+    try:
+        return _parse(frame, file, max_payload)
+    except _Unreadable as error:
+        on_reject(RecordReject(file, frame.offset, error.reason, error.detail, _url_of(frame.raw)))
+        return None
+
+
+def _parse(frame: Frame, file: str, max_payload: int) -> WarcRecord:
     from fastwarc.warc import WarcRecord as Parsed
 
+    raw = frame.raw
+    length = _CONTENT_LENGTH.search(raw, 0, MAX_HEAD)
+    if length and not length[0].startswith(b"Content-Length:"):
+        # FastWARC knows this name in this spelling only, and would take the block for empty.
+        raw = raw[: length.start()] + b"Content-Length: " + length[1] + b"\r" + raw[length.end() :]
     try:
         # Quirks mode reads bare line feeds, which real servers and writers do send.
-        parsed = Parsed.from_reader(io.BytesIO(frame.raw), quirks_mode=True)
+        parsed = Parsed.from_reader(io.BytesIO(raw), quirks_mode=True)
     except (OSError, ValueError) as error:
         raise _Unreadable("bad_header", str(error)) from error
     headers = {key.lower(): value for key, value in parsed.headers.to_tuples()}

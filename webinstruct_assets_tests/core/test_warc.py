@@ -237,6 +237,12 @@ def test_bare_line_feeds_in_http_headers() -> None:
     assert (item.http_status, item.payload) == (200, b"<p>x")
 
 
+@pytest.mark.parametrize("name", [b"content-length", b"CONTENT-LENGTH", b"Content-Length "])
+def test_header_names_in_any_case(name: bytes) -> None:
+    (item,), rejects = read(response(b"<p>x").replace(b"Content-Length", name, 1))
+    assert (item.payload, rejects) == (b"<p>x", [])
+
+
 def test_empty_file_and_zstd_say_so() -> None:
     with pytest.raises(BadInput, match="f: the file is empty"):
         read(b"")

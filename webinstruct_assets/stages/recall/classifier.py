@@ -1,4 +1,4 @@
-"""fastText as a page classifier: training, scoring, and how well held-out scores separate.
+"""fastText as a page classifier: training, and how well held-out scores separate. Scoring: ``scorer``.
 
 Nothing here knows rounds, domains or files of a crawl.
 """
@@ -16,7 +16,7 @@ from typing import Any
 from webinstruct_assets.core.config import FastTextConfig
 from webinstruct_assets.core.errors import QualityGate
 
-POSITIVE, NEGATIVE = "__label__positive", "__label__negative"
+POSITIVE = "__label__positive"
 
 
 def train(pages: Sequence[tuple[str, str]], path: Path, config: FastTextConfig, scratch: Path) -> None:
@@ -48,25 +48,6 @@ def train(pages: Sequence[tuple[str, str]], path: Path, config: FastTextConfig, 
         problem = (answer.stdout.strip() or answer.stderr.strip())[-500:]
         raise QualityGate(f"fastText training failed: {problem}", "lower `recall.fasttext.lr`, or add pages")
     temporary.rename(path)
-
-
-class Classifier:
-    """A trained model: the probability that a page is an instruction page."""
-
-    def __init__(self, path: Path):
-        import fasttext
-
-        self._model = fasttext.load_model(str(path))
-
-    def score(self, texts: Sequence[str]) -> list[float]:
-        """Probability of the positive label per text (white space folded by the caller: a newline ends a page)."""
-        if not texts:
-            return []
-        labels, scores = self._model.predict(list(texts), k=2)
-        return [
-            min(1.0, float(row[list(names).index(POSITIVE)])) if POSITIVE in names else 0.0
-            for names, row in zip(labels, scores, strict=True)
-        ]
 
 
 @dataclass(frozen=True)

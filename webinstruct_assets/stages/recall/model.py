@@ -16,7 +16,8 @@ from webinstruct_assets.core.ids import row_id
 from webinstruct_assets.core.keys import Ref
 from webinstruct_assets.core.stage import Job, Stage, Unit
 from webinstruct_assets.core.workspace import Workspace
-from webinstruct_assets.stages.recall.classifier import Classifier, separation, train
+from webinstruct_assets.stages.recall.classifier import POSITIVE, separation, train
+from webinstruct_assets.stages.recall.scorer import FastTextScorer
 
 SCHEMA: dict[str, pl.DataType] = {
     "id": pl.String(),
@@ -47,7 +48,12 @@ def model_stage(asset: str, prefix: str, labelled: str, precision: str) -> Stage
         run=_run(labelled, prefix),
         inputs=lambda ws, key: [Ref(labelled, key)],
         settings=lambda ws, key: settings(ws, precision),
-        sources=("stages/recall/model.py", "stages/recall/classifier.py", "stages/recall/training_process.py"),
+        sources=(
+            "stages/recall/model.py",
+            "stages/recall/classifier.py",
+            "stages/recall/training_process.py",
+            "stages/recall/scorer*.py",
+        ),
         reusable=True,
     )
 
@@ -69,8 +75,8 @@ def _run(labelled: str, prefix: str) -> Callable[[Job], None]:
                 recall.fasttext,
                 job.folder / "scratch",
             )
-        scores = Classifier(path).score(held_out["text"].to_list())
-        result = separation(scores, (held_out["label"] == "positive").to_list(), target)
+        scores = FastTextScorer.load(path, POSITIVE).score(held_out["text"].to_arrow())
+        result = separation(scores.tolist(), (held_out["label"] == "positive").to_list(), target)
         if result is None or result.auc < recall.min_auc:
             reached = (
                 f"AUC {result.auc:.3f} (needed {recall.min_auc})"

@@ -1,7 +1,7 @@
 """Scoring every page of a snapshot with a round's model.
 
-In: WET files. Out: one row per page at or above the model's threshold; the others are rejects
-(``below_threshold``, with score and URL). One unit per WET file, so a kill costs one file.
+In: WET files. Out: one row per page at or above the model's threshold; the others are rejects (``below_threshold``,
+with score and offset). One unit per WET file, so a kill costs one file.
 
 Columns: ``id``, ``parent_id`` (WET file's row in ``crawl_index``), ``url``, ``domain``, ``title`` (first line
 of the text), ``score`` (0..1), ``offset`` (bytes into the WET file), ``date`` (of the capture, ISO 8601),
@@ -9,23 +9,33 @@ of the text), ``score`` (0..1), ``offset`` (bytes into the WET file), ``date`` (
 
 Beside each part, ``domains-<unit>.parquet`` counts all pages read per domain (``domain``, ``pages``): the
 denominator of a domain's recall rate.
+
+Nearly all pages of a crawl end below the threshold, so such a page costs no Python object but its id: texts are scored
+where they were inflated, and everything else happens per file. On disk a reject below the threshold takes its id,
+offset and score; its URL is read again from the file where it is wanted.
 """
 
-from collections import Counter
 from collections.abc import Callable
-from functools import partial
-from typing import Any
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
 import polars as pl
 
-from webinstruct_assets.core.ids import row_id
+from webinstruct_assets.core.ids import row_id, row_ids
 from webinstruct_assets.core.keys import Ref
+from webinstruct_assets.core.lake import REJECT_SCHEMA
 from webinstruct_assets.core.stage import Job, Reject, Stage, Unit
-from webinstruct_assets.core.urls import registrable_domain
+from webinstruct_assets.core.urls import registrable_domains
+from webinstruct_assets.core.warc import RecordReject
 from webinstruct_assets.stages.crawl.source import CrawlSource
-from webinstruct_assets.stages.crawl.wet import WetFile, read_wet, wet_files
-from webinstruct_assets.stages.recall.classifier import Classifier
-from webinstruct_assets.stages.seeds.pages import one_line
+from webinstruct_assets.stages.crawl.wet import WetFile, iter_wet_batches, wet_files
+from webinstruct_assets.stages.recall.classifier import POSITIVE
+from webinstruct_assets.stages.recall.scorer import FastTextScorer
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 SCHEMA: dict[str, pl.DataType] = {
     "id": pl.String(),
@@ -54,9 +64,10 @@ def scan_stage(asset: str, prefix: str, model: str) -> Stage:
         settings=lambda ws, key: {},
         sources=(
             "stages/recall/scan.py",
-            "stages/recall/classifier.py",
-            "stages/crawl/wet.py",
+            "stages/recall/scorer*.py",
+            "stages/crawl/wet*.py",
             "core/warc.py",
+            "core/urls.py",
         ),
         # The first round only serves to train the second: with a borrowed model there is nothing to train.
         reusable=asset.startswith("round1"),
@@ -67,13 +78,10 @@ def _run(model: str, prefix: str) -> Callable[[Job], None]:
     def run(job: Job) -> None:
         (manifest,) = job.manifests(model)
         threshold = float(manifest.metrics["threshold"])
-        classifier = Classifier(job.input_file(model, "model.bin"))
-        source = CrawlSource(job.ws.crawl_root(job.key["snapshot"]))
-        files = wet_files(job.read("crawl_index"))
-        job.progress.start(len(files), "WET files")
-        for file in files:
-            job.unit(file.unit, partial(_score_file, job, source, file, classifier, threshold, prefix))
-            job.progress.advance(1)
+        function = partial(
+            score_file, job.ws.crawl_root(job.key["snapshot"]), job.input_file(model, "model.bin"), threshold, prefix
+        )
+        job.map(function, {file.unit: file for file in wet_files(job.read("crawl_index"))}, noun="WET files")
         job.metrics |= {
             "threshold": threshold,
             "pages_scored": int(job.count("pages")),
@@ -83,44 +91,79 @@ def _run(model: str, prefix: str) -> Callable[[Job], None]:
     return run
 
 
-def _score_file(
-    job: Job, source: CrawlSource, file: WetFile, classifier: Classifier, threshold: float, prefix: str
-) -> Unit:
-    rejects: list[Reject] = []
-    rows: list[dict[str, Any]] = []
-    pages_of_domain: Counter[str] = Counter()
+@lru_cache(maxsize=1)
+def _scorer(model: Path) -> FastTextScorer:
+    """One per process: folding the paper's model reads 2 GB."""
+    return FastTextScorer.load(model, POSITIVE)
+
+
+@lru_cache(maxsize=1)
+def _source(root: str) -> CrawlSource:
+    """One per process, for its connections."""
+    return CrawlSource(root)
+
+
+def score_file(root: str, model: Path, threshold: float, prefix: str, file: WetFile) -> Unit:
+    """The pages of one WET file of the crawl at ``root``, as a unit of a recall asset (ids start with ``prefix``)."""
+    import pyarrow.compute as pc
+
+    scorer = _scorer(model)
+    unreadable: list[Reject] = []
+    frames = [pl.DataFrame(schema={"url": pl.String, "score": pl.Float32, "offset": pl.Int64, "date": pl.String})]
+    texts = [pl.Series(dtype=pl.String)]
     size = 0
-    for page in read_wet(source, file, prefix, rejects):
-        text = one_line(page.text)
-        domain, size = registrable_domain(page.url), size + len(page.text)
-        pages_of_domain[domain] += 1
-        (score,) = classifier.score([text])
-        identity = row_id(prefix, file.id, page.offset)
-        if score < threshold:
-            rejects.append(Reject(identity, file.id, "below_threshold", f"{score:.4f} {page.url}"))
-            continue
-        title = page.text.strip().partition("\n")[0][:TITLE_CHARACTERS]
-        rows.append(
-            {
-                "id": identity,
-                "parent_id": file.id,
-                "url": page.url,
-                "domain": domain,
-                "title": title,
-                "score": score,
-                "offset": page.offset,
-                "date": page.date,
-                "warc_path": file.warc_path,
-                "text": text,
-            }
-        )
-    domains = pl.DataFrame(
-        sorted(pages_of_domain.items()), schema={"domain": pl.String, "pages": pl.Int64}, orient="row"
+
+    def on_reject(reject: RecordReject) -> None:
+        identity, detail = row_id(prefix, file.id, reject.offset), f"{file.path}@{reject.offset}: {reject.detail}"
+        unreadable.append(Reject(identity, file.id, reject.reason, detail))
+
+    with _source(root).open(file.path) as stream:
+        for batch in iter_wet_batches(stream, file.path, on_reject=on_reject):
+            scores = scorer.score(batch.texts)
+            columns = {"url": batch.urls, "score": scores, "offset": batch.offsets, "date": batch.dates}
+            frames.append(pl.DataFrame(columns, schema=frames[0].schema))
+            texts.append(_decoded(batch.texts.take(np.flatnonzero(scores.astype(np.float64) >= threshold))))
+            size += pc.sum(pc.binary_length(batch.texts)).as_py() or 0
+    pages = pl.concat(frames)
+    pages = pages.with_columns(
+        pl.Series("id", row_ids(prefix, file.id, pages["offset"].to_list()), dtype=pl.String),
+        registrable_domains(pages["url"]).alias("domain"),
+        pl.lit(file.id).alias("parent_id"),
+        (pl.col("score").cast(pl.Float64) >= threshold).alias("recalled"),
     )
-    domains.write_parquet(job.folder / f"domains-{file.unit}.parquet")
+    below = pages.filter(~pl.col("recalled")).select(
+        "id",
+        "parent_id",
+        reason=pl.lit("below_threshold"),
+        detail=pl.format("{} @{}", pl.col("score").cast(pl.Float64).round(4), "offset"),
+    )
+    first_line = pl.col("text").str.strip_chars().str.extract(r"^([^\n]*)").fill_null("")
+    rows = (
+        pages.filter("recalled")
+        .with_columns(pl.concat(texts).alias("text"), pl.lit(file.warc_path).alias("warc_path"))
+        .with_columns(
+            first_line.str.slice(0, TITLE_CHARACTERS).alias("title"),
+            pl.col("text").str.replace_all("\n", " ", literal=True),
+        )
+        .select(*SCHEMA)
+    )
+    rejects = pl.concat([pl.DataFrame([vars(reject) for reject in unreadable], schema=REJECT_SCHEMA), below])
+    domains = pages.group_by("domain").agg(pl.len().cast(pl.Int64).alias("pages")).sort("domain")
     return Unit(
         rows=rows,
         rejects=rejects,
-        rows_in=len(rows) + len(rejects),
-        counts={"pages": pages_of_domain.total(), "bytes": size},
+        rows_in=pages.height + len(unreadable),
+        counts={"pages": pages.height, "bytes": size},
+        files={f"domains-{file.unit}.parquet": domains},
     )
+
+
+def _decoded(texts: "pa.BinaryArray") -> pl.Series:
+    """UTF-8, with U+FFFD for what is not."""
+    import pyarrow as pa
+
+    try:
+        return pl.Series(texts.cast(pa.large_string()), dtype=pl.String)
+    except pa.ArrowInvalid:
+        decoded = [text.decode("utf-8", errors="replace") for text in texts.to_pylist()]
+        return pl.Series(decoded, dtype=pl.String)

@@ -34,5 +34,10 @@ def split_of(seed: int, text: str, held_out: float) -> str:
 
 
 def one_line(text: str) -> str:
-    """Page text as fastText reads it: white space folded, no newline."""
-    return " ".join(text.split())
+    """Page text as a line of fastText's: newlines become spaces, all else stays; "" where there is only white space.
+
+    A model must be trained on what it will score. fastText ends a word at ASCII white space and zero bytes only, and
+    recall scores a page's raw bytes: folding other white space (U+00A0, U+3000) here would teach it words and n-grams
+    that a scored page does not have.
+    """
+    return "" if text.isspace() else text.replace("\n", " ")

@@ -8,7 +8,8 @@ from sklearn.metrics import roc_auc_score
 
 from webinstruct_assets.core.config import FastTextConfig
 from webinstruct_assets.core.ids import digest_file
-from webinstruct_assets.stages.recall.classifier import Classifier, separation, train
+from webinstruct_assets.stages.recall.classifier import POSITIVE, separation, train
+from webinstruct_assets.stages.recall.scorer import FastTextScorer
 
 SMALL = FastTextConfig(dim=8, epochs=20, lr=0.5, word_ngrams=2, min_count=1, buckets=1000)
 
@@ -31,10 +32,9 @@ def test_a_model_separates_and_is_reproducible(tmp_path: Path) -> None:
     for name in ("a", "b"):
         train(pages(40), tmp_path / f"{name}.bin", SMALL, tmp_path)
     assert digest_file(tmp_path / "a.bin") == digest_file(tmp_path / "b.bin")
-    model = Classifier(tmp_path / "a.bin")
+    model = FastTextScorer.load(tmp_path / "a.bin", POSITIVE)
     scores = model.score([text for _, text in pages(10)])
     assert min(scores[:10]) > max(scores[10:])
-    assert model.score([]) == []
     assert all(0 <= score <= 1 for score in model.score(["", "ünïcödé 漢字", "x" * 10_000]))
 
 
