@@ -40,7 +40,7 @@ def available_snapshots(ws: Workspace) -> list[str]:
     found: list[str] = []
     for root in (str(ws.path(ws.config.crawl.local_root)), ws.config.crawl.source):
         try:
-            found += [entry["id"] for entry in CrawlSource(root).snapshots()]
+            found += [entry["id"] for entry in CrawlSource(root, ws.config.crawl).snapshots()]
         except WebInstructError:
             continue  # a source that is away must not keep the other's snapshots from being registered
     return sorted({key for key in found if SNAPSHOT_PATTERN.fullmatch(key)})

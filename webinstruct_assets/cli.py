@@ -126,7 +126,7 @@ def run(
     if more and not selected:
         raise click.UsageError(f"unexpected {' '.join(more)}; assets are named with --select or --to")
     ws = _workspace()
-    CrawlSource(ws.crawl_root(check_snapshot(snapshot))).file_list(snapshot, "wet")
+    CrawlSource(ws.crawl_root(check_snapshot(snapshot)), ws.config.crawl).file_list(snapshot, "wet")
     if model_from:
         ws.set_reference(snapshot, model_from)
     selection = Selection(snapshot, refiner, recipe, benchmark)

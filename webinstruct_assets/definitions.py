@@ -12,6 +12,7 @@ from webinstruct_assets.assets.crawl_index import crawl_index
 from webinstruct_assets.assets.decontaminated_qa import decontaminated_qa
 from webinstruct_assets.assets.extracted_qa import extracted_qa
 from webinstruct_assets.assets.fasttext_model import fasttext_model
+from webinstruct_assets.assets.later_rounds import later_rounds
 from webinstruct_assets.assets.pages import pages
 from webinstruct_assets.assets.quality_review import quality_review
 from webinstruct_assets.assets.recalled_urls import recalled_urls
@@ -52,6 +53,7 @@ defs = dg.Definitions(
         round2_model,
         round2_recall,
         round2_domains,
+        *later_rounds,
         recalled_urls,
         pages,
         extracted_qa,

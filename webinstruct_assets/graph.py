@@ -26,6 +26,7 @@ from webinstruct_assets.stages.recall.round2_domains import ROUND2_DOMAINS
 from webinstruct_assets.stages.recall.round2_model import ROUND2_MODEL
 from webinstruct_assets.stages.recall.round2_recall import ROUND2_RECALL
 from webinstruct_assets.stages.recall.round2_seed_set import ROUND2_SEED_SET
+from webinstruct_assets.stages.recall.rounds import later_stages
 from webinstruct_assets.stages.refinement.refined_qa import REFINED_QA
 from webinstruct_assets.stages.release.webinstruct import WEBINSTRUCT
 from webinstruct_assets.stages.release.webinstruct_release import WEBINSTRUCT_RELEASE
@@ -34,6 +35,8 @@ from webinstruct_assets.stages.seeds.seed_set import SEED_SET
 from webinstruct_assets.stages.sft.sft_dataset import SFT_DATASET
 from webinstruct_assets.stages.training.trained_checkpoint import TRAINED_CHECKPOINT
 from webinstruct_assets.stages.verification.verified_qa import VERIFIED_QA
+
+LATER_ROUNDS = later_stages(Workspace.open().config.recall.rounds)
 
 STAGES: tuple[Stage, ...] = (
     CRAWL_INDEX,
@@ -45,6 +48,7 @@ STAGES: tuple[Stage, ...] = (
     ROUND2_MODEL,
     ROUND2_RECALL,
     ROUND2_DOMAINS,
+    *(stage for stages in LATER_ROUNDS for stage in stages),
     RECALLED_URLS,
     PAGES,
     EXTRACTED_QA,

@@ -1,5 +1,6 @@
 """Partitions made of given rows, published the way every stage is: the inputs of a stage under test."""
 
+from collections.abc import Callable
 from typing import Any
 
 import polars as pl
@@ -16,11 +17,15 @@ def publish(ws: Workspace, stage: Stage, key: PartitionKey, rows: list[dict[str,
     def run(job: Job) -> None:
         job.unit("00000", lambda: Unit(rows=rows, rows_in=len(rows)))
 
-    made = Stage(
+    return execute(made(stage, run), key, ws, log=print, run_id="test")
+
+
+def made(stage: Stage, run: Callable[[Job], None]) -> Stage:
+    """``stage`` with another ``run``, made from nothing."""
+    return Stage(
         asset=stage.asset, dimensions=stage.dimensions, prefix=stage.prefix, schema=stage.schema, run=run,
         inputs=lambda ws, key: [], settings=lambda ws, key: {}, sources=stage.sources,
     )  # fmt: skip
-    return execute(made, key, ws, log=print, run_id="test")
 
 
 def filled(stage: Stage, **values: Any) -> dict[str, Any]:

@@ -47,9 +47,36 @@ class ModelConfig(Section):
 
 
 class CrawlConfig(Section):
-    """Where snapshots are read from: ``local-*`` keys under ``local_root``, others at ``source``."""
+    """Where snapshots are read from: ``local-*`` keys under ``local_root``, others at ``source``.
+
+    ``source`` and its ``mirrors`` (asked in their order where the ones before do not answer): a folder, ``http(s)://``
+    or ``s3://BUCKET/PREFIX``. S3 credentials come from the environment (``AWS_ACCESS_KEY_ID``…) unless
+    ``s3_anonymous``. ``max_wet_files`` and ``sample_seed``: a random sample of a snapshot's WARC/WET pairs.
+
+    Manners, per process and server: ``connections`` at a time, at most ``requests_per_second``; a request is tried
+    ``attempts`` times, waiting ever longer up to ``longest_wait`` seconds (the server's Retry-After too is capped by
+    it); a transfer slower than 1 KiB/s for ``stall_seconds`` is taken up anew; after ``breaker_failures`` requests
+    given up in a row the server is left alone for ``breaker_seconds``. Redirects are followed within a server and to
+    ``redirect_hosts``, never to another scheme. Byte ranges of one file that are at most ``coalesce_gap`` bytes apart
+    are read as one, up to ``coalesce_bytes``.
+    """
 
     source: str = "https://data.commoncrawl.org"
+    mirrors: tuple[str, ...] = ()
+    user_agent: str = "webinstruct-assets (reads Common Crawl files)"
+    connections: int = Field(4, ge=1)
+    requests_per_second: float = Field(20.0, gt=0)
+    attempts: int = Field(6, ge=1)
+    longest_wait: float = Field(120.0, ge=0)
+    stall_seconds: float = Field(60.0, gt=0)
+    breaker_failures: int = Field(3, ge=1)
+    breaker_seconds: float = Field(300.0, ge=0)
+    redirect_hosts: tuple[str, ...] = ()
+    coalesce_gap: int = Field(64 << 10, ge=0)
+    coalesce_bytes: int = Field(8 << 20, ge=1)
+    s3_endpoint: str | None = None
+    s3_region: str = "us-east-1"
+    s3_anonymous: bool = True
     local_root: Path = Path("data/crawl")
     demo_sources: Path = Path("data/demo")
     max_wet_files: int | None = Field(None, ge=1)
@@ -69,35 +96,73 @@ class FastTextConfig(Section):
 
 
 class SeedsConfig(Section):
-    """Seed pages: hosts of the allow-list found in the crawl plus the user's files, against random pages."""
+    """Labelled pages of both rounds: how many, from how much of the snapshot, and what makes a set unusable.
+
+    ``allow_list``: hosts and URL patterns of the first round's positives. ``user_files``: positives of your own
+    (JSONL, Parquet, WARC, WET). ``max_wet_files``: at most so many WET files of the snapshot, chosen by ``seed``,
+    are read for a set; null reads all. ``max_ratio``: the larger class has at most so many times the smaller's
+    pages. ``min_per_class``: fewer pages of a class stop the run. ``held_out``: share of pages kept for measuring.
+    """
 
     allow_list: Path = Path("config/seed_hosts.yaml")
     user_files: list[Path] = []
     max_positives: int = Field(100_000, ge=1)
     max_negatives: int = Field(100_000, ge=1)
-    min_positives: int = Field(50, ge=2)
+    max_wet_files: int | None = Field(2_000, ge=1)
+    max_ratio: float = Field(10.0, ge=1)
+    min_per_class: int = Field(50, ge=2)
     held_out: float = Field(0.2, gt=0, lt=1)
     seed: int = 0
 
 
-class RecallConfig(Section):
-    """The two recall rounds. ``round1_precision``/``round2_precision`` on held-out pages set a round's threshold.
+class ThresholdConfig(Section):
+    """How a round's score threshold is set: by exactly one of these.
 
-    Domains with fewer than ``min_domain_pages`` recalled pages or a recall rate below ``min_recall_rate`` are
-    dropped, those from ``sure_recall_rate`` up are selected, the LLM ``judge_model`` labels the rest.
+    ``precision``: the lowest score whose precision on held-out pages reaches it. ``percentile``: the score that
+    this percentage of the crawl's pages stays below (DCLM keeps what is above the 90th), over
+    ``recall.percentile_files`` WET files. ``score``: a fixed score. A model that cannot reach ``precision``, or
+    has less than ``min_precision`` at the threshold that the other two set, stops the run.
+    """
+
+    precision: float | None = Field(None, gt=0, le=1)
+    percentile: float | None = Field(None, gt=0, lt=100)
+    score: float | None = Field(None, gt=0, lt=1)
+    min_precision: float = Field(0.5, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> "ThresholdConfig":
+        if sum(value is not None for value in (self.precision, self.percentile, self.score)) != 1:
+            raise ValueError("give exactly one of precision, percentile and score")
+        return self
+
+
+class RecallConfig(Section):
+    """The recall rounds: two in the paper, more with ``rounds``.
+
+    ``round2_threshold`` holds for later rounds too. ``min_auc``: a model that separates held-out pages worse stops
+    the run. Domains with fewer than ``min_domain_pages`` recalled pages or a recall rate below ``min_recall_rate``
+    are dropped, those from ``sure_recall_rate`` up are selected, an LLM labels the rest, ``domains_per_request`` at
+    a time: ``judge_model``, from the second round on ``round2_judge_model`` where given. Rounds after one of whose
+    pages ``stop_share`` had been collected by the round before are not run (DeepSeekMath).
     """
 
     fasttext: FastTextConfig = FastTextConfig()
     train: Literal["own", "reference"] = "own"
     reference_snapshot: str | None = None
-    round1_precision: float = Field(0.9, gt=0, le=1)
-    round2_precision: float = Field(0.9, gt=0, le=1)
+    rounds: int = Field(2, ge=2, le=5)
+    stop_share: float = Field(0.98, gt=0, le=1)
+    round1_threshold: ThresholdConfig = ThresholdConfig(precision=0.9)
+    round2_threshold: ThresholdConfig = ThresholdConfig(precision=0.9)
+    percentile_files: int = Field(4, ge=1)
     min_auc: float = Field(0.8, ge=0.5, le=1)
     min_domain_pages: int = Field(1000, ge=1)
     min_recall_rate: float = Field(0.1, ge=0, le=1)
     sure_recall_rate: float = Field(0.8, ge=0, le=1)
     judge_model: str
+    round2_judge_model: str | None = None
+    domains_per_request: int = Field(20, ge=1, le=100)
     titles_per_domain: int = Field(5, ge=1)
+    paths_per_domain: int = Field(5, ge=0)
 
     @field_validator("reference_snapshot")
     @classmethod

@@ -48,3 +48,7 @@ class Busy(WebInstructError):
 
 class UnitsFailed(WebInstructError):
     """Some units of a stage failed; all others are committed."""
+
+
+class Unavailable(WebInstructError):
+    """A server that does not answer now: nothing is known about what it holds, and a later run may succeed."""

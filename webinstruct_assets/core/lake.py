@@ -102,11 +102,13 @@ class Lake:
         return manifest
 
     def source(self, manifest: Manifest, needed_by: str) -> Manifest:
-        """The manifest that holds the data: itself, or the reference snapshot's partition that it reuses."""
+        """The manifest that holds the data: itself, or what it reuses (which may reuse another in turn)."""
         if manifest.reuses is None:
             return manifest
         asset, _, key = manifest.reuses.partition("/")
-        return self.require(Ref(asset, PartitionKey.parse(tuple(manifest.keys), key)), needed_by)
+        return self.source(
+            self.require(Ref(asset, PartitionKey.parse(tuple(manifest.keys), key)), needed_by), needed_by
+        )
 
     def data_folder(self, manifest: Manifest) -> Path:
         """Folder of the manifest's own parts."""

@@ -51,7 +51,8 @@ class Stage:
 
     ``schema``: columns of its rows (``id`` and ``parent_id`` among them, ids starting with ``prefix``).
     ``inputs``/``settings``: of one partition, from the workspace's configuration. ``sources``: globs below
-    the package whose bytes are the code version. ``reusable``: may be taken over from a reference snapshot.
+    the package whose bytes are the code version. ``reuses``: the partition that stands in for this one, which then
+    has no parts of its own and does no work; None where it is built.
     """
 
     asset: str
@@ -62,7 +63,7 @@ class Stage:
     inputs: Callable[["Workspace", PartitionKey], Sequence[Ref]]
     settings: Callable[["Workspace", PartitionKey], dict[str, Any]]
     sources: tuple[str, ...]
-    reusable: bool = False
+    reuses: Callable[["Workspace", PartitionKey], Ref | None] = lambda ws, key: None
     may_be_empty: Callable[["Workspace", PartitionKey], bool] = lambda ws, key: False
 
     def ref(self, key: PartitionKey) -> Ref:
@@ -72,6 +73,16 @@ class Stage:
     def code_version(self) -> str:
         """Digest of the stage's own sources and prompts."""
         return _digest_sources(self.sources)
+
+
+def from_reference(asset: str) -> Callable[["Workspace", PartitionKey], Ref | None]:
+    """``Stage.reuses`` of an asset that a snapshot may take from its reference snapshot (``--model-from``)."""
+
+    def find(ws: "Workspace", key: PartitionKey) -> Ref | None:
+        reference = ws.reference_for(key["snapshot"])
+        return Ref(asset, PartitionKey.of({**key.as_dict(), "snapshot": reference})) if reference else None
+
+    return find
 
 
 @cache
@@ -156,28 +167,57 @@ class Job:
 
         A unit that raises does not stop the others. Raises UnitsFailed at the end, naming each that failed and why.
         """
+        self._entries |= self._compute(self.ledger, function, units, noun, sizes)
+
+    def first_pass(
+        self,
+        function: Callable[[Argument], Unit],
+        units: Mapping[str, Argument],
+        schema: Schema,
+        *,
+        noun: str = "units",
+    ) -> tuple[Path, dict[str, Entry]]:
+        """Like ``map``, for what a stage has to know of all its input before it can tell rows from rejects.
+
+        The units have columns ``schema``; they are no rows of the partition, and gone when it is published. Returns
+        their folder and their entries.
+        """
+        folder = self.folder / "scratch"
+        folder.mkdir(exist_ok=True)
+        ledger = Ledger(folder, f"{self.ledger.label}, first pass", dict(schema), None)
+        return folder, self._compute(ledger, function, units, noun, None)
+
+    def _compute(
+        self,
+        ledger: Ledger,
+        function: Callable[[Argument], Unit],
+        units: Mapping[str, Argument],
+        noun: str,
+        sizes: Mapping[str, int] | None,
+    ) -> dict[str, Entry]:
         size = sizes.__getitem__ if sizes else lambda name: 1
-        committed = {name: entry for name in units if (entry := self.ledger.committed(name))}
-        self._entries |= committed
+        committed = {name: entry for name in units if (entry := ledger.committed(name))}
+        entries = dict(committed)
         if committed:
-            self.log(f"{self.ledger.label}: {len(committed):,} of {len(units):,} units are there from an earlier run")
+            self.log(f"{ledger.label}: {len(committed):,} of {len(units):,} units are there from an earlier run")
         self.progress.start(
             sum(map(size, units)), noun, sum(map(size, committed)), _sum(entry.rejected for entry in committed.values())
         )
         left = [(name, argument) for name, argument in units.items() if name not in committed]
         failed: list[Failed] = []
-        work = Work(function, self.ledger)
+        work = Work(function, ledger)
         pickle.dumps(work)  # what cannot travel is refused by every engine, not only by those that need it to
         with closing(self._engine.run(work, left)) as outcomes:
             for outcome in outcomes:
                 if isinstance(outcome, Failed):
                     failed.append(outcome)
-                    self.log(f"{self.ledger.label}: unit {outcome.name} failed: {outcome.problem}")
+                    self.log(f"{ledger.label}: unit {outcome.name} failed: {outcome.problem}")
                 else:
-                    self._entries[outcome.name] = outcome
+                    entries[outcome.name] = outcome
                     self.progress.advance(size(outcome.name), outcome.rejected)
         if failed:
-            raise _units_failed(self.ledger.label, failed, len(units))
+            raise _units_failed(ledger.label, failed, len(units))
+        return entries
 
     @property
     def counts(self) -> dict[str, float]:
@@ -261,17 +301,13 @@ class Identity:
 
 def identify(stage: Stage, key: PartitionKey, ws: "Workspace") -> Identity:
     """The identity that a run started now would have. Raises MissingInput when an input is not there."""
-    reference = ws.reference_for(key["snapshot"]) if stage.reusable else None
-    if reference:
-        reuses = Ref(stage.asset, PartitionKey.of({**key.as_dict(), "snapshot": reference}))
-        config: dict[str, Any] = {"reference_snapshot": reference}
+    reuses = stage.reuses(ws, key)
+    if reuses:
+        config: dict[str, Any] = {"reuses": str(reuses)}
         refs: Sequence[Ref] = [reuses]
     else:
-        reuses, config, refs = (
-            None,
-            json.loads(json.dumps(stage.settings(ws, key), default=str)),
-            stage.inputs(ws, key),
-        )
+        config = json.loads(json.dumps(stage.settings(ws, key), default=str))
+        refs = stage.inputs(ws, key)
     needed_by = str(stage.ref(key))
     inputs = {ref: ws.lake.require(ref, needed_by) for ref in refs}
     takedowns = set(ws.lake.takedowns.that_touch(stage.asset, str(key)))
@@ -353,7 +389,7 @@ def _intact(ws: "Workspace", ref: Ref) -> bool:
 
 
 def _reuse(reference: Manifest) -> dict[str, Any]:
-    """A reused partition has no parts of its own; its numbers are the reference's."""
+    """A partition that reuses another has no parts of its own; its numbers are the other's."""
     return {
         "parts": [],
         "rejects": [],

@@ -89,7 +89,7 @@ class Ledger:
     folder: Path
     label: str
     schema: Schema
-    takedowns: Takedowns
+    takedowns: Takedowns | None  # None: of a first pass, whose rows are none of the partition
 
     def committed(self, name: str) -> Entry | None:
         """The unit's entry, None when it has to be computed: never committed, or one of its files is gone."""
@@ -151,7 +151,7 @@ class Ledger:
         Where a record is not a row (``per_row`` false), it is the parent of its rows: a reject for each parent that has
         none left.
         """
-        taken = self.takedowns.mask(rows)
+        taken = self.takedowns.mask(rows) if self.takedowns else None
         if taken is None:
             return rows, rejects, 0
         lost, rows = rows.filter(taken), rows.filter(~taken)

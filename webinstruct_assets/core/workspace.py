@@ -21,6 +21,7 @@ from webinstruct_assets.core.lake import Lake, write_atomically
 
 if TYPE_CHECKING:
     from webinstruct_assets.core.llm.client import LlmClient
+    from webinstruct_assets.core.llm.ledger import Ledger
     from webinstruct_assets.core.llm.models import ModelSpec
 
 PROJECT_ROOT = Path(__file__).parents[2]
@@ -176,12 +177,16 @@ class Workspace:
         ) as endpoint:
             yield self._client(endpoint.base_url, endpoint.model, identity, like, None)
 
-    def _client(self, base_url: str, served: str, identity: str, name: str, api_key_env: str | None) -> "LlmClient":
-        from webinstruct_assets.core.llm.client import LlmClient
+    def ledger(self) -> "Ledger":
+        """Answers already paid for, of all models."""
         from webinstruct_assets.core.llm.ledger import Ledger
 
-        ledger = Ledger(self.root / "data/llm/ledger.sqlite")
+        return Ledger(self.root / "data/llm/ledger.sqlite")
+
+    def _client(self, base_url: str, served: str, identity: str, name: str, api_key_env: str | None) -> "LlmClient":
+        from webinstruct_assets.core.llm.client import LlmClient
+
         key = os.environ.get(api_key_env) if api_key_env else None
         return LlmClient(
-            base_url, served, identity, ledger, api_key=key, concurrency=self.config.models[name].concurrency
+            base_url, served, identity, self.ledger(), api_key=key, concurrency=self.config.models[name].concurrency
         )

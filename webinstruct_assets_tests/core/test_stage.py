@@ -13,7 +13,7 @@ import pytest
 
 from webinstruct_assets.core.errors import BadManifest, Busy, MissingInput, QualityGate
 from webinstruct_assets.core.keys import PartitionKey, Ref
-from webinstruct_assets.core.stage import Job, Reject, Stage, Unit, execute
+from webinstruct_assets.core.stage import Job, Reject, Stage, Unit, execute, from_reference
 from webinstruct_assets.core.workspace import Workspace
 
 KEY = PartitionKey.of({"snapshot": "local-test"})
@@ -119,7 +119,7 @@ def test_kill_9_costs_only_the_unit_in_flight(workspace: Workspace) -> None:
         from pathlib import Path
         sys.path[:0] = [sys.argv[2], str(Path(sys.argv[2]).parent)]
         import test_stage
-        from webinstruct_assets.core.stage import Unit, execute
+        from webinstruct_assets.core.stage import Unit, execute, from_reference
         from webinstruct_assets.core.workspace import Workspace
 
         def dies(job):
@@ -160,7 +160,7 @@ def test_kill_9_costs_only_the_unit_in_flight(workspace: Workspace) -> None:
 
 
 def test_a_reused_partition_points_at_its_reference(workspace: Workspace) -> None:
-    reusable = stage(reusable=True)
+    reusable = stage(reuses=from_reference("numbers"))
     reference = execute(reusable, KEY, workspace, log=print, run_id="one")
     workspace.set_reference("local-other", "local-test")
     other = PartitionKey.of({"snapshot": "local-other"})

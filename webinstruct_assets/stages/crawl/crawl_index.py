@@ -31,7 +31,7 @@ def snapshot_digest(ws: Workspace, snapshot: str) -> str:
     root = ws.crawl_root(snapshot)
     if not snapshot.startswith("local-"):
         return digest_json([root, snapshot])
-    source = CrawlSource(root)
+    source = CrawlSource(root, ws.config.crawl)
     listing: list[Any] = []
     for kind in KINDS:
         for path in source.file_list(snapshot, kind):
@@ -53,7 +53,7 @@ def settings(ws: Workspace, key: PartitionKey) -> dict[str, Any]:
 def run(job: Job) -> None:
     """Lists, samples, measures."""
     snapshot = job.key["snapshot"]
-    source = CrawlSource(job.ws.crawl_root(snapshot))
+    source = CrawlSource(job.ws.crawl_root(snapshot), job.ws.config.crawl)
 
     def compute() -> Unit:
         lists = {kind: source.file_list(snapshot, kind) for kind in KINDS}
@@ -95,5 +95,5 @@ CRAWL_INDEX = Stage(
     run=run,
     inputs=lambda ws, key: [],
     settings=settings,
-    sources=("stages/crawl/crawl_index.py", "stages/crawl/source.py"),
+    sources=("stages/crawl/crawl_index.py", "stages/crawl/source.py", "stages/crawl/transport.py"),
 )

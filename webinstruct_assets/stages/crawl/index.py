@@ -1,20 +1,17 @@
 """From a WET file's URLs to the exact bytes of their WARC records, through the columnar index.
 
-In: a snapshot and the (WARC file, URL) pairs that are wanted. Out: offset and length of each record, with
-what Common Crawl found out about it. Only the index is read here, no WARC file.
+In: the (WARC file, URL) pairs that are wanted, and one file of the index. Out: offset and length of each record,
+with what Common Crawl found out about it. Only the index is read here, no WARC file; DuckDB reads it in place
+through the crawl's own transport, and of it only the footer and the column chunks that the query needs.
 
 Source: https://github.com/commoncrawl/cc-index-table (schema), subset ``warc`` (successful captures).
 """
 
-import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from typing import Any
 
 import polars as pl
 
-from webinstruct_assets.core.errors import BadInput
+from webinstruct_assets.core.errors import BadInput, WebInstructError
 from webinstruct_assets.stages.crawl.source import CrawlSource
 
 FOUND_SCHEMA: dict[str, pl.DataType] = {
@@ -31,8 +28,13 @@ FOUND_SCHEMA: dict[str, pl.DataType] = {
 }
 
 
-def lookup(source: CrawlSource, snapshot: str, wanted: pl.DataFrame) -> pl.DataFrame:
-    """Index rows of the wanted captures, sorted by file and offset; what the index does not hold is left out.
+def index_files(source: CrawlSource, snapshot: str) -> list[str]:
+    """Paths of the snapshot's index files that hold successful captures."""
+    return [path for path in source.file_list(snapshot, "cc-index-table") if "/subset=warc/" in path]
+
+
+def lookup(source: CrawlSource, path: str, wanted: pl.DataFrame) -> pl.DataFrame:
+    """Rows of the index file ``path`` for the wanted captures, sorted by WARC file and offset, each once.
 
     ``wanted``: warc_filename, url, and optionally fetch_time (``YYYY-MM-DDTHH:MM:SSZ``, as WarcRecord.date)
     to tell two captures of one URL in one file apart. Columns out (``FOUND_SCHEMA``): warc_filename — path
@@ -40,42 +42,76 @@ def lookup(source: CrawlSource, snapshot: str, wanted: pl.DataFrame) -> pl.DataF
     payload; fetch_time — as in ``wanted``; content_mime_detected; content_charset; content_languages —
     ISO 639-3, comma-separated; url_host_registered_domain.
 
-    Over HTTP each index file is downloaded to a temporary folder and deleted after use.
-    Raises MissingInput for an unknown snapshot and BadInput for an index file without the needed columns.
+    Raises BadInput for a file that is no index file or lacks a column, and the source's own errors.
     """
-    keys: list[str] = [name for name in ("warc_filename", "url", "fetch_time") if name in wanted.columns]
-    asked = wanted.select(keys).unique()
-    paths = [path for path in source.file_list(snapshot, "cc-index-table") if "/subset=warc/" in path]
-    found = [pl.DataFrame(schema=FOUND_SCHEMA)]
-    for path in paths if asked.height else []:
-        with _on_disk(source, path) as file:
-            found.append(_join(file, path, asked, keys))
-    return pl.concat(found).unique().sort("warc_filename", "warc_record_offset")
+    import duckdb
+
+    names = [name for name in FOUND_SCHEMA if name != "fetch_time"]
+    files = _file_system(source)
+    with duckdb.connect() as connection:
+        connection.register_filesystem(files)
+        connection.register("wanted", wanted.select("warc_filename", "url").unique().to_arrow())
+        # A UTC time stamp, with or without time zone; seconds since 1970 are the same for both.
+        query = f"""
+            SELECT {", ".join(f"i.{name}" for name in names)}, epoch_ms(i.fetch_time) AS fetch_time
+            FROM read_parquet('crawl://{path.replace("'", "''")}', hive_partitioning = false) AS i
+            JOIN wanted USING (warc_filename, url)
+        """
+        try:
+            connection.execute("SET parquet_metadata_cache = true")  # binding and running read the footer each
+            rows = pl.DataFrame(connection.sql(query).to_arrow_table())
+        except duckdb.Error as error:
+            if files.error:
+                raise files.error from error
+            problem = f"{source.root}/{path}: not a file of the columnar index ({str(error).splitlines()[0]})"
+            raise BadInput(problem, "fetch it again") from error
+    time = pl.from_epoch("fetch_time", time_unit="ms").dt.strftime("%Y-%m-%dT%H:%M:%SZ")
+    found = rows.with_columns(time).select(list(FOUND_SCHEMA)).cast(FOUND_SCHEMA)  # type: ignore[arg-type]
+    if "fetch_time" in wanted.columns:
+        found = found.join(wanted.unique(), on=["warc_filename", "url", "fetch_time"], how="semi")
+    return found.unique().sort("warc_filename", "warc_record_offset", "url")
 
 
-def _join(file: Path, path: str, asked: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
-    index = pl.scan_parquet(file, hive_partitioning=False)
-    try:
-        # Filtering by file first lets Parquet statistics skip most of a real index.
-        rows = (
-            index.select(list(FOUND_SCHEMA))
-            .filter(pl.col("warc_filename").is_in(asked["warc_filename"].unique().to_list()))
-            .collect()
-        )
-    except (pl.exceptions.ColumnNotFoundError, pl.exceptions.ComputeError) as error:
-        raise BadInput(f"{path}: not a file of the columnar index ({error})", "fetch it again") from error
-    if rows.schema["fetch_time"] != pl.String():  # a UTC time stamp, without time zone in old files
-        rows = rows.with_columns(pl.col("fetch_time").dt.strftime("%Y-%m-%dT%H:%M:%SZ"))
-    return rows.cast(FOUND_SCHEMA).join(asked, on=keys, how="semi")  # type: ignore[arg-type]
+def _file_system(source: CrawlSource) -> Any:
+    """The source as a file system that DuckDB can use (``crawl://<path>``); ``error`` is the source's last error.
 
+    DuckDB gives the text of an exception only, and a server that is away must not look like a damaged file.
+    """
+    from fsspec import AbstractFileSystem
+    from fsspec.spec import AbstractBufferedFile
 
-@contextmanager
-def _on_disk(source: CrawlSource, path: str) -> Iterator[Path]:
-    if source.is_local:
-        yield source.local(path)
-        return
-    with tempfile.TemporaryDirectory(prefix="cc-index-") as folder:
-        file = Path(folder) / "part.parquet"
-        with source.open(path) as stream, file.open("wb") as out:
-            shutil.copyfileobj(stream, out, 1 << 20)
-        yield file
+    class File(AbstractBufferedFile):
+        def _fetch_range(self, start: int, end: int) -> bytes:
+            return bytes(self.fs.ask(lambda: source.read_range(self.path, start, end - start)))
+
+    class Files(AbstractFileSystem):
+        protocol = "crawl"
+        cachable = False
+        error: WebInstructError | None = None
+
+        def ask(self, call: Any) -> Any:
+            try:
+                return call()
+            except WebInstructError as error:
+                self.error = error
+                raise OSError(error.problem) from error
+
+        def info(self, path: str, **_: Any) -> dict[str, Any]:
+            name = self._strip_protocol(path)
+            return {"name": name, "size": self.ask(lambda: source.size(name)), "type": "file"}
+
+        def exists(self, path: str, **_: Any) -> bool:
+            return True  # asked before every read; what is missing shows when it is opened
+
+        def glob(self, path: str, **_: Any) -> list[str]:
+            return [self._strip_protocol(path)]
+
+        def modified(self, path: str) -> Any:
+            from datetime import UTC, datetime
+
+            return datetime.fromtimestamp(0, UTC)  # files of a snapshot do not change
+
+        def _open(self, path: str, mode: str = "rb", **_: Any) -> File:
+            return File(self, path, mode, cache_type="none", size=self.info(path)["size"])
+
+    return Files()

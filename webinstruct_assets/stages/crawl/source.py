@@ -1,73 +1,60 @@
-"""Where a crawl is read from: a folder or a web server, both laid out like Common Crawl's bucket.
+"""A crawl laid out like Common Crawl's bucket, wherever it lies.
 
     collinfo.json                                        the snapshots
     crawl-data/<snapshot>/{warc,wet,cc-index-table}.paths.gz   one path per line, relative to the root
     crawl-data/<snapshot>/segments/…                     the files themselves
     cc-index/table/cc-main/warc/crawl=<snapshot>/…       the columnar index
 
-In goes a root (folder, ``file://`` or ``http(s)://`` URL), out come lists of paths, streams and byte ranges.
+In goes a root (folder, ``file://``, ``http(s)://`` or ``s3://`` URL), out come lists of paths, streams and byte ranges.
 
-Sources: https://commoncrawl.org/get-started (layout), RFC 9110 sections 10.2.3 (Retry-After) and 14 (Range).
+Source: https://commoncrawl.org/get-started (layout).
 """
 
 import gzip
 import io
 import json
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
-from urllib.parse import unquote, urlsplit
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, BinaryIO, TypeVar
+from urllib.parse import urlsplit
 
-from webinstruct_assets.core.errors import BadInput, ConfigError, MissingInput
+from webinstruct_assets.core.config import CrawlConfig
+from webinstruct_assets.core.errors import BadInput, MissingInput, Unavailable
 from webinstruct_assets.core.keys import check_snapshot
+from webinstruct_assets.stages.crawl.transport import Folder, Transport, transport
 
-if TYPE_CHECKING:
-    import httpx
-
-USER_AGENT = "webinstruct-assets (reads Common Crawl files)"
-ATTEMPTS = 6
-LONGEST_WAIT = 120.0  # seconds
-# Common Crawl's data host answers 403 to clients that ask too often, see its status page.
-RETRIED = frozenset({403, 408, 429, 500, 502, 503, 504})
+T = TypeVar("T")
 # The one known server whose list of snapshots lives elsewhere.
-COLLINFO = {"data.commoncrawl.org": "https://index.commoncrawl.org/collinfo.json"}
+COLLINFO = {"data.commoncrawl.org": "https://index.commoncrawl.org"}
 
 
 class CrawlSource:
     """Read access to a crawl at ``root``; paths are relative to it, as in Common Crawl's lists.
 
-    Every method raises MissingInput for what is not there and BadInput for a server that fails for good.
+    Every method raises MissingInput for what is not there, BadInput for what is not as it should be, and Unavailable
+    where neither the root nor one of ``config.mirrors`` (of ``config.source`` only) answers. May be pickled.
     """
 
-    def __init__(self, root: str, user_agent: str = USER_AGENT, *, sleep: Callable[[float], None] = time.sleep):
-        scheme = urlsplit(root).scheme
+    def __init__(self, root: str, config: CrawlConfig | None = None, *, sleep: Callable[[float], None] = time.sleep):
         self.root = root
+        self.config = config or CrawlConfig()
         self._sleep = sleep
-        self._client: httpx.Client | None = None
-        self._folder: Path | None = None
-        if scheme in ("http", "https"):
-            from httpx import Client, Timeout
+        self._connect()
 
-            # identity: a server that compresses on the fly would change offsets and lengths.
-            headers = {"User-Agent": user_agent, "Accept-Encoding": "identity"}
-            self._client = Client(headers=headers, timeout=Timeout(60.0), follow_redirects=True)
-        elif scheme == "file":
-            self._folder = Path(unquote(urlsplit(root).path))
-        elif "://" in root:
-            raise ConfigError(f"crawl source {root!r}: unknown scheme {scheme!r}", "use a folder or http(s)")
-        else:
-            self._folder = Path(root)
+    def _connect(self) -> None:
+        roots = [self.root, *(self.config.mirrors if self.root == self.config.source else ())]
+        self._transports = [transport(root, self.config, self._sleep) for root in roots]
+
+    def __reduce__(self) -> Any:
+        return CrawlSource, (self.root, self.config)
 
     def snapshots(self) -> list[dict[str, Any]]:
         """The entries of collinfo.json in its order (newest first): id, name, and from/to where given."""
-        url = COLLINFO.get(urlsplit(self.root).netloc)
+        elsewhere = COLLINFO.get(urlsplit(self.root).netloc)
+        source = CrawlSource(elsewhere, self.config, sleep=self._sleep) if elsewhere else self
         try:
-            text = self._get(url).content if url and self._client else self._read("collinfo.json")
-            entries = json.loads(text)
+            entries = json.loads(source.read("collinfo.json"))
             if not all(isinstance(entry["id"], str) for entry in entries):
                 raise TypeError("an entry has no id")
         except (ValueError, TypeError, KeyError) as error:
@@ -84,7 +71,7 @@ class CrawlSource:
         """
         path = f"crawl-data/{check_snapshot(snapshot)}/{kind}.paths.gz"
         try:
-            data = self._read(path)
+            data = self.read(path)
         except MissingInput as error:
             try:
                 known = [entry["id"] for entry in self.snapshots()]
@@ -103,22 +90,19 @@ class CrawlSource:
             raise BadInput(problem, "fetch it again") from error
 
     def open(self, path: str) -> BinaryIO:
-        """The file as a stream; over HTTP it resumes by itself after a lost connection."""
-        if self._client is None:
-            return self.local(path).open("rb")
-        return io.BufferedReader(_HttpStream(self, path), 1 << 20)
+        """The file as a stream, read forward; a transfer that breaks is taken up again, elsewhere if need be."""
+        first = self._transports[0]
+        if isinstance(first, Folder):
+            return first.file(path).open("rb")
+        return io.BufferedReader(_Stream(self._chunks(path)), 1 << 20)
+
+    def read(self, path: str) -> bytes:
+        """The whole file."""
+        return b"".join(self._chunks(path))
 
     def read_range(self, path: str, offset: int, length: int) -> bytes:
-        """Exactly ``length`` bytes from ``offset`` on."""
-        if self._client is None:
-            with self.local(path).open("rb") as stream:
-                stream.seek(offset)
-                data = stream.read(length)
-        else:
-            response = self._get(self._url(path), offset, length)
-            if response.status_code != 206:
-                raise _no_ranges(self._url(path))
-            data = response.content
+        """Exactly ``length`` bytes from ``offset`` on; BadInput where the file is shorter."""
+        data = self._first(lambda side: side.read(path, offset, length))
         if len(data) != length:
             raise BadInput(
                 f"{self.root}/{path}: {len(data)} of {length} bytes at offset {offset}",
@@ -126,149 +110,97 @@ class CrawlSource:
             )
         return data
 
+    def read_ranges(self, path: str, ranges: Sequence[tuple[int, int]]) -> Iterator[bytes]:
+        """The bytes of each (offset, length) in the order given, fewer (or none) where the file ends before.
+
+        Neighbours are read as one (``coalesced``), a few at a time and ahead of the reader, so sort them by offset.
+        """
+        groups = coalesced(ranges, self.config.coalesce_gap, self.config.coalesce_bytes)
+
+        def read(group: list[tuple[int, int]]) -> list[bytes]:
+            start, end = group[0][0], max(offset + length for offset, length in group)
+            data = self._first(lambda side: side.read(path, start, end - start))
+            return [data[offset - start : offset - start + length] for offset, length in group]
+
+        if isinstance(self._transports[0], Folder):
+            for group in groups:
+                yield from read(group)
+            return
+        with ThreadPoolExecutor(self.config.connections) as pool:
+            waiting: list[Future[list[bytes]]] = []
+            try:
+                for group in groups:
+                    waiting.append(pool.submit(read, group))
+                    if len(waiting) > self.config.connections:
+                        yield from waiting.pop(0).result()
+                while waiting:
+                    yield from waiting.pop(0).result()
+            finally:
+                for future in waiting:
+                    future.cancel()
+
     def size(self, path: str) -> int:
         """Bytes of the file."""
-        if self._client is None:
-            return self.local(path).stat().st_size
-        return int(self._attempt(lambda: self._send("HEAD", self._url(path))).headers["content-length"])
+        return self._first(lambda side: side.size(path))
 
-    def local(self, path: str) -> Path:
-        """The file on disk, for a source that is a folder. Raises MissingInput where there is none."""
-        if self._folder is None:
-            raise ValueError(f"{self.root} is not a folder")
-        file = self._folder / path
-        if not file.resolve().is_relative_to(self._folder.resolve()):
-            raise BadInput(f"{path}: leads out of {self._folder}", "fetch the list of paths again")
-        if not file.is_file():
-            raise MissingInput(f"{file} does not exist", "check the crawl source's root, or fetch the file")
-        return file
-
-    @property
-    def is_local(self) -> bool:
-        """Whether ``local`` can be used."""
-        return self._client is None
-
-    def _read(self, path: str) -> bytes:
-        return self.local(path).read_bytes() if self._client is None else self._get(self._url(path)).content
-
-    def _url(self, path: str) -> str:
-        return f"{self.root.rstrip('/')}/{path}"
-
-    def _get(self, url: str, offset: int = 0, length: int | None = None) -> "httpx.Response":
-        headers = {} if length is None else {"Range": f"bytes={offset}-{offset + length - 1}"}
-        return self._attempt(lambda: self._send("GET", url, headers))
-
-    def _send(self, method: str, url: str, headers: dict[str, str] | None = None) -> "httpx.Response":
-        assert self._client is not None
-        response = self._client.request(method, url, headers=headers)
-        self._check(response)
-        return response
-
-    def _check(self, response: "httpx.Response") -> None:
-        if response.status_code in RETRIED:
-            raise _TryAgain(f"HTTP {response.status_code}", _retry_after(response))
-        if response.status_code in (404, 410):
-            raise MissingInput(f"{response.url} does not exist", "check the crawl source's root")
-        if response.status_code not in (200, 206):
-            raise BadInput(f"{response.url}: HTTP {response.status_code}", "check the crawl source's root")
-
-    def _attempt(self, send: "Callable[[], httpx.Response]") -> "httpx.Response":
-        import httpx
-
-        problem = ""
-        for attempt in range(ATTEMPTS):
+    def _first(self, ask: Callable[[Transport], T]) -> T:
+        """The answer of the first transport that has one."""
+        for side in self._transports[:-1]:
             try:
-                return send()
-            except _TryAgain as again:
-                problem, wait = str(again), again.wait
-            except httpx.TransportError as error:
-                problem, wait = f"{type(error).__name__}: {error}", None
-            if attempt + 1 < ATTEMPTS:
-                self._sleep(min(LONGEST_WAIT, 2.0**attempt if wait is None else wait))
-        raise BadInput(f"{self.root}: no answer after {ATTEMPTS} attempts ({problem})", "try again later")
+                return ask(side)
+            except Unavailable:
+                continue
+        return ask(self._transports[-1])
 
-    @contextmanager
-    def _body(self, url: str, offset: int) -> "Iterator[httpx.Response]":
-        """The body from ``offset`` on, unread; closes the connection at the end."""
-        assert self._client is not None
-        client = self._client
-
-        def send() -> "httpx.Response":
-            headers = {"Range": f"bytes={offset}-"} if offset else {}
-            response = client.send(client.build_request("GET", url, headers=headers), stream=True)
+    def _chunks(self, path: str) -> Iterator[bytes]:
+        at = 0
+        for number, side in enumerate(self._transports, start=1):
             try:
-                self._check(response)
-                if offset and response.status_code != 206:
-                    raise _no_ranges(url)
-            except BaseException:
-                response.close()
-                raise
-            return response
-
-        response = self._attempt(send)
-        try:
-            yield response
-        finally:
-            response.close()
+                for chunk in side.chunks(path, at):
+                    at += len(chunk)
+                    yield chunk
+                return
+            except Unavailable:
+                if number == len(self._transports):
+                    raise
 
 
-def _no_ranges(url: str) -> BadInput:
-    return BadInput(f"{url}: the server ignores Range", "serve the crawl with a server that supports it")
+def coalesced(ranges: Iterable[tuple[int, int]], gap: int, largest: int) -> Iterator[list[tuple[int, int]]]:
+    """Neighbouring (offset, length) in groups to be read at once.
+
+    A range joins the group where it starts at or after the one before and at most ``gap`` bytes behind the group's
+    end, and the group stays within ``largest`` bytes.
+    """
+    group: list[tuple[int, int]] = []
+    end = 0
+    for offset, length in ranges:
+        fits = group and group[-1][0] <= offset <= end + gap and max(end, offset + length) - group[0][0] <= largest
+        if group and not fits:
+            yield group
+            group = []
+        end = max(end, offset + length) if group else offset + length
+        group.append((offset, length))
+    if group:
+        yield group
 
 
-class _TryAgain(Exception):
-    def __init__(self, problem: str, wait: float | None):
-        super().__init__(problem)
-        self.wait = wait
+class _Stream(io.RawIOBase):
+    """Chunks as a file that is read forward."""
 
-
-def _retry_after(response: "httpx.Response") -> float | None:
-    """Seconds that the server asks to wait (sent as a number or as a date), None where it does not ask."""
-    value = response.headers.get("retry-after", "")
-    if value.isdigit():
-        return float(value)
-    try:
-        return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
-    except (ValueError, TypeError):
-        return None
-
-
-class _HttpStream(io.RawIOBase):
-    """A file on the server, read forward. A lost connection is taken up again at the byte where it broke."""
-
-    def __init__(self, source: CrawlSource, path: str):
-        self._source = source
-        self._url = source._url(path)
-        self._chunks = self._read_all()
-        self._rest = b""
+    def __init__(self, chunks: Iterator[bytes]):
+        self._chunks = chunks
         # The first request is made here, so that a missing file is reported by ``open``.
-        self._rest = next(self._chunks, b"")
-
-    def _read_all(self) -> Iterator[bytes]:
-        import httpx
-
-        at, failures = 0, 0
-        while True:
-            with self._source._body(self._url, at) as response:
-                try:
-                    for chunk in response.iter_raw(1 << 18):
-                        at += len(chunk)
-                        failures = 0
-                        yield chunk
-                    return
-                except httpx.TransportError as error:
-                    failures += 1
-                    if failures >= ATTEMPTS:
-                        problem = f"{self._url}: broke off at byte {at} ({error})"
-                        raise BadInput(problem, "try again later") from error
-            self._source._sleep(min(LONGEST_WAIT, 2.0**failures))
+        self._rest = memoryview(next(chunks, b""))
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        if not self._rest:
-            self._rest = next(self._chunks, b"")
+        while not self._rest:
+            chunk = next(self._chunks, None)
+            if chunk is None:
+                return 0
+            self._rest = memoryview(chunk)
         size = min(len(buffer), len(self._rest))
         buffer[:size] = self._rest[:size]
         self._rest = self._rest[size:]

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 import polars as pl
 
-from webinstruct_assets.core.errors import BadInput
 from webinstruct_assets.core.ids import row_id
 from webinstruct_assets.core.stage import Reject
 from webinstruct_assets.core.warc import (
@@ -249,6 +248,8 @@ def _fast(
     """
     from isal import igzip, igzip_lib, isal_zlib
 
+    # Their stubs declare instances of the last two.
+    damaged: Any = (gzip.BadGzipFile, EOFError, zlib.error, igzip_lib.error, isal_zlib.error)
     tee = _Tee(place.pending, stream, place.offset)
     frame_kernel, gather_kernel = _kernels()
     buffer = np.empty(batch_bytes + (64 << 10), np.uint8)
@@ -257,8 +258,8 @@ def _fast(
     with igzip.open(tee) as inflated:
         while not ended:
             try:
-                size = inflated.readinto(memoryview(buffer)[filled:])
-            except (gzip.BadGzipFile, EOFError, zlib.error, igzip_lib.error, isal_zlib.error):
+                size = inflated.readinto(buffer[filled:].data)
+            except damaged:
                 break
             filled, ended = filled + size, not size
             count, end = frame_kernel(buffer, filled, ended, max_payload + MAX_HEAD, found)

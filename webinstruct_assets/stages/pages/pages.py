@@ -14,14 +14,16 @@ Columns: ``id``; ``parent_id`` (row of ``recalled_urls``); ``url``; ``domain`` (
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache, partial
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import polars as pl
 
-from webinstruct_assets.core.config import PagesConfig
-from webinstruct_assets.core.errors import WebInstructError
+from webinstruct_assets.core.config import CrawlConfig, PagesConfig
+from webinstruct_assets.core.errors import BadInput, MissingInput, WebInstructError
 from webinstruct_assets.core.ids import row_id
 from webinstruct_assets.core.keys import Ref
 from webinstruct_assets.core.stage import Job, Reject, Stage, Unit
@@ -58,7 +60,7 @@ def run(job: Job) -> None:
     starts = range(0, recalled.height, UNIT_PAGES)
     units = {f"{number:05d}": recalled.slice(start, UNIT_PAGES) for number, start in enumerate(starts)}
     job.map(
-        partial(_unit, job.ws.crawl_root(job.key["snapshot"]), job.ws.config.pages),
+        partial(_unit, job.ws.crawl_root(job.key["snapshot"]), job.ws.config.crawl, job.ws.config.pages),
         {name: (name, chunk.to_dicts()) for name, chunk in units.items()},
         noun="pages",
         sizes={name: chunk.height for name, chunk in units.items()},
@@ -76,17 +78,16 @@ def _by_name(job: Job, prefix: str) -> dict[str, int]:
     }
 
 
-def _unit(root: str, config: PagesConfig, argument: tuple[str, list[dict[str, Any]]]) -> Unit:
+def _unit(root: str, crawl: CrawlConfig, config: PagesConfig, argument: tuple[str, list[dict[str, Any]]]) -> Unit:
     name, chunk = argument
-    source = _source(root)
     rows: list[dict[str, Any]] = []
     rejects: list[Reject] = []
     unused: list[dict[str, str]] = []
     counts: Counter[str] = Counter()
-    for recalled in chunk:
+    for recalled, data in records_of(_source(root, crawl), chunk):
         identity = row_id(PREFIX, recalled["id"])
         try:
-            page = _clean(source, recalled, config.max_bytes, config.min_words)
+            page = _clean(data, recalled, config.max_bytes, config.min_words)
         except PageRejected as rejected:
             rejects.append(Reject(identity, recalled["id"], rejected.reason, f"{rejected.detail} ({recalled['url']})"))
             continue
@@ -112,16 +113,40 @@ def _unit(root: str, config: PagesConfig, argument: tuple[str, list[dict[str, An
 
 
 @lru_cache(maxsize=1)
-def _source(root: str) -> CrawlSource:
+def _source(root: str, crawl: CrawlConfig) -> CrawlSource:
     """One per process, for its connections."""
-    return CrawlSource(root)
+    return CrawlSource(root, crawl)
 
 
-def _clean(source: CrawlSource, recalled: dict[str, Any], max_bytes: int, min_words: int) -> Page:
+Fetched = bytes | WebInstructError
+
+
+def records_of(source: CrawlSource, chunk: Sequence[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], Fetched]]:
+    """Recalled rows, sorted by file and offset, each with the bytes at its place or the reason why there are none.
+
+    Raises Unavailable where the server does not answer: that is no fault of the pages.
+    """
+    for file, group in groupby(chunk, key=itemgetter("warc_filename")):
+        rows = list(group)
+        places = [(row["warc_record_offset"], row["warc_record_length"]) for row in rows]
+        done = 0
+        try:
+            for data in source.read_ranges(file, places):
+                missing = places[done][1] - len(data)
+                cut = BadInput(f"{file}: ends {missing} bytes before the end of this record", "fetch it again")
+                yield rows[done], cut if missing else data
+                done += 1
+        except (BadInput, MissingInput) as error:
+            yield from ((row, error) for row in rows[done:])
+
+
+def _clean(data: Fetched, recalled: dict[str, Any], max_bytes: int, min_words: int) -> Page:
     """The cleaned page of a recalled record. Raises PageRejected."""
-    file, offset, length = (recalled[name] for name in ("warc_filename", "warc_record_offset", "warc_record_length"))
+    file, offset = recalled["warc_filename"], recalled["warc_record_offset"]
     try:
-        record = read_record(source.read_range(file, offset, length), file, offset)
+        if isinstance(data, WebInstructError):
+            raise data
+        record = read_record(data, file, offset)
     except WebInstructError as error:
         raise PageRejected("fetch_failed", error.problem) from error
     if not _is_recalled(record, recalled["content_digest"]):

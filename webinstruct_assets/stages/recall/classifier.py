@@ -8,8 +8,9 @@ import os
 import random
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ def train(pages: Sequence[tuple[str, str]], path: Path, config: FastTextConfig, 
     }  # fmt: skip
     answer = subprocess.run(
         [sys.executable, "-m", "webinstruct_assets.stages.recall.training_process", json.dumps(arguments)],
-        env={**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"},
+        env={**os.environ, "MALLOC_PERTURB_": "255"},
         capture_output=True,
         text=True,
         check=False,
@@ -52,7 +53,7 @@ def train(pages: Sequence[tuple[str, str]], path: Path, config: FastTextConfig, 
 
 @dataclass(frozen=True)
 class Separation:
-    """How held-out scores separate: area under the ROC curve, and precision/recall at the threshold."""
+    """How held-out scores separate at a threshold: area under the ROC curve, precision and recall."""
 
     auc: float
     threshold: float
@@ -69,30 +70,41 @@ class Separation:
         }
 
 
-def separation(scores: Sequence[float], positive: Sequence[bool], target_precision: float) -> Separation | None:
-    """The lowest threshold whose held-out precision reaches the target; None when no threshold does.
+def threshold_for(scores: Sequence[float], positive: Sequence[bool], target_precision: float) -> float | None:
+    """The lowest score whose held-out precision reaches the target; None when none does."""
+    best, found = None, 0
+    for end, score, hits in _steps(scores, positive):
+        found += hits
+        if found / end >= target_precision:
+            best = score
+    return best
+
+
+def separation(scores: Sequence[float], positive: Sequence[bool], threshold: float) -> Separation | None:
+    """Quality at ``threshold``; None when all pages are of one class. No page at or above it: precision 0.
 
     AUC by the rank-sum statistic, ties counted half.
     """
-    pairs = sorted(zip(scores, positive, strict=True), reverse=True)
     total = sum(positive)
-    if not total or total == len(pairs):
+    if not total or total == len(scores):
         return None
-    above = wins = 0.0
-    best: tuple[float, float, float] | None = None
-    found = start = 0
-    while start < len(pairs):
-        end = start
-        while end < len(pairs) and pairs[end][0] == pairs[start][0]:
-            end += 1
-        hits = sum(flag for _, flag in pairs[start:end])
-        misses = end - start - hits
-        wins += misses * (above + hits / 2)
+    above = wins = chosen = right = start = 0.0
+    for end, score, hits in _steps(scores, positive):
+        wins += (end - start - hits) * (above + hits / 2)
         above += hits
-        found += hits
-        if found / end >= target_precision:
-            best = (pairs[start][0], found / end, found / total)
         start = end
-    if best is None:
-        return None
-    return Separation(wins / (total * (len(pairs) - total)), *best)
+        if score >= threshold:
+            chosen, right = end, above
+    return Separation(
+        wins / (total * (len(scores) - total)), threshold, right / chosen if chosen else 0.0, right / total
+    )
+
+
+def _steps(scores: Sequence[float], positive: Sequence[bool]) -> Iterator[tuple[int, float, int]]:
+    """Per distinct score from the top: pages at or above it, the score, positives that have it."""
+    pairs = sorted(zip(scores, positive, strict=True), reverse=True)
+    end = 0
+    for score, group in groupby(pairs, key=lambda pair: pair[0]):
+        flags = [flag for _, flag in group]
+        end += len(flags)
+        yield end, score, sum(flags)

@@ -2,4 +2,4 @@
 
 from webinstruct_assets.stages.recall.model import model_stage
 
-FASTTEXT_MODEL = model_stage("fasttext_model", "m1", labelled="seed_set", precision="round1_precision")
+FASTTEXT_MODEL = model_stage(1)

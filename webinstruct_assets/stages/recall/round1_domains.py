@@ -2,4 +2,4 @@
 
 from webinstruct_assets.stages.recall.domains import domains_stage
 
-ROUND1_DOMAINS = domains_stage("round1_domains", "d1", recall="round1_recall")
+ROUND1_DOMAINS = domains_stage(1)

@@ -2,4 +2,4 @@
 
 from webinstruct_assets.stages.recall.scan import scan_stage
 
-ROUND1_RECALL = scan_stage("round1_recall", "r1", model="fasttext_model")
+ROUND1_RECALL = scan_stage(1)

@@ -2,4 +2,4 @@
 
 from webinstruct_assets.stages.recall.domains import domains_stage
 
-ROUND2_DOMAINS = domains_stage("round2_domains", "d2", recall="round2_recall")
+ROUND2_DOMAINS = domains_stage(2)

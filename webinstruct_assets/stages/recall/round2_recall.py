@@ -2,4 +2,4 @@
 
 from webinstruct_assets.stages.recall.scan import scan_stage
 
-ROUND2_RECALL = scan_stage("round2_recall", "r2", model="round2_model")
+ROUND2_RECALL = scan_stage(2)

@@ -32,6 +32,7 @@ from webinstruct_assets.core.warc import RecordReject
 from webinstruct_assets.stages.crawl.source import CrawlSource
 from webinstruct_assets.stages.crawl.wet import WetFile, iter_wet_batches, wet_files
 from webinstruct_assets.stages.recall.classifier import POSITIVE
+from webinstruct_assets.stages.recall.rounds import Round, scan_reuse
 from webinstruct_assets.stages.recall.scorer import FastTextScorer
 
 if TYPE_CHECKING:
@@ -52,8 +53,9 @@ SCHEMA: dict[str, pl.DataType] = {
 TITLE_CHARACTERS = 120
 
 
-def scan_stage(asset: str, prefix: str, model: str) -> Stage:
-    """The Stage that recalls pages into ``asset`` with the model of asset ``model``."""
+def scan_stage(number: int) -> Stage:
+    """The Stage that recalls pages with the model of round ``number``."""
+    asset, prefix, model = Round(number).recall, f"r{number}", Round(number).model
     return Stage(
         asset=asset,
         dimensions=("snapshot",),
@@ -69,8 +71,7 @@ def scan_stage(asset: str, prefix: str, model: str) -> Stage:
             "core/warc.py",
             "core/urls.py",
         ),
-        # The first round only serves to train the second: with a borrowed model there is nothing to train.
-        reusable=asset.startswith("round1"),
+        reuses=scan_reuse("recall", number),
     )
 
 
@@ -84,6 +85,7 @@ def _run(model: str, prefix: str) -> Callable[[Job], None]:
         job.map(function, {file.unit: file for file in wet_files(job.read("crawl_index"))}, noun="WET files")
         job.metrics |= {
             "threshold": threshold,
+            "labelled": manifest.metrics["labelled"],  # for the funnel
             "pages_scored": int(job.count("pages")),
             "text_bytes": int(job.count("bytes")),
         }

@@ -1,11 +1,11 @@
 """fastText training in a process of its own: ``python -m …training_process '{"input": …, "output": …, …}'``.
 
-With one thread, fastText 0.9.2 initialises only the first tenth of its input matrix (``DenseMatrix::uniform`` runs
-block 0 of 10; measured: 10 % of the rows are not zero, with ten threads all) and leaves the rest as the allocator gave it. In a process that has freed memory before, that is
-garbage: models differ between runs, or training ends in "Encountered NaN" (seen: 9 of 25 trainings in one process, some
-of them on pages sorted by label). In a fresh
-process whose large blocks are always mapped anew it is zero, so a model depends on pages and parameters alone. More
-threads would initialise more of it and make the updates race.
+With one thread, fastText 0.9.2 initialises only the first tenth of its input matrix (``DenseMatrix::uniform`` runs block 0
+of 10; measured: 10 % of the rows are not zero, with ten threads all) and leaves the rest as the allocator gave it. Where
+memory was used before, that is garbage: models differ between runs, or training ends in "Encountered NaN" (seen: 9 of 25
+trainings in one process, some of them on pages sorted by label). The caller starts this process with
+``MALLOC_PERTURB_=255``, which makes glibc hand out zeros, so a model depends on pages and parameters alone. More threads
+would initialise more of it and make the updates race.
 """
 
 import json

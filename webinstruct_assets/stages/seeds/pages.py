@@ -1,4 +1,4 @@
-"""Labelled pages: the training-set table that both recall rounds share.
+"""Labelled pages: the training-set table that all recall rounds share.
 
 Columns: ``id``, ``parent_id`` (row id of the WET file in ``crawl_index``; "" for a user's file), ``url``,
 ``domain``, ``label`` (positive | negative), ``source`` (why it is in the set), ``offset`` (bytes into the WET
@@ -23,14 +23,19 @@ SCHEMA: dict[str, pl.DataType] = {
 
 
 def uniform(seed: int, *parts: object) -> float:
-    """A reproducible number in [0, 1) for a page: sampling by it needs no pass to count and no order."""
+    """A reproducible number in [0, 1) for what ``parts`` name: sampling by it needs no order and no machine."""
     digest = hashlib.blake2b(repr((seed, *parts)).encode(), digest_size=8).digest()
     return int.from_bytes(digest) / 2**64
 
 
-def split_of(seed: int, text: str, held_out: float) -> str:
+def text_digest(text: str) -> str:
+    """What page texts share that differ in white space only (128 bits, hex)."""
+    return hashlib.blake2b(" ".join(text.split()).encode(errors="replace"), digest_size=16).hexdigest()
+
+
+def split_of(seed: int, digest: str, held_out: float) -> str:
     """Held-out or train, by the text's digest: copies of a page on two hosts never straddle the split."""
-    return "held_out" if uniform(seed, "split", text) < held_out else "train"
+    return "held_out" if uniform(seed, "split", digest) < held_out else "train"
 
 
 def one_line(text: str) -> str:

@@ -1,8 +1,9 @@
 """Asset ``seed_set``: exam-style pages against random pages of the crawl (paper §2.1).
 
-In: the snapshot's WET files, the allow-list of exam and quiz hosts, the user's files. Out: labelled pages
-(columns: ``stages.seeds.pages``). Every page read is a row or a reject (``not_sampled``, ``empty_text``,
-``duplicate_text``, or what made a record unreadable).
+In: WET files of the snapshot, the allow-list of hosts and URL patterns, the user's files. Out: labelled pages
+(columns: ``stages.seeds.pages``). Every page read is a row or a reject: ``not_sampled``, ``empty_text``,
+``duplicate_text`` (another page stands for it), ``on_listed_host`` (of a listed host, outside its listed paths:
+neither positive nor negative), or what made a record unreadable.
 
 Negatives are random crawl pages, as in the paper: a few of them are positives that nobody listed.
 """
@@ -11,38 +12,24 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from webinstruct_assets.core.config import Section, load_yaml, settings_of
-from webinstruct_assets.core.errors import QualityGate
+from webinstruct_assets.core.config import load_yaml, settings_of
+from webinstruct_assets.core.errors import BadInput
 from webinstruct_assets.core.ids import digest_file, row_id
 from webinstruct_assets.core.keys import PartitionKey, Ref
-from webinstruct_assets.core.stage import Job, Reject, Stage, Unit
+from webinstruct_assets.core.stage import Job, Reject, Stage, Unit, from_reference
 from webinstruct_assets.core.urls import host_of, registrable_domain
 from webinstruct_assets.core.workspace import Workspace
-from webinstruct_assets.stages.crawl.source import CrawlSource
-from webinstruct_assets.stages.crawl.wet import WetFile, read_wet, wet_files
-from webinstruct_assets.stages.seeds.pages import SCHEMA, one_line, split_of, uniform
+from webinstruct_assets.stages.crawl.wet import WetPage, wet_files
+from webinstruct_assets.stages.seeds.allow_list import AllowList
+from webinstruct_assets.stages.seeds.pages import SCHEMA, one_line, split_of, text_digest
+from webinstruct_assets.stages.seeds.sampling import Verdict, check, chosen_files, sample
 from webinstruct_assets.stages.seeds.user_files import read_user_pages
 
-
-class AllowedHost(Section):
-    """A host whose pages are exam-style, and the reason for trusting it."""
-
-    host: str
-    reason: str
-
-
-class AllowList(Section):
-    """``config/seed_hosts.yaml``. A host covers its subdomains."""
-
-    hosts: list[AllowedHost]
-
-    def match(self, host: str) -> str | None:
-        """The listed host that covers ``host``."""
-        return next((item.host for item in self.hosts if host == item.host or host.endswith("." + item.host)), None)
+PREFIX = "sd"
 
 
 def settings(ws: Workspace, key: PartitionKey) -> dict[str, Any]:
-    """Sizes and seed, and the digests of the files read."""
+    """Sizes and seed, the allow-list, and the digests of the user's files."""
     seeds = ws.config.seeds
     files = [ws.path(path) for path in seeds.user_files]
     return {
@@ -52,119 +39,89 @@ def settings(ws: Workspace, key: PartitionKey) -> dict[str, Any]:
     }
 
 
+def label_of(allow_list: AllowList, known: None, page: WetPage, domain: str) -> Verdict:
+    """Positive where the allow-list says so, negative elsewhere."""
+    source = allow_list.match(page.url)
+    if source:
+        return Verdict("positive", source)
+    return Verdict("", "on_listed_host") if allow_list.entry(host_of(page.url)) else Verdict("negative", "random")
+
+
 def run(job: Job) -> None:
-    """Labels pages file by file; refuses a set without enough positives."""
+    """The user's pages, then a uniform sample of the snapshot; refuses a set without enough of both classes."""
     seeds = job.ws.config.seeds
     allow_list = AllowList.model_validate(job.settings["allow_list"])
-    source = CrawlSource(job.ws.crawl_root(job.key["snapshot"]))
-    files = wet_files(job.read("crawl_index"))
-    job.progress.start(len(files), "WET files")
-    per_file = max(1, seeds.max_negatives // len(files)), max(1, seeds.max_positives // len(files))
-    for file in files:
-        job.unit(
-            file.unit,
-            partial(_label_file, source, file, allow_list, per_file, seeds.seed, seeds.held_out),
-        )
-        job.progress.advance(1)
+    given: dict[str, str] = {}
     for index, path in enumerate(seeds.user_files):
-        job.unit(f"user-{index}", partial(_label_user_file, job.ws.path(path), seeds.seed, seeds.held_out))
-    positives, negatives = int(job.count("positives")), int(job.count("negatives"))
-    job.metrics |= {"positives": positives, "negatives": negatives, "held_out": int(job.count("held_out"))}
-    if positives < seeds.min_positives:
-        raise QualityGate(
-            f"seed_set {job.key}: {positives} positive pages, {seeds.min_positives} needed"
-            f" (hosts of {seeds.allow_list} found in the crawl, plus {len(seeds.user_files)} user files)",
-            "add hosts of this crawl to the allow-list, add `seeds.user_files`, or reuse another snapshot's model"
-            " with --model-from SNAPSHOT",
-        )
-    if negatives < seeds.min_positives:
-        raise QualityGate(
-            f"seed_set {job.key}: only {negatives} negative pages",
-            "use a larger crawl, or raise `seeds.max_negatives`",
-        )
+        unit, digests = _label_user_file(index, job.ws.path(path), seeds.seed, seeds.held_out, given)
+        job.unit(f"user-{index}", partial(_same, unit))
+        given |= digests
+    every = wet_files(job.read("crawl_index"))
+    files = chosen_files(every, seeds.max_wet_files, seeds.seed)
+    sample(job, [(file, None) for file in files], partial(label_of, allow_list), seeds, given)
+    job.metrics |= {"wet_files": len(every), "user_positives": len(given)}
+    check(
+        job,
+        seeds,
+        f"add hosts of this crawl to {seeds.allow_list} or files to `seeds.user_files` (it has"
+        f" {len(seeds.user_files)}), raise `seeds.max_wet_files`, or reuse another snapshot's model with"
+        " --model-from SNAPSHOT",
+    )
 
 
-def _label_file(
-    source: CrawlSource,
-    file: WetFile,
-    allow_list: AllowList,
-    limits: tuple[int, int],
-    seed: int,
-    held_out: float,
-) -> Unit:
-    max_negatives, max_positives = limits
+def _same(unit: Unit) -> Unit:
+    return unit
+
+
+def _label_user_file(
+    index: int, path: Path, seed: int, held_out: float, given: dict[str, str]
+) -> tuple[Unit, dict[str, str]]:
+    """A user's file as a unit, and the digests of its texts; copies of ``given`` or of its own are rejects."""
+    rows: list[dict[str, Any]] = []
     rejects: list[Reject] = []
-    candidates: dict[str, list[tuple[float, dict[str, Any]]]] = {"positive": [], "negative": []}
-    seen: set[str] = set()
-    for page in read_wet(source, file, "sd", rejects):
-        identity, text = row_id("sd", file.id, page.offset), one_line(page.text)
-        if not text or text in seen:
-            rejects.append(Reject(identity, file.id, "duplicate_text" if text else "empty_text", page.url))
-            continue
-        seen.add(text)
-        listed = allow_list.match(host_of(page.url))
-        label = "positive" if listed else "negative"
-        row = {
-            "id": identity,
-            "parent_id": file.id,
-            "url": page.url,
-            "domain": registrable_domain(page.url),
-            "label": label,
-            "source": f"allow_list:{listed}" if listed else "random",
-            "offset": page.offset,
-            "split": split_of(seed, text, held_out),
-            "text": text,
-        }
-        candidates[label].append((uniform(seed, page.url, page.offset), row))
-    rows = []
-    for label, limit in (("positive", max_positives), ("negative", max_negatives)):
-        ordered = sorted(candidates[label], key=lambda item: item[0])
-        rows += [row for _, row in ordered[:limit]]
-        rejects += [Reject(row["id"], file.id, "not_sampled", row["url"]) for _, row in ordered[limit:]]
-    rows.sort(key=lambda row: row["offset"])
-    return Unit(rows=rows, rejects=rejects, rows_in=len(rows) + len(rejects), counts=_counts(rows))
+    digests: dict[str, str] = {}
 
+    def identity(number: int) -> str:
+        return row_id(PREFIX, index, path.name, number)
 
-def _label_user_file(path: Path, seed: int, held_out: float) -> Unit:
-    rows, rejects = [], []
-    for number, url, raw in read_user_pages(path):
-        identity, text = row_id("sd", path.name, number), one_line(raw)
-        if not text:
-            rejects.append(Reject(identity, "", "empty_text", f"{path.name} record {number}"))
+    def unreadable(number: int, reason: str, detail: str) -> None:
+        rejects.append(Reject(identity(number), "", reason, detail))
+
+    for page in read_user_pages(path, unreadable):
+        text = one_line(page.text)
+        digest = text_digest(text)
+        if not text or digest in given or digest in digests:
+            reason = "duplicate_text" if text else "empty_text"
+            unreadable(page.number, reason, f"{path.name} record {page.number} {page.url}".rstrip())
             continue
+        digests[digest] = identity(page.number)
         rows.append(
             {
-                "id": identity,
+                "id": digests[digest],
                 "parent_id": "",
-                "url": url,
-                "domain": registrable_domain(url),
+                "url": page.url,
+                "domain": registrable_domain(page.url),
                 "label": "positive",
                 "source": f"user:{path.name}",
                 "offset": None,
-                "split": split_of(seed, text, held_out),
+                "split": split_of(seed, digest, held_out),
                 "text": text,
             }
         )
-    return Unit(rows=rows, rejects=rejects, rows_in=len(rows) + len(rejects), counts=_counts(rows))
-
-
-def _counts(rows: list[dict[str, Any]]) -> dict[str, float]:
-    labels = [row["label"] for row in rows]
-    return {
-        "positives": labels.count("positive"),
-        "negatives": labels.count("negative"),
-        "held_out": [row["split"] for row in rows].count("held_out"),
-    }
+    if not rows:
+        found = ", ".join(sorted({reject.reason for reject in rejects})) or "no record"
+        raise BadInput(f"seed file {path}: no page with text of its own in it ({found})", "correct `seeds.user_files`")
+    return Unit(rows=rows, rejects=rejects, rows_in=len(rows) + len(rejects)), digests
 
 
 SEED_SET = Stage(
     asset="seed_set",
     dimensions=("snapshot",),
-    prefix="sd",
+    prefix=PREFIX,
     schema=SCHEMA,
     run=run,
     inputs=lambda ws, key: [Ref("crawl_index", key)],
     settings=settings,
-    sources=("stages/seeds/*.py", "stages/crawl/wet.py", "core/warc.py"),
-    reusable=True,
+    sources=("stages/seeds/*.py", "stages/crawl/wet.py", "stages/crawl/plain_text.py", "core/warc.py"),
+    reuses=from_reference("seed_set"),
 )
