@@ -167,7 +167,12 @@ def case(name: str, work: Path, threshold: float) -> Callable[[], Any]:
             unit = score_file(str(work), work / "model.bin", threshold, "r1", file)
             entry = Ledger(folder, "recall", SCHEMA).commit("ci-0", unit)
             rejects = entry.rejects.bytes if entry.rejects else 0
-            return {"rows": entry.part.rows, "rejects": entry.rows_in - entry.rows_kept, "reject_bytes": rejects}
+            return {
+                "rows": entry.part.rows,
+                "bytes": entry.part.bytes,
+                "rejects": entry.rows_in - entry.rows_kept,
+                "reject_bytes": rejects,
+            }
 
         return recall
     raise ValueError(name)
