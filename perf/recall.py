@@ -157,6 +157,7 @@ def case(name: str, work: Path, threshold: float) -> Callable[[], Any]:
         return lambda: len(scorer.score(texts))
     if name == "recall":
         from webinstruct_assets.core.unit import Ledger
+        from webinstruct_assets.stages.crawl.source import CrawlSource
         from webinstruct_assets.stages.crawl.wet import WetFile
         from webinstruct_assets.stages.recall.scan import SCHEMA, score_file
 
@@ -164,8 +165,8 @@ def case(name: str, work: Path, threshold: float) -> Callable[[], Any]:
         file = WetFile("ci-0", path.name, "pages.warc.gz")
 
         def recall() -> dict[str, int]:
-            unit = score_file(str(work), work / "model.bin", threshold, "r1", file)
-            entry = Ledger(folder, "recall", SCHEMA).commit("ci-0", unit)
+            unit = score_file(CrawlSource(str(work)), work / "model.bin", threshold, "r1", file)
+            entry = Ledger(folder, "recall", SCHEMA, None).commit("ci-0", unit, time.process_time())
             rejects = entry.rejects.bytes if entry.rejects else 0
             return {
                 "rows": entry.part.rows,

@@ -16,14 +16,14 @@ from webinstruct_assets.partitions import SNAPSHOT, register
 from webinstruct_assets.resources import WorkspaceResource
 from webinstruct_assets.stages.crawl.source import CrawlSource
 
-MINED_TO = "decontaminated_qa"
+MINED_TO = "deduplicated_qa"
 SNAPSHOTS_PER_TICK = 2
 
 # One run covers one partitions definition: refinement (snapshot × refiner) and the release follow by condition.
 mine_snapshot = dg.define_asset_job(
     "mine_snapshot",
     selection=dg.AssetSelection.assets(MINED_TO).upstream() - dg.AssetSelection.assets("benchmark_items"),
-    description="One snapshot from its file list to decontaminated pairs.",
+    description="One snapshot from its file list to pairs without benchmark items and duplicates.",
 )
 
 # on_missing, not eager: eager would mine the whole crawl again whenever a model or benchmark is re-materialized.

@@ -126,7 +126,7 @@ def run(
     if more and not selected:
         raise click.UsageError(f"unexpected {' '.join(more)}; assets are named with --select or --to")
     ws = _workspace()
-    CrawlSource(ws.crawl_root(check_snapshot(snapshot)), ws.config.crawl).file_list(snapshot, "wet")
+    CrawlSource.of(ws, check_snapshot(snapshot)).file_list(snapshot, "wet")
     if model_from:
         ws.set_reference(snapshot, model_from)
     selection = Selection(snapshot, refiner, recipe, benchmark)
@@ -338,6 +338,28 @@ def push(snapshot: str, repo: str, private: bool) -> None:
     from webinstruct_assets.core.keys import check_snapshot
 
     click.echo(hub.push(_workspace(), check_snapshot(snapshot), repo, private=private))
+
+
+@main.command()
+@click.argument("key", metavar="SNAPSHOT")
+@click.option("--port", default=3010, show_default=True, help="0 takes a free one")
+def report(key: str, port: int) -> None:
+    """Serves a snapshot's pages on loopback: source, text and extracted pairs side by side, with accuracy on gold."""
+    from webinstruct_assets.core.errors import ConfigError
+    from webinstruct_assets.core.keys import PartitionKey
+    from webinstruct_assets.report import Report, server
+
+    pages = Report(_workspace(), PartitionKey.parse(("snapshot",), key))
+    try:
+        http = server(pages, port)
+    except OSError as error:
+        raise ConfigError(f"port {port} of 127.0.0.1: {error.strerror}", "give another one with --port") from error
+    click.echo(f"http://127.0.0.1:{http.server_port}/  (Ctrl-C ends it)")
+    with http:
+        try:
+            http.serve_forever()
+        except KeyboardInterrupt:
+            click.echo()
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from webinstruct_assets.assets.benchmark_items import benchmark_items
 from webinstruct_assets.assets.benchmark_scores import benchmark_scores
 from webinstruct_assets.assets.crawl_index import crawl_index
 from webinstruct_assets.assets.decontaminated_qa import decontaminated_qa
+from webinstruct_assets.assets.deduplicated_qa import deduplicated_qa
 from webinstruct_assets.assets.extracted_qa import extracted_qa
 from webinstruct_assets.assets.fasttext_model import fasttext_model
 from webinstruct_assets.assets.later_rounds import later_rounds
@@ -30,7 +31,7 @@ from webinstruct_assets.assets.verified_qa import verified_qa
 from webinstruct_assets.assets.webinstruct import webinstruct
 from webinstruct_assets.assets.webinstruct_release import webinstruct_release
 from webinstruct_assets.automation import backfill_snapshots, mine_snapshot, new_snapshots, refine
-from webinstruct_assets.checks import checks_of
+from webinstruct_assets.checks import checks_of, verbatim_check
 from webinstruct_assets.graph import STAGES
 from webinstruct_assets.resources import WorkspaceResource
 
@@ -59,6 +60,7 @@ defs = dg.Definitions(
         extracted_qa,
         benchmark_items,
         decontaminated_qa,
+        deduplicated_qa,
         refined_qa,
         quality_review,
         webinstruct,
@@ -68,7 +70,10 @@ defs = dg.Definitions(
         trained_checkpoint,
         benchmark_scores,
     ],
-    asset_checks=[checks_of(stage, PARTITIONS[tuple(sorted(stage.dimensions))]) for stage in STAGES],
+    asset_checks=[
+        *(checks_of(stage, PARTITIONS[tuple(sorted(stage.dimensions))]) for stage in STAGES),
+        verbatim_check(partitions.SNAPSHOT),
+    ],
     jobs=[mine_snapshot],
     sensors=[new_snapshots, refine],
     schedules=[backfill_snapshots],

@@ -15,6 +15,7 @@ from webinstruct_assets.core.workspace import Workspace
 from webinstruct_assets.stages.benchmarks.benchmark_items import BENCHMARK_ITEMS
 from webinstruct_assets.stages.crawl.crawl_index import CRAWL_INDEX
 from webinstruct_assets.stages.decontamination.decontaminated_qa import DECONTAMINATED_QA
+from webinstruct_assets.stages.duplicates.deduplicated_qa import DEDUPLICATED_QA
 from webinstruct_assets.stages.evaluation.benchmark_scores import BENCHMARK_SCORES
 from webinstruct_assets.stages.extraction.extracted_qa import EXTRACTED_QA
 from webinstruct_assets.stages.pages.pages import PAGES
@@ -54,6 +55,7 @@ STAGES: tuple[Stage, ...] = (
     EXTRACTED_QA,
     BENCHMARK_ITEMS,
     DECONTAMINATED_QA,
+    DEDUPLICATED_QA,
     REFINED_QA,
     QUALITY_REVIEW,
     WEBINSTRUCT,

@@ -143,7 +143,7 @@ class Tracer:
         """The WARC record's own bytes, inflated."""
         from webinstruct_assets.stages.crawl.source import CrawlSource
 
-        source = CrawlSource(self._ws.crawl_root(place["snapshot"]), self._ws.config.crawl)
+        source = CrawlSource.of(self._ws, place["snapshot"])
         data = source.read_range(place["warc_filename"], place["warc_record_offset"], place["warc_record_length"])
         return gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
 

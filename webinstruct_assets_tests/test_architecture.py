@@ -33,6 +33,7 @@ FLOW = [
     "extraction",
     "benchmarks",
     "decontamination",
+    "duplicates",
     "refinement",
     "review",
     "release",

@@ -55,6 +55,7 @@ def test_asset_names_are_a_decision() -> None:
         "extracted_qa",
         "benchmark_items",
         "decontaminated_qa",
+        "deduplicated_qa",
         "refined_qa",
         "webinstruct",
         "sft_dataset",

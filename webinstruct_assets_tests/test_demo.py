@@ -77,6 +77,7 @@ def test_every_row_leads_to_its_parent(demo_home: Path) -> None:
         "pages",
         "extracted_qa",
         "decontaminated_qa",
+        "deduplicated_qa",
         "refined_qa",
         "webinstruct",
         "sft_dataset",
@@ -133,6 +134,23 @@ def test_planted_contamination_is_caught(demo_home: Path) -> None:
     assert planted & extracted, "no planted page came as far as extraction"
     assert not planted & left
     assert caught[0]["n"] >= len(planted & extracted)
+
+
+def test_mirrored_pairs_are_duplicates(demo_home: Path) -> None:
+    """Every clean pair of a mirror page is one of two; the reject names the one that stays."""
+    mirrored = yaml.safe_load((demo_home / "data/demo/web/mirror-of-papers.example/site.yaml").read_text())["mirrors"]
+    pages = {f"https://{page}" for page in mirrored}
+    pages |= {f"https://mirror-of-papers.example/{page.partition('/')[2]}" for page in mirrored}
+    pairs = rows_of(demo_home, "SELECT id, url, question, answer FROM decontaminated_qa")
+    kept = {row["parent_id"]: row for row in rows_of(demo_home, "SELECT * FROM deduplicated_qa")}
+    gone = rows_of(demo_home, "SELECT * FROM rejects WHERE asset = 'deduplicated_qa'")
+    assert len(pairs) == len(kept) + len(gone)
+    texts = [row["question"] + row["answer"] for row in kept.values()]
+    assert len(texts) == len(set(texts))
+    twins = [pair for pair in pairs if pair["url"] in pages and pair["url"].startswith("https://mirror-of-papers")]
+    assert len(gone) >= len(twins) > 0
+    assert all(reject["reason"] in ("duplicate_exact", "duplicate_near") for reject in gone)
+    assert all(any(row["id"] in reject["detail"] for row in kept.values()) for reject in gone)
 
 
 def test_a_changed_setting_makes_stale_only_what_depends_on_it(demo_home: Path) -> None:

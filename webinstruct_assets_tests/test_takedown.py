@@ -15,6 +15,7 @@ from webinstruct_assets.core.stage import Job, Stage, Unit, execute
 from webinstruct_assets.core.workspace import Workspace
 from webinstruct_assets.graph import BY_ASSET, States
 from webinstruct_assets.stages.decontamination.decontaminated_qa import DECONTAMINATED_QA
+from webinstruct_assets.stages.duplicates.deduplicated_qa import DEDUPLICATED_QA
 from webinstruct_assets.stages.extraction.extracted_qa import EXTRACTED_QA
 from webinstruct_assets.stages.pages.pages import PAGES
 from webinstruct_assets.stages.recall.recalled_urls import RECALLED_URLS
@@ -51,7 +52,12 @@ def chain(workspace: Workspace) -> Workspace:
     publish(workspace, RECALLED_URLS, SNAPSHOT, places)
     pages = [filled(PAGES, id=f"pg-{n}", parent_id=f"ur-{n}", url=url(n), domain=PAIRS[n][0]) for n in (1, 3, 4)]
     publish(workspace, PAGES, SNAPSHOT, pages)
-    for stage, prefix, above in ((EXTRACTED_QA, "qa", "pg"), (DECONTAMINATED_QA, "dq", "qa"), (REFINED_QA, "rq", "dq")):
+    for stage, prefix, above in (
+        (EXTRACTED_QA, "qa", "pg"),
+        (DECONTAMINATED_QA, "dq", "qa"),
+        (DEDUPLICATED_QA, "dd", "dq"),
+        (REFINED_QA, "rq", "dd"),
+    ):
         rows = []
         for n, (host, word) in PAIRS.items():
             parent = f"{above}-{page[n] if above == 'pg' else n}"
@@ -155,7 +161,7 @@ def test_status_names_what_still_holds_it(chain: Workspace) -> None:
     take_down(chain, "pair", chain.lake.read(data)["id"][0], "the author asked", "ada")
     held = {(item.asset, item.rows) for item in holdings(chain)}
     assert held == {
-        ("extracted_qa", 1), ("decontaminated_qa", 1), ("refined_qa", 1), ("webinstruct", 1), ("sft_dataset", 1), ("trained_checkpoint", 0),
+        ("extracted_qa", 1), ("decontaminated_qa", 1), ("deduplicated_qa", 1), ("refined_qa", 1), ("webinstruct", 1), ("sft_dataset", 1), ("trained_checkpoint", 0),
     }  # fmt: skip
     states = States(chain)
     assert (
@@ -166,7 +172,7 @@ def test_status_names_what_still_holds_it(chain: Workspace) -> None:
         TRAINED_CHECKPOINT.run(_training_job(chain, data))
     build(chain)
     assert {(item.asset, item.rows) for item in holdings(chain)} == {
-        ("extracted_qa", 1), ("decontaminated_qa", 1), ("refined_qa", 1), ("trained_checkpoint", 0),
+        ("extracted_qa", 1), ("decontaminated_qa", 1), ("deduplicated_qa", 1), ("refined_qa", 1), ("trained_checkpoint", 0),
     }  # fmt: skip
 
 

@@ -163,7 +163,7 @@ def test_a_backfill_of_two_snapshots(ui: Server, demo_home: Path) -> None:
     from webinstruct_assets.graph import STAGES
 
     assets = [stage.asset for stage in STAGES if stage.dimensions == ("snapshot",)]
-    mined = assets[: assets.index("decontaminated_qa") + 1]
+    mined = assets[: assets.index("deduplicated_qa") + 1]
     launched = ui.ask(
         """mutation ($p: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $p) {
             __typename ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } } }""",

@@ -58,6 +58,11 @@ def metadata_of(ws: Workspace, stage: Stage, manifest: Manifest, plot: str | Non
         **({"plot": dg.MetadataValue.md(plot)} if plot else {}),
         **({"sample": dg.MetadataValue.md(table(sample(ws, manifest)))} if manifest.parts else {}),
         **({"reuses": manifest.reuses} if manifest.reuses else {}),
+        **{
+            name: dg.MetadataValue.md(table(pl.DataFrame(value)))
+            for name, value in manifest.metrics.items()
+            if isinstance(value, list) and value and all(isinstance(entry, dict) for entry in value)
+        },
         "parents": dg.MetadataValue.md(table(parents)),
         "manifest": dg.MetadataValue.path(str(ws.lake.folder(ref_of(manifest)) / "manifest.json")),
         "metrics": dg.MetadataValue.json(manifest.metrics),

@@ -148,6 +148,25 @@ def shares(metric: str, title: str) -> Callable[[Workspace, Manifest], str | Non
     return plot
 
 
+def contamination(ws: Workspace, manifest: Manifest) -> str:
+    """Pairs that each benchmark drops, and how many more its grams that are common in the crawl would."""
+    table = manifest.metrics["by_benchmark"]
+
+    def paint(axes: "Axes") -> None:
+        names = [entry["benchmark"] for entry in table]
+        axes.barh(
+            names,
+            [entry["pairs_dropped_with_common"] for entry in table],
+            color="lightgray",
+            label="with common n-grams",
+        )
+        axes.barh(names, [entry["pairs_dropped"] for entry in table], color="tab:red", label="dropped")
+        axes.set_xlabel("pairs")
+        axes.legend(fontsize=8)
+
+    return draw("Pairs that share wording with a benchmark", paint)
+
+
 def score_bars(ws: Workspace, manifest: Manifest) -> str:
     """Accuracy with its interval, the base model's beside it."""
     metrics = manifest.metrics

@@ -48,6 +48,7 @@ def materialize(
     stage: Stage,
     *,
     plot: Plot | None = None,
+    more: Callable[[Workspace, Manifest], dict[str, Any]] = lambda ws, manifest: {},
     prepare: Callable[[Workspace], Workspace] = lambda ws: ws,
 ) -> dg.MaterializeResult[Any]:
     """Builds the run's partition of ``stage`` and reports it. Raises dg.Failure with the problem and its fix."""
@@ -60,7 +61,7 @@ def materialize(
         ws = prepare(resource.open())
         manifest = execute(stage, key_of(context, stage), ws, log=log, run_id=context.run_id)
         return dg.MaterializeResult(
-            metadata=metadata_of(ws, stage, manifest, plot(ws, manifest) if plot else None),
+            metadata={**more(ws, manifest), **metadata_of(ws, stage, manifest, plot(ws, manifest) if plot else None)},
             data_version=dg.DataVersion(manifest.data_version),
         )
     except WebInstructError as error:

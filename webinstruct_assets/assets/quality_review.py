@@ -3,6 +3,7 @@
 import dagster as dg
 
 from webinstruct_assets.assets.decontaminated_qa import decontaminated_qa
+from webinstruct_assets.assets.deduplicated_qa import deduplicated_qa
 from webinstruct_assets.assets.extracted_qa import extracted_qa
 from webinstruct_assets.assets.pages import pages
 from webinstruct_assets.assets.plots import review_shares
@@ -15,7 +16,7 @@ from webinstruct_assets.stages.review.quality_review import QUALITY_REVIEW
 
 @dg.asset(
     partitions_def=SNAPSHOT,
-    deps=[pages, extracted_qa, decontaminated_qa, refined_qa],
+    deps=[pages, extracted_qa, decontaminated_qa, deduplicated_qa, refined_qa],
     **face(QUALITY_REVIEW, kinds={"parquet"}, pool="gpu"),
 )
 def quality_review(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:

@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from webinstruct_assets.assets.decontaminated_qa import decontaminated_qa
+from webinstruct_assets.assets.deduplicated_qa import deduplicated_qa
 from webinstruct_assets.assets.pages import pages
 from webinstruct_assets.assets.plots import shares
 from webinstruct_assets.assets.publishing import face, materialize
@@ -13,7 +13,7 @@ from webinstruct_assets.stages.refinement.refined_qa import REFINED_QA
 
 @dg.asset(
     partitions_def=SNAPSHOT_REFINER,
-    deps=[pages, decontaminated_qa],
+    deps=[pages, deduplicated_qa],
     **face(REFINED_QA, kinds={"parquet", "llm"}, pool="gpu"),
 )
 def refined_qa(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:

@@ -3,6 +3,7 @@
 import dagster as dg
 
 from webinstruct_assets.assets.decontaminated_qa import decontaminated_qa
+from webinstruct_assets.assets.deduplicated_qa import deduplicated_qa
 from webinstruct_assets.assets.extracted_qa import extracted_qa
 from webinstruct_assets.assets.pages import pages
 from webinstruct_assets.assets.plots import shares
@@ -16,7 +17,7 @@ from webinstruct_assets.stages.release.webinstruct import WEBINSTRUCT
 
 @dg.asset(
     partitions_def=SNAPSHOT,
-    deps=[recalled_urls, pages, extracted_qa, decontaminated_qa, refined_qa],
+    deps=[recalled_urls, pages, extracted_qa, decontaminated_qa, deduplicated_qa, refined_qa],
     **face(WEBINSTRUCT, kinds={"parquet", "llm"}, pool="gpu"),
 )
 def webinstruct(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from webinstruct_assets.core.errors import ConfigError
 from webinstruct_assets.core.keys import check_name, check_snapshot
@@ -180,6 +180,9 @@ class PagesConfig(Section):
 class ExtractionConfig(Section):
     """Pairs from pages: rules over markup and structure first, the LLM for pages that they leave unexplained.
 
+    ``mode``: the LLM points at lines, or retypes pairs as the paper's did (``rewrite``, for comparison).
+    ``skip_explained``: pages whose rules' pairs cover every line that asks are not shown to the LLM.
+    ``retries``: more tries for a request that failed, was refused or truncated; then it is a reject.
     ``max_llm_pages`` is a budget for small machines: about so many pages are asked for, those without any rule's
     pair first; the others keep what the rules found, or are rejects (``llm_budget``).
     """
@@ -189,15 +192,51 @@ class ExtractionConfig(Section):
     max_page_tokens: int = Field(2000, ge=100)
     rules: bool = True
     llm: bool = True
+    mode: Literal["point", "rewrite"] = "point"
+    skip_explained: bool = True
+    retries: int = Field(2, ge=0)
     max_llm_pages: int | None = Field(None, ge=1)
 
 
 class DecontaminationConfig(Section):
-    """The paper's 10-gram rule (§2.2); strings of ``min_words``..n-1 words need an exact match (DeepSeekMath)."""
+    """The paper's 10-gram rule (§2.2); strings of ``min_words``..n-1 words need an exact match (DeepSeekMath).
 
-    n: int = Field(10, ge=3)
+    ``normalisation``: ``tex`` undoes TeX notation, ``plain`` takes commands as words. Grams on at least
+    ``common_share`` of the snapshot's pages, and on ``common_min_pages`` of them, are no evidence (null: all are).
+    ``paraphrase_ratio`` turns the second tier on: a pair's question whose longest common subsequence with a
+    benchmark question has that share of words (FineMath: 0.6).
+    """
+
+    n: int = Field(10, ge=3, le=60)
     min_words: int = Field(3, ge=1)
     level: Literal["page", "pair"] = "page"
+    normalisation: Literal["tex", "plain"] = "tex"
+    common_share: float | None = Field(1e-4, ge=0, le=1)
+    common_min_pages: int = Field(100, ge=2)
+    paraphrase_ratio: float | None = Field(None, gt=0, le=1)
+
+    @field_validator("min_words")
+    @classmethod
+    def _shorter_than_n(cls, value: int, info: ValidationInfo) -> int:
+        if value >= info.data.get("n", value + 1):
+            raise ValueError("must be less than n")
+        return value
+
+
+class DuplicatesConfig(Section):
+    """Near-duplicates by MinHash over sequences of ``shingle`` words, ``bands`` of ``rows`` hashes each.
+
+    Candidates count when the Jaccard similarity of question and answer together is ``pair_jaccard``, or that of the
+    questions alone ``question_jaccard`` (questions of ``min_question_words`` words or more). Changing a threshold
+    below (1/bands)^(1/rows) needs more bands: that is where a candidate is found as often as not.
+    """
+
+    shingle: int = Field(3, ge=1, le=10)
+    bands: int = Field(24, ge=1)
+    rows: int = Field(5, ge=1)
+    pair_jaccard: float = Field(0.7, gt=0, le=1)
+    question_jaccard: float = Field(0.8, gt=0, le=1)
+    min_question_words: int = Field(8, ge=1)
 
 
 class ReleaseConfig(Section):
@@ -289,6 +328,7 @@ class Environment(Section):
     pages: PagesConfig = PagesConfig()
     extraction: ExtractionConfig
     decontamination: DecontaminationConfig = DecontaminationConfig()
+    duplicates: DuplicatesConfig = DuplicatesConfig()
     release: ReleaseConfig
     verification: VerificationConfig = VerificationConfig()
     costs: CostConfig = CostConfig()

@@ -17,6 +17,7 @@ from webinstruct_assets.core.workspace import Workspace
 from webinstruct_assets.review.difference import difference, marked
 from webinstruct_assets.review.server import review_app
 from webinstruct_assets.stages.decontamination.decontaminated_qa import DECONTAMINATED_QA
+from webinstruct_assets.stages.duplicates.deduplicated_qa import DEDUPLICATED_QA
 from webinstruct_assets.stages.extraction.extracted_qa import EXTRACTED_QA
 from webinstruct_assets.stages.pages.pages import PAGES
 from webinstruct_assets.stages.refinement.refined_qa import REFINED_QA
@@ -40,9 +41,11 @@ def publish_pairs(ws: Workspace) -> None:
     publish(ws, EXTRACTED_QA, SNAPSHOT, extracted)
     clean = [filled(DECONTAMINATED_QA, id=f"dq-{n}", parent_id=f"qa-{n}", **spans) for n in range(3)]
     publish(ws, DECONTAMINATED_QA, SNAPSHOT, clean)
+    single = [filled(DEDUPLICATED_QA, id=f"dd-{n}", parent_id=f"dq-{n}", **spans) for n in range(3)]
+    publish(ws, DEDUPLICATED_QA, SNAPSHOT, single)
     for refiner in ws.config.refiners:
         rows = [
-            filled(REFINED_QA, id=f"rq-{refiner}-{n}", parent_id=f"dq-{n}", url="https://x.example/", status="refined",
+            filled(REFINED_QA, id=f"rq-{refiner}-{n}", parent_id=f"dd-{n}", url="https://x.example/", status="refined",
                    question=f"{HOSTILE} ({n})", answer="It is $4$.", original_question=HOSTILE, original_answer="It is 4.")
             for n in range(3)
         ]  # fmt: skip

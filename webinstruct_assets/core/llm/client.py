@@ -186,6 +186,8 @@ class LlmClient:
                 messages: Any = list(request.messages)
                 chat = await api.chat.completions.create(messages=messages, **options)
                 text, finish, usage = chat.choices[0].message.content, chat.choices[0].finish_reason, chat.usage
+                if chat.choices[0].message.refusal:
+                    text, finish = "", "content_filter"
             else:
                 plain = await api.completions.create(prompt=request.prompt, **options)
                 text, finish, usage = plain.choices[0].text, plain.choices[0].finish_reason, plain.usage

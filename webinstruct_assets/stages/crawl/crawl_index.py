@@ -53,7 +53,7 @@ def settings(ws: Workspace, key: PartitionKey) -> dict[str, Any]:
 def run(job: Job) -> None:
     """Lists, samples, measures."""
     snapshot = job.key["snapshot"]
-    source = CrawlSource(job.ws.crawl_root(snapshot), job.ws.config.crawl)
+    source = CrawlSource.of(job.ws, snapshot)
 
     def compute() -> Unit:
         lists = {kind: source.file_list(snapshot, kind) for kind in KINDS}

@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 from webinstruct_assets.core.config import CrawlConfig
 from webinstruct_assets.core.errors import BadInput, MissingInput, Unavailable
 from webinstruct_assets.core.keys import check_snapshot
+from webinstruct_assets.core.workspace import Workspace
 from webinstruct_assets.stages.crawl.transport import Folder, Transport, transport
 
 T = TypeVar("T")
@@ -45,6 +46,11 @@ class CrawlSource:
     def _connect(self) -> None:
         roots = [self.root, *(self.config.mirrors if self.root == self.config.source else ())]
         self._transports = [transport(root, self.config, self._sleep) for root in roots]
+
+    @classmethod
+    def of(cls, ws: Workspace, snapshot: str) -> "CrawlSource":
+        """Where the workspace reads a snapshot from."""
+        return cls(ws.crawl_root(snapshot), ws.config.crawl)
 
     def __reduce__(self) -> Any:
         return CrawlSource, (self.root, self.config)

@@ -1,25 +1,35 @@
 """Asset ``decontaminated_qa``: pairs that share no wording with any benchmark of the environment (paper §2.2).
 
-Partitioned by snapshot; reads ``extracted_qa``, at level ``page`` the text of the ``pages`` that have pairs, and
-``benchmark_items`` of every benchmark that the environment enables (one that is missing stops the stage with its
-name). Level ``page`` is the paper's: a hit in a page's text or in one of its pairs drops all its pairs; level
-``pair`` looks at each pair alone. Rejects: ``contaminated``, the detail naming benchmark, item and wording. Every
-hit is a row of ``hits.parquet`` beside the parts.
+Partitioned by snapshot; reads ``extracted_qa``, the text of ``pages`` and ``benchmark_items`` of every benchmark that
+the environment enables (one that is missing stops the stage with its name). A benchmark added later changes the
+inputs of this stage only: nothing above it is built again. Level ``page`` is the paper's: a hit in a page's text or
+in one of its pairs drops all its pairs; level ``pair`` looks at each pair alone. Rejects: ``contaminated``, the detail
+naming benchmark, item and wording.
+
+Beside the parts: ``hits.parquet``, a row per text and item, and ``common.parquet``, the benchmark's grams that stand on
+so many of the snapshot's pages that they are no evidence (``common_share``, ``common_min_pages``). Hits of nothing
+else are listed as ``common`` and drop nothing; the metrics count what they would have dropped.
 """
 
 import json
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+import os
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from webinstruct_assets.core.config import settings_of
+from webinstruct_assets.core.errors import BadInput
 from webinstruct_assets.core.ids import row_id
 from webinstruct_assets.core.keys import PartitionKey, Ref
 from webinstruct_assets.core.stage import Job, Reject, Stage, Unit
 from webinstruct_assets.core.workspace import Workspace
-from webinstruct_assets.stages.decontamination.index import BenchmarkIndex, BenchmarkItem, Match
+from webinstruct_assets.stages.decontamination.index import BenchmarkIndex, BenchmarkItem
+from webinstruct_assets.stages.decontamination.paraphrase import ParaphraseIndex
 
 _SPANS = pl.List(pl.Struct({"start": pl.Int64(), "end": pl.Int64()}))
 # The columns of extracted_qa, unchanged but for:      id: dq-…      parent_id: qa-… of the extracted pair
@@ -39,12 +49,17 @@ SCHEMA: dict[str, pl.DataType] = {
     "prompt_hash": pl.String(),
 }
 # benchmark, item_id, benchmark_field (question | answer | solution): what was found      matched: the common words
+# tier: exact, or paraphrase (then matched is the benchmark's question, ratio the common subsequence's share)
+# common: only grams that the crawl is full of, drops nothing
 # place: where (page | question | answer)      page_id: pg-…      pair_id: qa-…, "" for a hit in a page's text
-# n_items: how many items share wording with this text (at most the index's limit)
+# n_items: how many items share wording with this text
 HITS_SCHEMA: dict[str, pl.DataType] = {
     "benchmark": pl.String(),
     "item_id": pl.String(),
     "benchmark_field": pl.String(),
+    "tier": pl.String(),
+    "ratio": pl.Float64(),
+    "common": pl.Boolean(),
     "place": pl.String(),
     "page_id": pl.String(),
     "pair_id": pl.String(),
@@ -52,17 +67,18 @@ HITS_SCHEMA: dict[str, pl.DataType] = {
     "matched": pl.String(),
     "n_items": pl.Int64(),
 }
-PAGES_PER_UNIT = 256
+# words: the gram      pages: on how many of the snapshot's pages it stands      items: benchmark/item that hold it
+COMMON_SCHEMA: dict[str, pl.DataType] = {"words": pl.String(), "pages": pl.Int64(), "items": pl.List(pl.String())}
+PAGES_PER_UNIT = 4096
 DETAIL_CHARS = 200
 
 
 def inputs(ws: Workspace, key: PartitionKey) -> Sequence[Ref]:
-    """Pairs, page texts where they count, and every enabled benchmark."""
-    pages = [Ref("pages", key)] if ws.config.decontamination.level == "page" else []
+    """Pairs, page texts, and every enabled benchmark."""
     benchmarks = [
         Ref("benchmark_items", PartitionKey.of({"benchmark": name})) for name in sorted(set(ws.config.benchmarks))
     ]
-    return [Ref("extracted_qa", key), *pages, *benchmarks]
+    return [Ref("extracted_qa", key), Ref("pages", key), *benchmarks]
 
 
 def settings(ws: Workspace, key: PartitionKey) -> dict[str, Any]:
@@ -71,34 +87,52 @@ def settings(ws: Workspace, key: PartitionKey) -> dict[str, Any]:
 
 
 def run(job: Job) -> None:
-    """Looks up pages with their pairs, in units of pages."""
+    """Counts benchmark grams over all pages, then looks pages with their pairs up, in units of pages."""
+    rule = job.settings
     items = _items(job)
-    index = BenchmarkIndex(items, n=job.settings["n"], min_words=job.settings["min_words"])
-    pairs = job.read("extracted_qa").sort("parent_id", "id")
-    texts = _page_texts(job, pairs)
-    by_page = [frame for _, frame in pairs.group_by("parent_id", maintain_order=True)]
+    index = BenchmarkIndex(items, n=rule["n"], min_words=rule["min_words"], tex=rule["normalisation"] == "tex")
+    near = ParaphraseIndex(items, tex=index.tex) if rule["paraphrase_ratio"] is not None else None
+    chunks = _page_chunks(job)
     scratch = job.folder / "scratch"
     scratch.mkdir(exist_ok=True)
+    _find_common(job, index, chunks, scratch)
+    pairs = job.read("extracted_qa").sort("parent_id", "id")
+    owners = _chunk_of_pages(chunks)
+    by_chunk = pairs.join(owners, on="parent_id", how="inner", maintain_order="left").partition_by(
+        "chunk", as_dict=True, include_key=False
+    )
+    if sum(part.height for part in by_chunk.values()) != pairs.height:
+        lost = pairs.join(owners, on="parent_id", how="anti")["id"][0]
+        raise BadInput(f"extracted_qa: pair {lost} is of no page of pages/{job.key}", "materialize extracted_qa again")
     job.progress.start(pairs.height, "pairs")
     hit_files = []
-    for number, start in enumerate(range(0, len(by_page), PAGES_PER_UNIT)):
-        pages = by_page[start : start + PAGES_PER_UNIT]
+    for number, chunk in enumerate(chunks):
+        part = by_chunk.get((number,))
+        if part is None:
+            continue
         hit_files.append(scratch / f"hits-{number:05}.parquet")
 
-        def compute(pages: list[pl.DataFrame] = pages, file: Any = hit_files[-1]) -> Unit:
-            unit, hits = check_pages(pages, texts, index, job.settings["level"])
+        def compute(part: pl.DataFrame = part, chunk: list[Path] = chunk, file: Path = hit_files[-1]) -> Unit:
+            texts = _texts(chunk, part) if rule["level"] == "page" else {}
+            unit, hits = check_pages(part, texts, Lookups(index, near, rule["paraphrase_ratio"]), rule["level"])
             # Before the unit's own commit: a unit that is committed has its hits on disk.
-            pl.DataFrame(hits, schema=HITS_SCHEMA).write_parquet(file)
+            _write(pl.DataFrame(hits, schema=HITS_SCHEMA), file)
             job.progress.advance(unit.rows_in, {"contaminated": len(unit.rejects)})
             return unit
 
         job.unit(f"{number:05}", compute)
     hits = pl.read_parquet(hit_files) if hit_files else pl.DataFrame(schema=HITS_SCHEMA)
-    hits.write_parquet(job.folder / "hits.parquet", compression="zstd")
+    _write(hits, job.folder / "hits.parquet")
+    dropping = hits.filter(~pl.col("common"))
+    table = by_benchmark(hits, pairs, items, rule["level"])
+    column, field = ("parent_id", "page_id") if rule["level"] == "page" else ("id", "pair_id")
     job.metrics |= {
-        "level": job.settings["level"], "n": job.settings["n"], "ngrams": index.grams, "short_strings": index.short_strings,
-        "ignored_strings": index.ignored_strings, "pages_with_pairs": len(by_page), "pages_hit": hits["page_id"].n_unique(),
-        "by_benchmark": by_benchmark(hits, pairs, items, job.settings["level"]),
+        "level": rule["level"], "n": rule["n"], "ngrams": index.grams, "short_strings": index.short_strings,
+        "ignored_strings": index.ignored_strings, "common_grams": int(index.common.sum()),
+        "pages_with_pairs": pairs["parent_id"].n_unique(), "pages_hit": dropping["page_id"].n_unique(),
+        "pairs_dropped": _lost(pairs, column, dropping[field]).height,
+        "pairs_dropped_with_common": _lost(pairs, column, hits[field]).height,
+        "by_benchmark": table,
     }  # fmt: skip
 
 
@@ -115,81 +149,177 @@ def _items(job: Job) -> list[BenchmarkItem]:
     return items
 
 
-def _page_texts(job: Job, pairs: pl.DataFrame) -> dict[str, str]:
-    """Text of the pages that have pairs; empty at level ``pair``."""
-    if job.settings["level"] == "pair":
-        return {}
-    pages = (
-        job.read("pages")
-        .select("id", "text")
-        .join(pairs.select(pl.col("parent_id").alias("id")).unique(), on="id", how="semi")
-    )
-    return dict(pages.iter_rows())
+def _page_chunks(job: Job) -> list[list[Path]]:
+    """Parts of ``pages``, some at a time: page texts are never all in memory."""
+    chunks: list[list[Path]] = []
+    rows = PAGES_PER_UNIT
+    for manifest in job.manifests("pages"):
+        for path, part in zip(job.ws.lake.part_paths(manifest), manifest.parts, strict=True):
+            if rows >= PAGES_PER_UNIT:
+                chunks.append([])
+                rows = 0
+            chunks[-1].append(path)
+            rows += part.rows
+    return chunks
+
+
+def _chunk_of_pages(chunks: list[list[Path]]) -> pl.DataFrame:
+    """Page id (as ``parent_id``) -> number of its chunk."""
+    frames = [
+        pl.read_parquet(chunk, columns=["id"], hive_partitioning=False).select(
+            pl.col("id").alias("parent_id"), pl.lit(number).alias("chunk")
+        )
+        for number, chunk in enumerate(chunks)
+    ]
+    return pl.concat(frames) if frames else pl.DataFrame(schema={"parent_id": pl.String, "chunk": pl.Int32})
+
+
+def _texts(chunk: list[Path], pairs: pl.DataFrame) -> dict[str, str]:
+    """Texts of the chunk's pages that have pairs."""
+    pages = pl.read_parquet(chunk, columns=["id", "text"], hive_partitioning=False)
+    return dict(pages.join(pairs.select(pl.col("parent_id").alias("id")).unique(), on="id", how="semi").iter_rows())
+
+
+def _find_common(job: Job, index: BenchmarkIndex, chunks: list[list[Path]], scratch: Path) -> None:
+    """Tells the index which of its grams are everywhere in the snapshot, and lists them in ``common.parquet``."""
+    pages = 0
+    total = np.zeros(index.grams, np.int64)
+    if job.settings["common_share"] is not None:
+        for number, chunk in enumerate(chunks):
+            file = scratch / f"counts-{number:05}.parquet"
+            if not file.exists():
+                texts = pl.read_parquet(chunk, columns=["text"], hive_partitioning=False)["text"].to_list()
+                counts = index.count(texts)
+                held = np.flatnonzero(counts)
+                _write(
+                    pl.DataFrame({"gram": [-1, *held.tolist()], "pages": [len(texts), *counts[held].tolist()]}), file
+                )
+            counted = pl.read_parquet(file)
+            pages += counted["pages"][0]
+            total[counted["gram"][1:].to_numpy()] += counted["pages"][1:].to_numpy()
+        least = max(job.settings["common_min_pages"], job.settings["common_share"] * pages)
+        index.set_common(np.flatnonzero(total >= least).tolist())
+    rows = []
+    for number in np.flatnonzero(index.common).tolist():
+        words, sources = index.gram(number)
+        names = dict.fromkeys(f"{source.benchmark}/{source.item_id}" for source in sources)
+        rows.append({"words": " ".join(words), "pages": int(total[number]), "items": list(names)})
+    frame = pl.DataFrame(rows, schema=COMMON_SCHEMA).sort("pages", "words", descending=[True, False])
+    _write(frame, job.folder / "common.parquet")
+
+
+@dataclass(frozen=True)
+class Lookups:
+    """Both tiers; ``near`` is None where the second is off."""
+
+    index: BenchmarkIndex
+    near: ParaphraseIndex | None = None
+    ratio: float | None = None
 
 
 def check_pages(
-    pages: Sequence[pl.DataFrame], texts: dict[str, str], index: BenchmarkIndex, level: str
+    pairs: pl.DataFrame, texts: dict[str, str], lookups: Lookups, level: str
 ) -> tuple[Unit, list[dict[str, Any]]]:
-    """One unit: the pairs of ``pages`` (one frame of pairs per page) and the hits found on the way."""
+    """One unit: ``pairs`` in order of their pages, ``texts`` of these, and the hits found on the way."""
+    records = list(pairs.iter_rows(named=True))
+    hits = _look_up(records, texts, lookups)
+    by_page: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    by_pair: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for hit in hits:
+        if not hit["common"]:
+            by_page[hit["page_id"]].append(hit)
+            by_pair[hit["pair_id"]].append(hit)
     rows: list[dict[str, Any]] = []
     rejects: list[Reject] = []
+    for pair in records:
+        evidence = by_pair.get(pair["id"]) or (by_page.get(pair["parent_id"]) if level == "page" else None)
+        if evidence:
+            rejects.append(Reject(pair["id"], pair["parent_id"], "contaminated", _detail(evidence[0])))
+        else:
+            rows.append(
+                {**{name: pair[name] for name in SCHEMA}, "id": row_id("dq", pair["id"]), "parent_id": pair["id"]}
+            )
+    return Unit(rows=rows, rows_in=len(records), rejects=rejects, counts={"hits": len(hits)}), hits
+
+
+def _look_up(records: list[dict[str, Any]], texts: dict[str, str], lookups: Lookups) -> list[dict[str, Any]]:
+    places: list[tuple[str, dict[str, Any], str]] = []  # place, a pair of the page, text
+    seen: set[str] = set()
+    for pair in records:
+        if pair["parent_id"] not in seen and pair["parent_id"] in texts:
+            places.append(("page", pair, texts[pair["parent_id"]]))
+        seen.add(pair["parent_id"])
+        places += [(name, pair, pair[name]) for name in ("question", "answer")]
+    found = lookups.index.find_many([text for _, _, text in places])
+    near = {}
+    if lookups.near is not None and lookups.ratio is not None:
+        questions = [number for number, (place, _, _) in enumerate(places) if place == "question"]
+        rows = lookups.near.find_many([places[number][2] for number in questions], lookups.ratio)
+        near = {questions[row]: hit for row, hit in rows.items()}
     hits: list[dict[str, Any]] = []
-    for page in pages:
-        pairs = list(page.iter_rows(named=True))
-        page_id, url = pairs[0]["parent_id"], pairs[0]["url"]
-        found = list(_look_up(page_id, url, texts.get(page_id, ""), pairs, index))
-        hits += found
-        for pair in pairs:
-            own = [hit for hit in found if hit["pair_id"] == pair["id"]]
-            reason = own or (found if level == "page" else [])
-            if reason:
-                rejects.append(Reject(pair["id"], pair["parent_id"], "contaminated", _detail(reason[0])))
-            else:
-                rows.append(
-                    {**{name: pair[name] for name in SCHEMA}, "id": row_id("dq", pair["id"]), "parent_id": pair["id"]}
-                )
-    return Unit(rows=rows, rows_in=len(rows) + len(rejects), rejects=rejects, counts={"hits": len(hits)}), hits
-
-
-def _look_up(
-    page_id: str, url: str, text: str, pairs: list[dict[str, Any]], index: BenchmarkIndex
-) -> Iterator[dict[str, Any]]:
-    places = [("page", "", text)] + [
-        (field, pair["id"], pair[field]) for pair in pairs for field in ("question", "answer")
-    ]
-    for place, pair_id, content in places:
-        matches = index.find(content)
-        for match in matches:
-            yield {
-                "benchmark": match.benchmark, "item_id": match.item_id, "benchmark_field": match.field, "place": place,
-                "page_id": page_id, "pair_id": pair_id, "url": url, "matched": match.text, "n_items": len(matches),
-            }  # fmt: skip
+    for number in sorted({*found, *near}):
+        place, pair, _ = places[number]
+        where = {
+            "place": place, "page_id": pair["parent_id"], "pair_id": "" if place == "page" else pair["id"],
+            "url": pair["url"],
+        }  # fmt: skip
+        matches = found.get(number, [])
+        hits += [
+            {
+                "benchmark": match.benchmark, "item_id": match.item_id, "benchmark_field": match.field,
+                "tier": "exact", "ratio": 1.0, "common": match.common, "matched": match.text, "n_items": len(matches), **where,
+            }
+            for match in matches
+        ]  # fmt: skip
+        if (hit := near.get(number)) and not any(match.item_id == hit.item_id for match in matches):
+            hits.append({
+                "benchmark": hit.benchmark, "item_id": hit.item_id, "benchmark_field": "question", "tier": "paraphrase",
+                "ratio": round(hit.ratio, 3), "common": False, "matched": hit.question, "n_items": 1, **where,
+            })  # fmt: skip
+    return hits
 
 
 def _detail(hit: dict[str, Any]) -> str:
-    match = Match(hit["benchmark"], hit["item_id"], hit["benchmark_field"], hit["matched"])
     where = f"the {hit['place']}" + (" text" if hit["place"] == "page" else "")
-    quote = match.text if len(match.text) <= DETAIL_CHARS else match.text[:DETAIL_CHARS] + "…"
-    return f"{where} shares with {match.benchmark}/{match.item_id} ({match.field}): {json.dumps(quote, ensure_ascii=False)}"
+    text = hit["matched"] if len(hit["matched"]) <= DETAIL_CHARS else hit["matched"][:DETAIL_CHARS] + "…"
+    verb = "shares with" if hit["tier"] == "exact" else f"paraphrases ({hit['ratio']:.2f})"
+    quote = json.dumps(text, ensure_ascii=False)
+    return f"{where} {verb} {hit['benchmark']}/{hit['item_id']} ({hit['benchmark_field']}): {quote}"
 
 
 def by_benchmark(
     hits: pl.DataFrame, pairs: pl.DataFrame, items: Sequence[BenchmarkItem], level: str
 ) -> list[dict[str, Any]]:
-    """Per benchmark: items, items hit, and the pages and pairs that it drops (a pair may count for several)."""
-    totals: dict[str, int] = defaultdict(int)
-    for item in items:
-        totals[item.benchmark] += 1
+    """Per benchmark: items, items hit, the pages and pairs that it drops, and how many more its common grams would.
+
+    A pair may count for several benchmarks. The first matching text stands for the benchmark in tables.
+    """
+    totals = Counter(item.benchmark for item in items)
+    column, field = ("parent_id", "page_id") if level == "page" else ("id", "pair_id")
     table = []
     for benchmark, total in sorted(totals.items()):
-        own = hits.filter(pl.col("benchmark") == benchmark)
-        column, dropped = ("parent_id", own["page_id"]) if level == "page" else ("id", own["pair_id"])
-        lost = pairs.filter(pl.col(column).is_in(dropped.unique().to_list()))
+        every = hits.filter(pl.col("benchmark") == benchmark)
+        own = every.filter(~pl.col("common"))
+        lost, all_lost = _lost(pairs, column, own[field]), _lost(pairs, column, every[field])
         table.append({
             "benchmark": benchmark, "items": total, "items_hit": own["item_id"].n_unique(),
             "pages_dropped": lost["parent_id"].n_unique(), "pairs_dropped": lost.height,
+            "pages_dropped_with_common": all_lost["parent_id"].n_unique(), "pairs_dropped_with_common": all_lost.height,
+            "example": f"{own['item_id'][0]}: {own['matched'][0][:DETAIL_CHARS]}" if own.height else "",
         })  # fmt: skip
     return table
+
+
+def _lost(pairs: pl.DataFrame, column: str, names: pl.Series) -> pl.DataFrame:
+    """The pairs that a list of pages or pairs drops."""
+    return pairs.select("id", "parent_id").filter(pl.col(column).is_in(names.unique().to_list()))
+
+
+def _write(frame: pl.DataFrame, path: Path) -> None:
+    """Whole, then renamed: a killed run leaves no half file that the next would take for done."""
+    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    frame.write_parquet(temporary, compression="zstd")
+    os.replace(temporary, path)
 
 
 DECONTAMINATED_QA = Stage(

@@ -1,12 +1,14 @@
 """Asset ``extracted_qa``: natural question-answer pairs found in the pages, each a verbatim part of its page.
 
 In: ``pages``. Pairs of the pages' rules come first. Pages whose rules explain every question-like line, and pages
-with no question-like line, never reach the LLM; for the others it points at line ranges (see ``pointing``).
-Out: one row per pair. Conservation is over pages: kept are those with at least one pair. Rejects: ``void`` (no
-pair; the detail says which step decided), ``llm_invalid_range``, ``llm_truncated``, ``llm_error``.
+with no question-like line, never reach the LLM; for the others it points at line ranges (see ``reading``), or retypes
+pairs as the paper's did (``mode: rewrite``): a pair that then is not on its page has no spans.
+Out: one row per pair. Conservation is over pages: kept are those with at least one pair. Rejects: ``void`` (no pair;
+the detail says which step decided), ``llm_invalid_range``, ``llm_truncated``, ``llm_refused``, ``llm_error`` (after
+``extraction.retries``), ``llm_budget``.
 
 Columns: ``id``; ``parent_id`` (row of ``pages``); ``url``; ``domain``; ``title``; ``question``; ``answer``; ``rule``
-(name of the rule, or ``llm``); ``kind`` (solution | final_answer | discussion | unknown); ``question_spans`` and
+(name of the rule, ``llm``, or ``llm_rewrite``); ``kind`` (solution | final_answer | discussion | unknown); ``question_spans`` and
 ``answer_spans`` (character offsets into the page's ``text``, end exclusive; joined by line breaks they are the
 question and the answer); ``model`` (identity, "" for rules); ``prompt_hash`` ("" for rules).
 """
@@ -20,15 +22,18 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from webinstruct_assets.core.config import ExtractionConfig
 from webinstruct_assets.core.ids import row_id
 from webinstruct_assets.core.keys import PartitionKey, Ref
 from webinstruct_assets.core.stage import Job, Reject, Stage, Unit
-from webinstruct_assets.stages.extraction.lines import Cut, cuts, line_spans
-from webinstruct_assets.stages.extraction.pointing import Prompt, Reading, load_prompt, messages_for, read_reply
-from webinstruct_assets.stages.extraction.quality import measure, read_gold
+from webinstruct_assets.stages.extraction.lines import Cut, cuts, estimate_tokens, line_spans, numbered
+from webinstruct_assets.stages.extraction.prompt import Prompt, load_prompt, messages_for
+from webinstruct_assets.stages.extraction.quality import measure, read_gold, site_kinds, skipped
+from webinstruct_assets.stages.extraction.reading import RETRIED, LlmPair, Reading, read_reply
 from webinstruct_assets.stages.pages.document import Span, joined
 from webinstruct_assets.stages.pages.pages import SPANS, span_rows
 from webinstruct_assets.stages.pages.questions import asks, open_question
+from webinstruct_assets.stages.pages.rules.spans import overlap
 
 if TYPE_CHECKING:
     from webinstruct_assets.core.llm.client import LlmClient
@@ -52,7 +57,13 @@ SCHEMA: dict[str, pl.DataType] = {
     "prompt_hash": pl.String(),
 }
 FINAL_ANSWER_WORDS = 8
-PROBLEMS = ("llm_error", "llm_truncated", "llm_invalid_range")  # worst first: a page is rejected for its worst
+RETRY_TEMPERATURE = 0.3  # the same request would get the same answer
+PROBLEMS = (
+    "llm_error",
+    "llm_refused",
+    "llm_truncated",
+    "llm_invalid_range",
+)  # worst first: a page is rejected for its worst
 
 
 @dataclass
@@ -106,7 +117,9 @@ def run(job: Job) -> None:
         "rule_pairs",
         "llm_pairs",
         "llm_requests",
+        "llm_retries",
         "llm_duplicates",
+        "llm_not_on_page",
         "llm_not_asking",
         "tokens_in",
         "tokens_out",
@@ -133,10 +146,11 @@ def _within_budget(pages: list[_Page], share: int | None) -> None:
 
 
 def _unit(job: Job, llm: _Llm, chunk: list[dict[str, Any]], share: int | None) -> Unit:
-    config, prompt = job.ws.config.extraction, load_prompt()
+    config = job.ws.config.extraction
+    prompt = load_prompt(config.mode)
     budget = page_budget(job.ws, prompt)
     counts: Counter[str] = Counter(pages=len(chunk))
-    pages = [_plan(row, rules=config.rules, llm=config.llm, budget=budget) for row in chunk]
+    pages = [_plan(row, config, budget) for row in chunk]
     _within_budget(pages, share)
     asked = [(page, cut) for page in pages for cut in page.cuts]
     job.progress.advance(sum(1 for page in pages if not page.cuts))
@@ -146,7 +160,7 @@ def _unit(job: Job, llm: _Llm, chunk: list[dict[str, Any]], share: int | None) -
     rows: list[dict[str, Any]] = []
     rejects: list[Reject] = []
     for page in pages:
-        own = _rows(page, model, prompt.hash, counts)
+        own = _rows(page, prompt, model, counts)
         rows += own
         counts.update(pages_with_pairs=bool(own), pages_to_llm=bool(page.cuts))
         if not own:
@@ -157,7 +171,7 @@ def _unit(job: Job, llm: _Llm, chunk: list[dict[str, Any]], share: int | None) -
     return Unit(rows=rows, rows_in=len(chunk), rejects=rejects, rows_kept=len(chunk) - len(rejects), counts=counts)
 
 
-def _plan(row: dict[str, Any], *, rules: bool, llm: bool, budget: int) -> _Page:
+def _plan(row: dict[str, Any], config: ExtractionConfig, budget: int) -> _Page:
     """The rules' pairs of a page, and the cuts that the LLM has to see (none when everything is explained)."""
     pairs = [
         {
@@ -165,13 +179,13 @@ def _plan(row: dict[str, Any], *, rules: bool, llm: bool, budget: int) -> _Page:
             "question_spans": [Span(**span) for span in pair["question_spans"]],
             "answer_spans": [Span(**span) for span in pair["answer_spans"]],
         }
-        for pair in (row["markup_pairs"] if rules else [])
+        for pair in (row["markup_pairs"] if config.rules else [])
     ]  # fmt: skip
     lines = line_spans(row["text"])
-    open_lines = unexplained(row["text"], lines, pairs)
+    open_lines = unexplained(row["text"], lines, pairs if config.skip_explained else [])
     if not open_lines:
         return _Page(row, pairs, lines, "rules_only" if pairs else "no_question")
-    if not llm:
+    if not config.llm:
         return _Page(row, pairs, lines, "llm_off")
     return _Page(row, pairs, lines, "llm", cuts(row["text"], lines, budget, open_lines))
 
@@ -206,66 +220,114 @@ def kind_of(rule: str, answer: str) -> str:
 
 
 def _ask(job: Job, llm: _Llm, asked: list[tuple[_Page, Cut]], prompt: Prompt, counts: Counter[str]) -> None:
-    """Sends all cuts in one batch and reads the replies."""
+    """Sends all cuts in one batch and reads the replies; what failed is sent again, ``extraction.retries`` times."""
     from webinstruct_assets.core.llm.client import LlmReply, LlmRequest
 
     config = job.ws.config.extraction
-    requests = [
-        LlmRequest(messages=messages_for(prompt, page.row["text"], page.lines, cut), max_tokens=config.max_output_tokens,
-                   json_schema=prompt.schema, tag=f"extraction {page.row['id']} {cut.first}-{cut.last}")
-        for page, cut in asked
-    ]  # fmt: skip
     waiting = Counter(page.row["id"] for page, _ in asked)
+    readings: dict[int, Reading] = {}
+    for attempt in range(config.retries + 1):
+        todo = [number for number in range(len(asked)) if number not in readings or readings[number].problem in RETRIED]
+        if not todo:
+            break
+        requests = []
+        for number in todo:
+            page, cut = asked[number]
+            truncated = number in readings and readings[number].problem == "llm_truncated"
+            longest = config.max_output_tokens * 2**attempt if truncated else config.max_output_tokens
+            requests.append(
+                LlmRequest(
+                    messages=messages_for(prompt, page.row["text"], page.lines, cut),
+                    max_tokens=min(longest, _room(job.ws, prompt, page, cut)),
+                    temperature=RETRY_TEMPERATURE if attempt and not truncated else 0.0,
+                    seed=attempt,
+                    json_schema=prompt.schema,
+                    tag=f"extraction {page.row['id']} {cut.first}-{cut.last}",
+                )
+            )
+        first = attempt == 0
 
-    def progress(index: int, reply: LlmReply) -> None:
-        identity = asked[index][0].row["id"]
-        waiting[identity] -= 1
-        if not waiting[identity]:
-            job.progress.advance(1)
+        def progress(index: int, reply: LlmReply, todo: list[int] = todo, first: bool = first) -> None:
+            identity = asked[todo[index]][0].row["id"]
+            waiting[identity] -= 1
+            if first and not waiting[identity]:
+                job.progress.advance(1)
 
-    replies = llm.client.complete(requests, on_reply=progress)
-    for (page, cut), reply in zip(asked, replies, strict=True):
-        reading = read_reply(
-            page.row["text"], page.lines, cut, reply.text, finish_reason=reply.finish_reason, error=reply.error
-        )
-        page.readings.append(reading)
-        counts.update(
-            llm_requests=1, tokens_in=reply.tokens_in, tokens_out=reply.tokens_out, llm_not_asking=reading.not_asking
-        )
+        for number, reply in zip(todo, llm.client.complete(requests, on_reply=progress), strict=True):
+            page, cut = asked[number]
+            readings[number] = read_reply(
+                prompt.mode,
+                page.row["text"],
+                page.lines,
+                cut,
+                reply.text,
+                finish_reason=reply.finish_reason,
+                error=reply.error,
+            )
+            counts.update(llm_requests=1, llm_retries=not first, tokens_in=reply.tokens_in, tokens_out=reply.tokens_out)
+    for number, (page, _) in enumerate(asked):
+        page.readings.append(readings[number])
+        counts.update(llm_not_asking=readings[number].not_asking)
 
 
-def _rows(page: _Page, model: str, prompt_hash: str, counts: Counter[str]) -> list[dict[str, Any]]:
-    """Rows of a page: the rules' pairs, then the LLM's that repeat none of them."""
+def _room(ws: "Workspace", prompt: Prompt, page: _Page, cut: Cut) -> int:
+    """Tokens that the model's context leaves for the answer."""
+    config = ws.config.extraction
+    context = ws.config.models[config.model].max_model_len if config.model in ws.config.models else 0
+    shown = estimate_tokens(numbered(page.row["text"], page.lines, cut))
+    return max(context - prompt.tokens - shown, config.max_output_tokens) if context else 1 << 16
+
+
+def _rows(page: _Page, prompt: Prompt, model: str, counts: Counter[str]) -> list[dict[str, Any]]:
+    """Rows of a page: the rules' pairs, then the LLM's that repeat none of them, those of overlapping cuts merged."""
     rows = [
-        _row(page.row, pair["rule"], pair["kind"], pair["question_spans"], pair["answer_spans"], "", "")
+        _row(page.row, pair["rule"], pair["kind"], None, pair["question_spans"], pair["answer_spans"], "", "")
         for pair in page.pairs
     ]
     counts["rule_pairs"] += len(rows)
-    used = [span for pair in page.pairs for name in ("question_spans", "answer_spans") for span in pair[name]]
-    for reading in page.readings:
-        for pair in reading.pairs:
-            spans = (*pair.question_spans, *pair.answer_spans)
-            if any(span.start < other.end and other.start < span.end for span in spans for other in used):
-                counts["llm_duplicates"] += 1
-                continue
-            rows.append(_row(page.row, "llm", pair.kind, pair.question_spans, pair.answer_spans, model, prompt_hash))
-            counts["llm_pairs"] += 1
+    ruled = [span for pair in page.pairs for name in ("question_spans", "answer_spans") for span in pair[name]]
+    merged: list[LlmPair] = []
+    for pair in (pair for reading in page.readings for pair in reading.pairs):
+        if overlap((*pair.question_spans, *pair.answer_spans), ruled):
+            counts["llm_duplicates"] += 1
+            continue
+        same = next((place for place, other in enumerate(merged) if _same(pair, other)), -1)
+        if same < 0:
+            merged.append(pair)
+            continue
+        counts["llm_duplicates"] += 1
+        if len(pair.answer) > len(merged[same].answer):  # the other cut ended inside it
+            merged[same] = pair
+    rule = "llm" if prompt.mode == "point" else "llm_rewrite"
+    for pair in merged:
+        text = None if prompt.mode == "point" else (pair.question, pair.answer)
+        rows.append(_row(page.row, rule, pair.kind, text, pair.question_spans, pair.answer_spans, model, prompt.hash))
+        counts.update(llm_pairs=1, llm_not_on_page=not pair.answer_spans)
     return rows
+
+
+def _same(pair: LlmPair, other: LlmPair) -> bool:
+    """Whether two pairs share answer text, or are retyped alike."""
+    if pair.answer_spans and other.answer_spans:
+        return overlap(pair.answer_spans, other.answer_spans)
+    return (pair.question, pair.answer) == (other.question, other.answer)
 
 
 def _row(
     page: dict[str, Any],
     rule: str,
     kind: str,
+    retyped: tuple[str, str] | None,
     question: Sequence[Span],
     answer: Sequence[Span],
     model: str,
     prompt_hash: str,
 ) -> dict[str, Any]:
+    text = retyped or (joined(page["text"], question), joined(page["text"], answer))
+    position = (*question, "answer", *answer) if answer else text
     return {
-        "id": row_id(PREFIX, page["id"], *question, "answer", *answer), "parent_id": page["id"], "url": page["url"],
-        "domain": page["domain"], "title": page["title"], "question": joined(page["text"], question),
-        "answer": joined(page["text"], answer), "rule": rule, "kind": kind, "question_spans": span_rows(question),
+        "id": row_id(PREFIX, page["id"], *position), "parent_id": page["id"], "url": page["url"],
+        "domain": page["domain"], "title": page["title"], "question": text[0], "answer": text[1], "rule": rule, "kind": kind, "question_spans": span_rows(question),
         "answer_spans": span_rows(answer), "model": model, "prompt_hash": prompt_hash,
     }  # fmt: skip
 
@@ -291,25 +353,43 @@ def _reject(page: _Page) -> Reject:
 
 def _measure(job: Job, pages: pl.DataFrame) -> None:
     """Accuracy on gold, where the crawl's sources come with gold for pages of this snapshot."""
-    path = job.ws.path(job.ws.config.crawl.demo_sources) / "gold.jsonl"
-    if not path.exists():
+    sources = job.ws.path(job.ws.config.crawl.demo_sources)
+    if not (sources / "gold.jsonl").exists():
         return
-    gold, urls = read_gold(path), set(pages["url"])
-    if not any(entry["url"] in urls for entry in gold):
+    gold, texts = read_gold(sources / "gold.jsonl"), dict(pages.select("url", "text").iter_rows())
+    if not any(entry["url"] in texts for entry in gold):
         return
-    parts = sorted(job.folder.glob("part-*.parquet"))
-    pairs = pl.concat([pl.read_parquet(part) for part in parts]).select("url", "question", "answer", "rule").to_dicts()
-    job.metrics["gold"] = measure(pairs, gold, urls)
+    columns = ("url", "question", "answer", "rule", "question_spans", "answer_spans")
+    pairs = (
+        pl.concat([pl.read_parquet(part) for part in sorted(job.folder.glob("part-*.parquet"))])
+        .select(columns)
+        .to_dicts()
+    )
+    job.metrics["gold"] = measure(pairs, gold, texts, site_kinds(sources / "domains.jsonl"))
+    rejects = pl.concat([pl.read_parquet(part) for part in sorted(job.folder.glob("rejects-*.parquet"))])
+    urls = dict(pages.select("id", "url").iter_rows())
+    voided = rejects.filter((pl.col("reason") == "void") & pl.col("detail").str.starts_with("no_question"))["parent_id"]
+    unasked = [urls[identity] for identity in voided]
+    rules_only = {pair["url"] for pair in pairs} - _asked_urls(job, pages)
+    job.metrics["gold"]["skipped_without_llm"] = skipped(pairs, gold, texts, unasked, rules_only)
+
+
+def _asked_urls(job: Job, pages: pl.DataFrame) -> set[str]:
+    """Pages with lines that only the LLM could explain."""
+    config = job.ws.config.extraction
+    return {row["url"] for row in pages.to_dicts() if _plan(row, config.model_copy(update={"llm": True}), 1 << 20).cuts}
 
 
 def settings(ws: "Workspace", key: PartitionKey) -> dict[str, Any]:
     """What bears on the result; the model by its identity, so that a renamed entry changes nothing."""
-    config, prompt = ws.config.extraction, load_prompt()
+    config = ws.config.extraction
     result: dict[str, Any] = {"rules": config.rules, "llm": config.llm, "max_llm_pages": config.max_llm_pages}
     if config.llm:
+        prompt = load_prompt(config.mode)
         result |= {
             "model_identity": ws.model_identity(config.model), "max_output_tokens": config.max_output_tokens,
-            "page_budget": page_budget(ws, prompt), "prompt_hash": prompt.hash,
+            "page_budget": page_budget(ws, prompt), "prompt_hash": prompt.hash, "mode": config.mode,
+            "skip_explained": config.skip_explained, "retries": config.retries,
         }  # fmt: skip
     return result
 
@@ -322,5 +402,10 @@ EXTRACTED_QA = Stage(
     run=run,
     inputs=lambda ws, key: [Ref("pages", key)],
     settings=settings,
-    sources=("stages/extraction/*.py", "stages/extraction/prompts/*", "stages/pages/questions.py"),
+    sources=(
+        "stages/extraction/*.py",
+        "stages/extraction/prompts/*/*",
+        "stages/pages/questions.py",
+        "stages/pages/markup.py",
+    ),
 )

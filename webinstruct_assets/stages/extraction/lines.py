@@ -1,7 +1,6 @@
 """A page as numbered lines, and from line numbers back to character spans.
 
 Page text comes in; the lines, the cuts that fit a model's context, and verbatim spans of line ranges go out.
-Numbers start at 1 and run through the whole page, so that a reply means the same whatever cut it answers.
 """
 
 import re
@@ -11,8 +10,11 @@ from dataclasses import dataclass
 from webinstruct_assets.stages.pages.document import Span, trim
 from webinstruct_assets.stages.pages.questions import ANSWER_MARK, QUESTION_MARK, question_like
 
-CHARS_PER_TOKEN = 3  # prose has about 4; formulas and other languages less, and a prompt must never be too long
-NUMBER_TOKENS = 3  # a line's number and its line break
+WORD_BYTES = 5  # of UTF-8 in a token of a word: English has 5 to 6, long German compounds less
+SIGN_BYTES = 2  # of other scripts
+PIECE = re.compile(r"[A-Za-zÀ-ɏ]+|[^\W\d_]+|\d|[^\w\s]|_")
+NUMBER_TOKENS = 5  # a line's number, digit by digit, and its line break
+QUESTION_BORDER = 2
 LEAD_LINES = 2  # before a question: where its stem is
 SHOWN_CHARS = 200  # of a longer line the model sees its beginning and end: it only has to recognise it
 MARKER = re.compile(r"(?:#{1,6} |\s*(?:[-*]|[0-9]{1,4}\.|[A-Za-z]\.) )")
@@ -36,8 +38,18 @@ def line_spans(text: str) -> list[Span]:
 
 
 def estimate_tokens(text: str) -> int:
-    """Tokens of ``text``, rather too many than too few."""
-    return len(text) // CHARS_PER_TOKEN + 1
+    """Tokens of ``text``, rather too many than too few: words by length, digits and signs one each.
+
+    Counting with the model's own tokenizer would need its files, which a remote endpoint does not give.
+    """
+    tokens = 1
+    for found in PIECE.finditer(text):
+        piece = found[0]
+        size = len(piece.encode("utf-8", "replace"))
+        tokens += (
+            (size + WORD_BYTES - 1) // WORD_BYTES if "A" <= piece[0] <= "ɏ" else (size + SIGN_BYTES - 1) // SIGN_BYTES
+        )
+    return tokens
 
 
 def shown(line: str) -> str:
@@ -49,10 +61,10 @@ def shown(line: str) -> str:
 
 
 def numbered(text: str, spans: Sequence[Span], cut: Cut) -> str:
-    """The lines of a cut, each behind its number."""
+    """The lines of a cut, each behind its number; numbers start at 1 in every cut, for they are what a reply pays for."""
     return "\n".join(
-        f"{number} {shown(text[spans[number - 1].start : spans[number - 1].end])}"
-        for number in range(cut.first, cut.last + 1)
+        f"{number} {shown(text[span.start : span.end])}"
+        for number, span in enumerate(spans[cut.first - 1 : cut.last], 1)
     )
 
 
@@ -61,7 +73,8 @@ def cuts(text: str, spans: Sequence[Span], budget: int, asking: Sequence[int]) -
 
     A page that fits is one part. Otherwise a part begins shortly before the first line not yet covered and ends
     before a heading or a question where possible; what lies between parts is not shown, for reading a prompt is
-    what a request costs. Code is cut inside only where it alone is longer than the budget.
+    what a request costs. Where a part had to end elsewhere, the next one overlaps it from its last question on, whose
+    answer may have been cut. Code is cut inside only where it alone is longer than the budget.
     """
     lines = [text[span.start : span.end] for span in spans]
     costs = [estimate_tokens(shown(line)) + NUMBER_TOKENS for line in lines]
@@ -72,7 +85,7 @@ def cuts(text: str, spans: Sequence[Span], budget: int, asking: Sequence[int]) -
     pending = sorted(number - 1 for number in asking)
     while pending:
         after = pieces[-1].last if pieces else 0
-        first = max(after, pending[0] - LEAD_LINES)
+        first = max(min(after, pending[0]), pending[0] - LEAD_LINES)
         while first < pending[0] and sum(costs[first : pending[0] + 1]) > budget / 2:
             first += 1
         last, used = first, costs[first]
@@ -83,7 +96,9 @@ def cuts(text: str, spans: Sequence[Span], budget: int, asking: Sequence[int]) -
             earliest = max(pending[0], first + (last - first) // 2)
             last = max(range(earliest, last + 1), key=lambda place: (borders[place + 1], place))
         pieces.append(Cut(first + 1, last + 1))
-        pending = [place for place in pending if place > last]
+        inside = [place for place in pending if place <= last]
+        severed = last + 1 < len(lines) and borders[last + 1] < QUESTION_BORDER and len(inside) > 1
+        pending = pending[len(inside) - severed :]
     return pieces
 
 

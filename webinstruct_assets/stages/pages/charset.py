@@ -69,6 +69,14 @@ def decode(html: bytes, content_type: str | None) -> tuple[str, str]:
     return html.decode(codec, "replace"), codec
 
 
+def utf8(html: bytes, content_type: str | None) -> tuple[bytes, str]:
+    """A page as UTF-8 bytes, and the codec it was read as. Raises PageRejected as ``decode`` does."""
+    text, codec = decode(html, content_type)
+    if codec == "utf-8" and "\ufffd" not in text and not html.startswith(codecs.BOM_UTF8):
+        return html, codec
+    return text.encode("utf-8", "replace"), codec
+
+
 def _mostly_broken(html: bytes) -> bool:
     """Whether a page that says UTF-8 plainly is not: most of its non-ASCII sequences are invalid."""
     text = html.decode("utf-8", "replace")

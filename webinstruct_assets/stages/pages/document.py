@@ -4,7 +4,7 @@ Comes out of ``html.extract_page``; rules and later stages read it. Every span i
 into ``Page.text``, so whatever is taken from a page is verbatim by construction.
 """
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -32,6 +32,7 @@ class Block:
 
     ``kind``: paragraph | heading | item | cell | code. ``container``: index into ``Layout.containers``.
     ``dropped``: why its text is not on the page, "" when it is. ``start``/``end``: its own text, markers left out.
+    ``bold``: how many of its first lines are bold as a whole. ``away``: a heading whose text links to another page.
     """
 
     kind: str
@@ -44,6 +45,8 @@ class Block:
     link_chars: int = 0
     links: int = 0
     math: int = 0
+    bold: int = 0
+    away: bool = False
     dropped: str = ""
     start: int = -1
     end: int = -1
@@ -56,7 +59,10 @@ class Block:
 
 @dataclass(slots=True)
 class Container:
-    """An element that holds blocks ``first``..``last`` (exclusive). ``flags``: what its names say it is."""
+    """An element that holds blocks ``first``..``last`` (exclusive).
+
+    ``names``: its class and id. ``flags``: what they say it is. ``role``: its part in schema.org markup.
+    """
 
     parent: int
     tag: str
@@ -67,6 +73,7 @@ class Container:
     own_drop: str = ""
     dropped: str = ""
     weight: float = 0.0
+    names: str = ""
 
 
 class Line(NamedTuple):
@@ -90,6 +97,20 @@ class Pair:
     answer_spans: tuple[Span, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Post:
+    """A post of a forum thread: what it says, and what the page says about it ("" and None where it says nothing).
+
+    ``time`` is what the page shows ("2024-05-01", "3 days ago"). ``votes``: the number shown at the post.
+    """
+
+    spans: tuple[Span, ...]
+    author: str = ""
+    time: str = ""
+    votes: int | None = None
+    accepted: bool = False
+
+
 @dataclass(slots=True)
 class Layout:
     """Structure that rules look at: all blocks (dropped ones too), the containers around them, and markup data."""
@@ -97,6 +118,7 @@ class Layout:
     blocks: list[Block]
     containers: list[Container]
     json_ld: list[str] = field(default_factory=list)
+    _kept: list[int] | None = None
 
     def ancestors(self, container: int) -> Iterator[int]:
         """``container`` and the containers around it, innermost first."""
@@ -106,7 +128,9 @@ class Layout:
 
     def kept(self, first: int, last: int) -> list[int]:
         """Blocks of a range that are on the page."""
-        return [index for index in range(max(first, 0), min(last, len(self.blocks))) if self.blocks[index].start >= 0]
+        if self._kept is None:  # asked for once the page's text is made, then no block changes
+            self._kept = [index for index, block in enumerate(self.blocks) if block.start >= 0]
+        return self._kept[bisect_left(self._kept, first) : bisect_left(self._kept, last)]
 
     def spans(self, indexes: Iterable[int]) -> tuple[Span, ...]:
         """Spans of blocks; neighbours on the page become one span."""
@@ -114,7 +138,7 @@ class Layout:
         before = -2
         for index in indexes:
             block = self.blocks[index]
-            neighbours = before >= 0 and not any(self.blocks[gap].start >= 0 for gap in range(before + 1, index))
+            neighbours = before >= 0 and not self.kept(before + 1, index)
             if merged and neighbours:
                 merged[-1] = Span(merged[-1].start, block.end)
             else:
@@ -129,6 +153,7 @@ class Page:
 
     ``text``: Markdown-like lines joined by newlines. ``markup_pairs``: pairs that need no model.
     ``markup_rejects``: (rule, reason, detail) of markup that could not be used. ``dropped``: blocks left out by reason.
+    ``posts``: the posts of a thread, in order; empty for other pages.
     """
 
     url: str
@@ -141,6 +166,7 @@ class Page:
     markup_rejects: list[tuple[str, str, str]] = field(default_factory=list)
     dropped: dict[str, int] = field(default_factory=dict)
     math: int = 0
+    posts: list[Post] = field(default_factory=list)
 
     @property
     def n_words(self) -> int:

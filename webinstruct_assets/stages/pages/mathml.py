@@ -515,7 +515,7 @@ def _fenced(node: LexborNode, parts: list[LexborNode], depth: int) -> str:
 # -- images ------------------------------------------------------------------------------------------------
 
 TEX_URL = re.compile(
-    r"(?:latex\.php\?(?:[^#]*&)?latex=|codecogs\.com/(?:[a-z]+\.(?:latex|download)|eqnedit\.php|[a-z]+/render)\?(?:latex=)?|"
+    r"(?:latex\.php\?(?:[^#]*&)?latex=|codecogs\.com/(?:[a-z]+\.(?:latex|download|image)|eqnedit\.php|[a-z]+/render)\?(?:latex=)?|"
     r"chart\?(?:[^#]*&)?chl=|(?:mathtex|mimetex)\.cgi\?)([^#]*)",
     re.IGNORECASE,
 )
@@ -614,6 +614,16 @@ FORMULA = re.compile(r"\d*(?:[A-Z][a-z]?|[()\[\]\d])+")
 WORD = re.compile(r"[A-Za-z]*[a-z]{3,}[A-Za-z]*|[A-Za-z]{5,}")
 
 
+def _opening(base: str) -> int:
+    """Where the bracket that closes last in ``base`` opens, -1 when it does not."""
+    depth = 0
+    for at in range(len(base) - 1, -1, -1):
+        depth += (base[at] == ")") - (base[at] == "(")
+        if depth == 0 and base[at] == "(":
+            return at
+    return -1
+
+
 def scripted(text: str) -> str:
     r"""``text`` with HTML sub/sup runs as inline TeX: ``x²`` as ``$x^2$``, ``H₂O`` as ``$\mathrm{H_2O}$``."""
     if SUB_OPEN not in text and SUP_OPEN not in text:
@@ -645,7 +655,9 @@ def scripted(text: str) -> str:
                 ),
                 marks,
             )
-        while word.count("(") < word.count(")") or word.count("[") < word.count("]"):
+        if word.count("(") < word.count(")") and (start := _opening(base)) >= 0:
+            outside, word = base[:start], base[start:]
+        if word.count("(") < word.count(")") or word.count("[") < word.count("]"):
             return outside + word + INLINE_OPEN + tex + INLINE_CLOSE
         opening = re.match(r"^[(\[]+", word)
         if opening and (word + plain).count("(") + (word + plain).count("[") > (word + plain).count(")") + (

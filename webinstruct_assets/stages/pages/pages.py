@@ -15,14 +15,14 @@ Columns: ``id``; ``parent_id`` (row of ``recalled_urls``); ``url``; ``domain`` (
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from functools import lru_cache, partial
+from functools import partial
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
 import polars as pl
 
-from webinstruct_assets.core.config import CrawlConfig, PagesConfig
+from webinstruct_assets.core.config import PagesConfig
 from webinstruct_assets.core.errors import BadInput, MissingInput, WebInstructError
 from webinstruct_assets.core.ids import row_id
 from webinstruct_assets.core.keys import Ref
@@ -60,7 +60,7 @@ def run(job: Job) -> None:
     starts = range(0, recalled.height, UNIT_PAGES)
     units = {f"{number:05d}": recalled.slice(start, UNIT_PAGES) for number, start in enumerate(starts)}
     job.map(
-        partial(_unit, job.ws.crawl_root(job.key["snapshot"]), job.ws.config.crawl, job.ws.config.pages),
+        partial(_unit, CrawlSource.of(job.ws, job.key["snapshot"]), job.ws.config.pages),
         {name: (name, chunk.to_dicts()) for name, chunk in units.items()},
         noun="pages",
         sizes={name: chunk.height for name, chunk in units.items()},
@@ -78,13 +78,13 @@ def _by_name(job: Job, prefix: str) -> dict[str, int]:
     }
 
 
-def _unit(root: str, crawl: CrawlConfig, config: PagesConfig, argument: tuple[str, list[dict[str, Any]]]) -> Unit:
+def _unit(source: CrawlSource, config: PagesConfig, argument: tuple[str, list[dict[str, Any]]]) -> Unit:
     name, chunk = argument
     rows: list[dict[str, Any]] = []
     rejects: list[Reject] = []
     unused: list[dict[str, str]] = []
     counts: Counter[str] = Counter()
-    for recalled, data in records_of(_source(root, crawl), chunk):
+    for recalled, data in records_of(source, chunk):
         identity = row_id(PREFIX, recalled["id"])
         try:
             page = _clean(data, recalled, config.max_bytes, config.min_words)
@@ -110,12 +110,6 @@ def _unit(root: str, crawl: CrawlConfig, config: PagesConfig, argument: tuple[st
         counts=counts,
         files={f"markup_rejects-{name}.parquet": pl.DataFrame(unused, schema=MARKUP_REJECTS)} if unused else {},
     )
-
-
-@lru_cache(maxsize=1)
-def _source(root: str, crawl: CrawlConfig) -> CrawlSource:
-    """One per process, for its connections."""
-    return CrawlSource(root, crawl)
 
 
 Fetched = bytes | WebInstructError
@@ -218,5 +212,5 @@ PAGES = Stage(
     run=run,
     inputs=lambda ws, key: [Ref("recalled_urls", key)],
     settings=lambda ws, key: ws.config.pages.model_dump(),
-    sources=("stages/pages/*.py", "core/warc.py"),
+    sources=("stages/pages/*.py", "stages/pages/rules/*.py", "core/warc.py"),
 )

@@ -150,7 +150,7 @@ def _threshold(
 
 def crawl_scores(job: Job, model: FastTextScorer) -> pl.Series:
     """Scores of every page of the files that stand for the crawl."""
-    source = CrawlSource(job.ws.crawl_root(job.key["snapshot"]))
+    source = CrawlSource.of(job.ws, job.key["snapshot"])
     files = chosen_files(wet_files(job.read("crawl_index")), job.settings["percentile_files"], job.settings["seed"])
     scores: list[float] = []
     unreadable: list[Reject] = []  # not this stage's records: the scan lists them

@@ -57,7 +57,7 @@ def run(job: Job) -> None:
     scratch = job.folder / "scratch"
     scratch.mkdir(exist_ok=True)
     wanted.unique().write_parquet(scratch / "wanted.parquet")
-    source = CrawlSource(job.ws.crawl_root(snapshot), job.ws.config.crawl)
+    source = CrawlSource.of(job.ws, snapshot)
     files = job.read("crawl_index").filter(kind="cc-index-table").sort("path")
     units = {
         f"index-{row['id']}": (f"index-{row['id']}", row["path"])

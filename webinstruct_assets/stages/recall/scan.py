@@ -79,9 +79,8 @@ def _run(model: str, prefix: str) -> Callable[[Job], None]:
     def run(job: Job) -> None:
         (manifest,) = job.manifests(model)
         threshold = float(manifest.metrics["threshold"])
-        function = partial(
-            score_file, job.ws.crawl_root(job.key["snapshot"]), job.input_file(model, "model.bin"), threshold, prefix
-        )
+        source = CrawlSource.of(job.ws, job.key["snapshot"])
+        function = partial(score_file, source, job.input_file(model, "model.bin"), threshold, prefix)
         job.map(function, {file.unit: file for file in wet_files(job.read("crawl_index"))}, noun="WET files")
         job.metrics |= {
             "threshold": threshold,
@@ -99,14 +98,8 @@ def _scorer(model: Path) -> FastTextScorer:
     return FastTextScorer.load(model, POSITIVE)
 
 
-@lru_cache(maxsize=1)
-def _source(root: str) -> CrawlSource:
-    """One per process, for its connections."""
-    return CrawlSource(root)
-
-
-def score_file(root: str, model: Path, threshold: float, prefix: str, file: WetFile) -> Unit:
-    """The pages of one WET file of the crawl at ``root``, as a unit of a recall asset (ids start with ``prefix``)."""
+def score_file(source: CrawlSource, model: Path, threshold: float, prefix: str, file: WetFile) -> Unit:
+    """The pages of one WET file, as a unit of a recall asset (ids start with ``prefix``)."""
     import pyarrow.compute as pc
 
     scorer = _scorer(model)
@@ -119,7 +112,7 @@ def score_file(root: str, model: Path, threshold: float, prefix: str, file: WetF
         identity, detail = row_id(prefix, file.id, reject.offset), f"{file.path}@{reject.offset}: {reject.detail}"
         unreadable.append(Reject(identity, file.id, reject.reason, detail))
 
-    with _source(root).open(file.path) as stream:
+    with source.open(file.path) as stream:
         for batch in iter_wet_batches(stream, file.path, on_reject=on_reject):
             scores = scorer.score(batch.texts)
             columns = {"url": batch.urls, "score": scores, "offset": batch.offsets, "date": batch.dates}

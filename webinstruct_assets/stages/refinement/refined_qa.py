@@ -1,6 +1,6 @@
 """Asset ``refined_qa``: pairs as one refiner rewrote them, those whose question and final answer survived it.
 
-Partitioned by refiner and snapshot (paper §2.3: two refiners, both over all pairs); reads ``decontaminated_qa`` and,
+Partitioned by refiner and snapshot (paper §2.3: two refiners, both over all pairs); reads ``deduplicated_qa`` and,
 for a refiner with ``give_context``, ``pages``. Every pair either leads to a refined row or to a reject with one of
 the reasons of ``checks.py``, or ``too_long`` (the pair does not fit the refiner's or the model's limit; not asked).
 """
@@ -24,7 +24,7 @@ from webinstruct_assets.stages.refinement.checks import check_reply
 from webinstruct_assets.stages.refinement.prompt import RefinePrompt, build_request, load_prompt, page_context
 from webinstruct_assets.stages.refinement.quality import accuracy
 
-# id: rq-…      parent_id: dq-…      question, answer: refined      original_*: as extracted
+# id: rq-…      parent_id: dd-…      question, answer: refined      original_*: as extracted
 # status: refined, unchanged (the text as it was), or corrected (another final answer, see correction: the refiner's reason)
 # final_before, final_after: the final answers as they were compared; answer_type: of the latter (answers.Final)
 # reasoning_added: a bare result got reasoning
@@ -66,7 +66,7 @@ def inputs(ws: Workspace, key: PartitionKey) -> Sequence[Ref]:
     """Pairs, and the pages where the refiner is shown them."""
     snapshot = PartitionKey.of({"snapshot": key["snapshot"]})
     pages = [Ref("pages", snapshot)] if refiner_config(ws, key["refiner"]).give_context else []
-    return [Ref("decontaminated_qa", snapshot), *pages]
+    return [Ref("deduplicated_qa", snapshot), *pages]
 
 
 def settings(ws: Workspace, key: PartitionKey) -> dict[str, Any]:
@@ -87,7 +87,7 @@ def run(job: Job) -> None:
     """Asks for windows of units at a time and commits unit by unit."""
     refiner = refiner_config(job.ws, job.key["refiner"])
     prompt = load_prompt(refiner.prompt)
-    everything = job.read("decontaminated_qa").sort("id")  # ids are digests: their order is a fixed random one
+    everything = job.read("deduplicated_qa").sort("id")  # ids are digests: their order is a fixed random one
     contexts = _contexts(job, everything) if refiner.give_context else {}
     pairs = everything.head(_within_budget(job, refiner, prompt, everything, contexts))
     if left_out := everything.height - pairs.height:

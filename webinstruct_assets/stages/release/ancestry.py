@@ -12,7 +12,7 @@ from webinstruct_assets.core.lake import Lake
 from webinstruct_assets.core.manifest import Manifest
 
 # Stages in which records of the crawl become pairs, in data-flow order: a record in, a record out or a reject.
-FUNNEL = ("round2_recall", "recalled_urls", "pages", "extracted_qa", "decontaminated_qa", "refined_qa", "webinstruct")
+FUNNEL = ("recalled_urls", "pages", "extracted_qa", "decontaminated_qa", "deduplicated_qa", "refined_qa", "webinstruct")
 
 
 def ancestors(lake: Lake, manifests: Iterable[Manifest]) -> list[Manifest]:

@@ -8,7 +8,7 @@ import polars as pl
 from webinstruct_assets.core.stage import Job
 
 # What a refined pair descends from, nearest first.
-CHAIN = ("decontaminated_qa", "extracted_qa", "pages", "recalled_urls")
+CHAIN = ("deduplicated_qa", "decontaminated_qa", "extracted_qa", "pages", "recalled_urls")
 PLACE = ("warc_filename", "warc_record_offset", "warc_record_length", "content_digest", "fetch_time")
 # pair_id: qa-… of the extracted pair      page_id: pg-…      the others: where the page's WARC record lies (recalled_urls)
 LINEAGE: dict[str, pl.DataType] = {

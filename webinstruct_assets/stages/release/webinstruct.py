@@ -22,7 +22,7 @@ from webinstruct_assets.core.llm.client import LlmRequest
 from webinstruct_assets.core.stage import Job, Reject, Stage, Unit
 from webinstruct_assets.core.urls import host_of
 from webinstruct_assets.core.workspace import Workspace
-from webinstruct_assets.stages.release.duplicates import with_representatives
+from webinstruct_assets.stages.duplicates.exact import pair_digest
 from webinstruct_assets.stages.release.labels import label_request, load_label_prompt, read_label
 from webinstruct_assets.stages.release.levels import LEVELS, level_by_rule
 from webinstruct_assets.stages.release.lineage import CHAIN, LINEAGE, lineage
@@ -106,6 +106,14 @@ def run(job: Job) -> None:
     parts = sorted(job.folder.glob("part-*.parquet"))
     job.metrics |= statistics(pl.read_parquet(parts) if parts else pl.DataFrame(schema=SCHEMA))
     job.metrics |= _accuracy(job, parts)
+
+
+def with_representatives(rows: pl.DataFrame) -> pl.DataFrame:
+    """``rows`` with a column ``representative``: the id of the first row with the same digest (its own if it is that)."""
+    digests = [pair_digest(question, answer) for question, answer in rows.select("question", "answer").iter_rows()]
+    return rows.with_columns(pl.Series("digest", digests, dtype=pl.String)).with_columns(
+        pl.col("id").first().over("digest").alias("representative")
+    ).drop("digest")  # fmt: skip
 
 
 def _unit(job: Job, part: pl.DataFrame, source_types: Mapping[str, Label]) -> Unit:
@@ -276,5 +284,5 @@ WEBINSTRUCT = Stage(
     run=run,
     inputs=inputs,
     settings=settings,
-    sources=("stages/release/*.py", "stages/release/prompts/*", "stages/release/rules/*"),
+    sources=("stages/release/*.py", "stages/duplicates/exact.py", "stages/release/prompts/*", "stages/release/rules/*"),
 )

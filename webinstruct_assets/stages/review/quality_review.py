@@ -33,7 +33,7 @@ from webinstruct_assets.stages.review.reviews import CATEGORIES, Review
 from webinstruct_assets.stages.review.sample import draw
 
 PREFIX = "qr"
-PAIRS = "decontaminated_qa"  # what refined_qa's parents are rows of
+CHAIN = ("deduplicated_qa", "decontaminated_qa", "extracted_qa", "pages")  # what a refined pair descends from
 MARGIN = 400  # characters of page text shown on each side of a pair
 SPANS = pl.List(pl.Struct({"start": pl.Int64(), "end": pl.Int64()}))
 SCHEMA: dict[str, pl.DataType] = {
@@ -64,7 +64,7 @@ def inputs(ws: Workspace, key: PartitionKey) -> Sequence[Ref]:
         Ref("refined_qa", PartitionKey.of({"refiner": name, "snapshot": key["snapshot"]}))
         for name in sorted(set(ws.config.refiners))
     ]
-    return [*refined, Ref(PAIRS, key), Ref("extracted_qa", key), Ref("pages", key)]
+    return [*refined, *(Ref(asset, key) for asset in CHAIN)]
 
 
 def settings(ws: Workspace, key: PartitionKey) -> dict[str, Any]:
@@ -148,17 +148,21 @@ def _judged(job: Job, pairs: Sequence[Mapping[str, Any]]) -> dict[str, tuple[str
 
 def _excerpts(job: Job, sampled: pl.DataFrame) -> dict[str, dict[str, Any]]:
     """Refined pair -> the stretch of its page's text around it, and its spans there."""
-    pairs = _rows(job, PAIRS, sampled["parent_id"], ("id", "parent_id", "question_spans", "answer_spans"))
-    extracted = _rows(
-        job, "extracted_qa", pl.Series([pair["parent_id"] for pair in pairs.values()]), ("id", "parent_id")
-    )
-    pages = _rows(job, "pages", pl.Series([row["parent_id"] for row in extracted.values()]), ("id", "text"))
-    answer = {}
-    for row in sampled.iter_rows(named=True):
-        pair = pairs[row["parent_id"]]
-        text = pages[extracted[pair["parent_id"]]["parent_id"]]["text"]
-        answer[row["id"]] = excerpt(text, pair["question_spans"] or [], pair["answer_spans"] or [])
-    return answer
+    *above, _ = CHAIN
+    pairs = _rows(job, above[0], sampled["parent_id"], ("id", "parent_id", "question_spans", "answer_spans"))
+    here = {name: row["parent_id"] for name, row in pairs.items()}
+    for asset in above[1:]:
+        rows = _rows(job, asset, pl.Series(list(here.values()), dtype=pl.String), ("id", "parent_id"))
+        here = {name: rows[parent]["parent_id"] for name, parent in here.items()}
+    texts = _rows(job, CHAIN[-1], pl.Series(list(here.values()), dtype=pl.String), ("id", "text"))
+    return {
+        row["id"]: excerpt(
+            texts[here[row["parent_id"]]]["text"],
+            pairs[row["parent_id"]]["question_spans"] or [],
+            pairs[row["parent_id"]]["answer_spans"] or [],
+        )
+        for row in sampled.iter_rows(named=True)
+    }
 
 
 def _rows(job: Job, asset: str, ids: pl.Series, columns: Sequence[str]) -> dict[str, dict[str, Any]]:

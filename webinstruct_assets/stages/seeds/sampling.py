@@ -13,7 +13,7 @@ kept, so the sample stays uniform and may be smaller than asked for.
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,9 +51,9 @@ Labeller = Callable[[Any, WetPage, str], Verdict]
 
 @dataclass(frozen=True)
 class Plan:
-    """What a pass over one file needs beside the file: plain data, so that it goes to other processes."""
+    """What a pass over one file needs beside the file; it goes to other processes."""
 
-    crawl_root: str
+    source: CrawlSource
     prefix: str
     seed: int
     held_out: float
@@ -66,12 +66,6 @@ def chosen_files(files: Sequence[WetFile], limit: int | None, seed: int) -> list
         return list(files)
     chosen = {file.path for file in sorted(files, key=lambda file: uniform(seed, "file", file.path))[:limit]}
     return [file for file in files if file.path in chosen]
-
-
-@lru_cache(maxsize=1)
-def _source(root: str) -> CrawlSource:
-    """One per process, for its connections."""
-    return CrawlSource(root)
 
 
 def candidates(plan: Plan, label_of: Labeller, work: tuple[WetFile, Any]) -> Unit:
@@ -95,7 +89,7 @@ def candidates(plan: Plan, label_of: Labeller, work: tuple[WetFile, Any]) -> Uni
         kept[label] = rows[:limit]
 
     limits = dict(zip(LABELS, plan.keep, strict=True))
-    for page in read_wet(_source(plan.crawl_root), file, plan.prefix, rejects):
+    for page in read_wet(plan.source, file, plan.prefix, rejects):
         identity, text, domain = (
             row_id(plan.prefix, file.id, page.offset), one_line(page.text), registrable_domain(page.url),
         )  # fmt: skip
@@ -159,7 +153,7 @@ def sample(
     sizes = (seeds.max_positives, seeds.max_negatives)
     share = [min(size, SPARE * -(-size // max(1, len(work))) + AT_LEAST) for size in sizes]
     plan = Plan(
-        job.ws.crawl_root(job.key["snapshot"]), job.stage.prefix, seeds.seed, seeds.held_out, (share[0], share[1])
+        CrawlSource.of(job.ws, job.key["snapshot"]), job.stage.prefix, seeds.seed, seeds.held_out, (share[0], share[1])
     )
     scratch, entries = job.first_pass(
         partial(candidates, plan, label_of), {item[0].unit: item for item in work}, CANDIDATE_SCHEMA, noun="WET files"

@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 import threading
 import urllib.error
 import urllib.request
@@ -135,6 +137,35 @@ def test_answers_before_a_crash_are_not_asked_again(endpoint: Endpoint, tmp_path
             LlmClient(url, "demo", "m", Ledger(tmp_path / "l.sqlite"), concurrency=1).complete(requests, fail_at_third)
         LlmClient(url, "demo", "m", Ledger(tmp_path / "l.sqlite"), concurrency=1).complete(requests)
         assert seen == {200: 5}
+
+
+CHILD = """
+import json, sys
+from pathlib import Path
+from webinstruct_assets.core.llm.client import LlmClient, LlmRequest
+from webinstruct_assets.core.llm.ledger import Ledger
+requests = [LlmRequest(prompt=f"Number {n}:", max_tokens=8) for n in range(6)]
+client = LlmClient(sys.argv[1], "demo", "m", Ledger(Path(sys.argv[2])), concurrency=1)
+client.complete(requests, lambda index, reply: print(index, reply.from_ledger, flush=True))
+"""
+
+
+@pytest.mark.llm
+def test_answers_before_kill_9_are_not_asked_again(endpoint: Endpoint, tmp_path: Path) -> None:
+    with proxy(endpoint) as (url, seen):
+        command = [sys.executable, "-c", CHILD, url, str(tmp_path / "l.sqlite")]
+        child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert child.stdout is not None
+        assert [child.stdout.readline().split() for _ in range(3)] == [[str(n), "False"] for n in range(3)]
+        child.kill()
+        child.wait()
+        known = Ledger(tmp_path / "l.sqlite")
+        again = LlmClient(url, "demo", "m", known, concurrency=1)
+        replies = again.complete([LlmRequest(prompt=f"Number {n}:", max_tokens=8) for n in range(6)])
+        kept = sum(reply.from_ledger for reply in replies)
+        assert kept >= 3 and all(reply.from_ledger for reply in replies[:kept])
+        # Only the request in flight when it was killed may have been answered twice.
+        assert 6 <= seen[200] <= 7
 
 
 @pytest.mark.llm

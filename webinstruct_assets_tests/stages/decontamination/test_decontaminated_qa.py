@@ -9,14 +9,16 @@ from typing import Any
 
 import polars as pl
 import pytest
+import yaml
 
-from webinstruct_assets.core.errors import MissingInput
-from webinstruct_assets.core.keys import PartitionKey
-from webinstruct_assets.core.stage import execute
+from webinstruct_assets.core.errors import MissingInput, QualityGate
+from webinstruct_assets.core.keys import PartitionKey, Ref
+from webinstruct_assets.core.stage import execute, identify
 from webinstruct_assets.core.workspace import Workspace
 from webinstruct_assets.stages.benchmarks.benchmark_items import BENCHMARK_ITEMS
 from webinstruct_assets.stages.decontamination.decontaminated_qa import DECONTAMINATED_QA
 from webinstruct_assets.stages.decontamination.index import BenchmarkIndex, BenchmarkItem, Match
+from webinstruct_assets.stages.decontamination.paraphrase import ParaphraseIndex
 from webinstruct_assets.stages.decontamination.words import words
 from webinstruct_assets.stages.extraction.extracted_qa import EXTRACTED_QA
 from webinstruct_assets.stages.pages.pages import PAGES
@@ -245,10 +247,121 @@ def test_the_stage_drops_pages_or_pairs(workspace: Workspace, demo_question: str
     places = {"page": {("page", "pg-1", ""), ("question", "pg-2", "qa-3")}, "pair": {("question", "pg-2", "qa-3")}}
     assert set(hits.select("place", "page_id", "pair_id").iter_rows()) == places[level]
     (counts,) = manifest.metrics["by_benchmark"]
+    dropped = {"pages_dropped": 2 if level == "page" else 1, "pairs_dropped": 4 - len(kept)}
     assert counts == {
-        "benchmark": "demo-stem", "items": counts["items"], "items_hit": 1,
-        "pages_dropped": 2 if level == "page" else 1, "pairs_dropped": 4 - len(kept),
+        "benchmark": "demo-stem", "items": 48, "items_hit": 1, **dropped,
+        "pages_dropped_with_common": dropped["pages_dropped"], "pairs_dropped_with_common": dropped["pairs_dropped"],
+        "example": f"demo-stem-001: {hits['matched'][0]}",
     }  # fmt: skip
+
+
+def with_settings(ws: Workspace, **changes: Any) -> None:
+    rule = ws.config.decontamination.model_copy(update=changes)
+    ws.files.environment = ws.config.model_copy(update={"decontamination": rule})
+
+
+def test_grams_that_the_crawl_is_full_of_are_no_evidence(workspace: Workspace, demo_question: str) -> None:
+    execute(BENCHMARK_ITEMS, PartitionKey.of({"benchmark": "demo-stem"}), workspace, log=print, run_id="test")
+    phrase = " ".join(demo_question.split()[:12])
+    texts = {f"pg-{number}": f"{phrase} and so on, page {number}." for number in range(1, 4)}
+    texts["pg-4"] = demo_question
+    publish(workspace, PAGES, SNAPSHOT, [filled(PAGES, id=name, text=text) for name, text in texts.items()])
+    publish(
+        workspace, EXTRACTED_QA, SNAPSHOT,
+        [filled(EXTRACTED_QA, id=f"qa-{name}", parent_id=name, question="Why?", answer="So.") for name in texts],
+    )  # fmt: skip
+    with_settings(workspace, common_min_pages=4)
+    manifest = execute(DECONTAMINATED_QA, SNAPSHOT, workspace, log=print, run_id="test")
+    # Every page holds the phrase's three grams; only the last one holds more of the question.
+    assert workspace.lake.read(manifest)["parent_id"].to_list() == ["qa-pg-1", "qa-pg-2", "qa-pg-3"]
+    metrics = manifest.metrics
+    assert (metrics["common_grams"], metrics["pairs_dropped"], metrics["pairs_dropped_with_common"]) == (3, 1, 4)
+    (counts,) = metrics["by_benchmark"]
+    assert (counts["pages_dropped"], counts["pages_dropped_with_common"]) == (1, 4)
+    common = pl.read_parquet(workspace.lake.file(manifest, "common.parquet"))
+    assert common["pages"].to_list() == [4, 4, 4]
+    assert all(row in " ".join(words(phrase)) for row in common["words"])
+    assert common["items"].to_list() == [["demo-stem/demo-stem-001"]] * 3
+    hits = pl.read_parquet(workspace.lake.file(manifest, "hits.parquet"))
+    assert dict(hits.select("page_id", "common").iter_rows()) == {
+        "pg-1": True, "pg-2": True, "pg-3": True, "pg-4": False,
+    }  # fmt: skip
+    with_settings(workspace, common_share=None)
+    with pytest.raises(QualityGate, match="'contaminated': 4"):
+        execute(DECONTAMINATED_QA, SNAPSHOT, workspace, log=print, run_id="test")
+
+
+def test_a_benchmark_added_later_is_checked_without_extracting_again(workspace: Workspace, demo_question: str) -> None:
+    prepare(workspace, demo_question)
+    first = execute(DECONTAMINATED_QA, SNAPSHOT, workspace, log=print, run_id="test")
+    extracted = Ref("extracted_qa", SNAPSHOT)
+    before = workspace.lake.manifest_sha256(extracted)
+    # A new file in config/benchmarks, its item the pair that was clean so far.
+    (workspace.root / "config/benchmarks/moon.yaml").write_text(
+        yaml.safe_dump({
+            "description": "t", "file": "data/moon.jsonl", "fields": {"question": "q", "answer": "a"},
+            "fewshot": "data/demo/benchmarks/demo-stem-fewshot.jsonl", "shots": 0, "grader": "text",
+        })
+    )  # fmt: skip
+    (workspace.root / "data/moon.jsonl").write_text(json.dumps({"q": CLEAN.partition("?")[2], "a": "42"}))
+    later = Workspace.open(workspace.root)
+    later.files.environment = later.config.model_copy(update={"benchmarks": ["demo-stem", "moon"]})
+    execute(BENCHMARK_ITEMS, PartitionKey.of({"benchmark": "moon"}), later, log=print, run_id="test")
+    assert identify(DECONTAMINATED_QA, SNAPSHOT, later).fingerprint != first.fingerprint
+    with pytest.raises(QualityGate, match="contaminated"):  # every page repeats it
+        execute(DECONTAMINATED_QA, SNAPSHOT, later, log=print, run_id="test")
+    assert later.lake.manifest_sha256(extracted) == before
+    assert "benchmark" not in str(EXTRACTED_QA.inputs(later, SNAPSHOT)) + str(EXTRACTED_QA.settings(later, SNAPSHOT))
+    # At level pair the answers alone share nothing with it.
+    with_settings(later, level="pair")
+    second = execute(DECONTAMINATED_QA, SNAPSHOT, later, log=print, run_id="test")
+    assert [entry["benchmark"] for entry in second.metrics["by_benchmark"]] == ["demo-stem", "moon"]
+    assert second.rows == 3
+
+
+def test_the_second_tier_finds_paraphrases_when_it_is_on(workspace: Workspace, demo_question: str) -> None:
+    changed = demo_question.split()
+    changed[4::6] = ["other"] * len(changed[4::6])
+    prepare(workspace, " ".join(changed))
+    off = execute(DECONTAMINATED_QA, SNAPSHOT, workspace, log=print, run_id="test")
+    assert off.rejected == {}
+    with_settings(workspace, paraphrase_ratio=0.6, level="pair")
+    on = execute(DECONTAMINATED_QA, SNAPSHOT, workspace, log=print, run_id="test")
+    assert on.rejected == {"contaminated": 1}
+    (hit,) = pl.read_parquet(workspace.lake.file(on, "hits.parquet")).iter_rows(named=True)
+    assert (hit["tier"], hit["item_id"], hit["pair_id"]) == ("paraphrase", "demo-stem-001", "qa-3")
+    assert 0.6 <= hit["ratio"] < 1
+
+
+def test_paraphrases_of_the_real_sets(real_items: list[BenchmarkItem], shared_real: Path) -> None:
+    """Every fifth word changed: the 10-gram rule sees none of them, the second tier nearly all, and no clean text."""
+    long = [entry for entry in real_items if len(words(entry.question)) >= 20][::15]
+    index = ParaphraseIndex(real_items)
+    altered = []
+    for entry in long:
+        sequence = words(entry.question)
+        sequence[2::5] = ["somewhat"] * len(sequence[2::5])
+        altered.append(" ".join(sequence))
+    found = index.find_many(altered, 0.6)
+    right = sum(row in found and found[row].question == long[row].question for row in range(len(long)))
+    assert right >= 0.95 * len(long)
+    gold = [json.loads(line) for line in (shared_real / "pages/web_pages_dev.gold.jsonl").read_text().splitlines()]
+    clean = [" ".join(str(value) for value in entry.values())[:1300] for entry in gold]
+    assert index.find_many(clean, 0.6) == {}
+
+
+def test_a_killed_run_does_only_the_rest_again(workspace: Workspace, demo_question: str) -> None:
+    """Conservation and the same bytes after the run ended between two units."""
+    with_settings(workspace, common_min_pages=2)
+    prepare(workspace, demo_question)
+    whole = execute(DECONTAMINATED_QA, SNAPSHOT, workspace, log=print, run_id="test")
+    folder = workspace.lake.folder(DECONTAMINATED_QA.ref(SNAPSHOT))
+    (folder / "manifest.json").unlink()
+    (folder / whole.data_dir / "hits.parquet").unlink()
+    (folder / whole.data_dir / "unit-00000.json").unlink()
+    again = execute(DECONTAMINATED_QA, SNAPSHOT, workspace, log=print, run_id="test")
+    assert again.data_version == whole.data_version
+    assert again.rows_in == again.rows_kept + again.rejected_total
 
 
 def test_a_benchmark_that_is_not_there_stops_the_stage_with_its_name(workspace: Workspace, demo_question: str) -> None:

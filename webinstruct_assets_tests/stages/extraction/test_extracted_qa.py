@@ -1,21 +1,31 @@
 """The asset ``extracted_qa``: which pages the LLM sees, conservation over pages, and a run on the real model."""
 
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import polars as pl
 import pytest
 
+from webinstruct_assets.checks import not_verbatim
 from webinstruct_assets.core.ids import row_id
 from webinstruct_assets.core.keys import PartitionKey
+from webinstruct_assets.core.llm.client import LlmReply, LlmRequest
 from webinstruct_assets.core.manifest import Manifest
 from webinstruct_assets.core.stage import Job, Unit, execute
 from webinstruct_assets.core.workspace import Workspace
-from webinstruct_assets.stages.extraction.extracted_qa import EXTRACTED_QA, unexplained
-from webinstruct_assets.stages.extraction.lines import line_spans
+from webinstruct_assets.stages.extraction.extracted_qa import EXTRACTED_QA, _ask, _Page, _plan, _rows, unexplained
+from webinstruct_assets.stages.extraction.lines import Cut, line_spans
+from webinstruct_assets.stages.extraction.prompt import load_prompt
+from webinstruct_assets.stages.extraction.reading import LlmPair, Reading
+from webinstruct_assets.stages.pages.document import Span
 from webinstruct_assets.stages.pages.html import extract_page
 from webinstruct_assets.stages.pages.pages import PAGES, span_rows
 
+PAIR = '{"pairs":[{"question":"2","answer":"3","kind":"solution"}]}'
 KEY = PartitionKey.of({"snapshot": "local-test"})
 SOURCES = {
     "faq": "<h2>What is a prime number?</h2><p>One with two divisors.</p><h2>Is one a prime number?</h2><p>No.</p>",
@@ -78,6 +88,77 @@ def test_without_the_llm(home: Path) -> None:
     details = pl.read_parquet(workspace.lake.reject_paths(manifest))["detail"].to_list()
     assert sorted(detail.split(":")[0] for detail in details) == ["llm_off", "no_question"]
     assert manifest.metrics["pages_with_pairs"] == 1
+
+
+def test_pairs_that_are_not_verbatim_are_counted(home: Path, tmp_path: Path) -> None:
+    workspace = with_extraction(home, llm=False)
+    publish_pages(workspace)
+    manifest = execute(EXTRACTED_QA, KEY, workspace, log=print, run_id="test")
+    pages = workspace.lake.part_paths(workspace.lake.require(PAGES.ref(KEY), "test"))
+    pairs = workspace.lake.part_paths(manifest)
+    assert not_verbatim(pages, pairs) == (Counter(), [])
+    frame = pl.read_parquet(pairs[0])
+    changed = frame.with_columns(
+        pl.when(pl.int_range(pl.len()) == 0).then(pl.lit("No!")).otherwise(pl.col("answer")).alias("answer")
+    )
+    changed.write_parquet(tmp_path / "part.parquet")
+    assert not_verbatim(pages, [tmp_path / "part.parquet"]) == (Counter(heading_question=1), [frame["id"][0]])
+
+
+def test_explained_pages_are_skipped_unless_told_otherwise(home: Path) -> None:
+    for skip, asked in (("true", 1), ("false", 2)):
+        workspace = with_extraction(home, skip_explained=skip)
+        publish_pages(workspace)
+        config = workspace.config.extraction
+        rows = workspace.lake.read(workspace.lake.require(PAGES.ref(KEY), "test")).to_dicts()
+        assert sum(bool(_plan(row, config, 1000).cuts) for row in rows) == asked
+
+
+@pytest.mark.parametrize(
+    ("answers", "problem", "pairs", "requests"),
+    [
+        ([("{", "length"), (PAIR, "stop")], "", 1, 2),
+        ([("", "content_filter"), ("", "stop"), (PAIR, "stop")], "", 1, 3),
+        ([("{", "length"), ("{", "length"), ("{", "length")], "llm_truncated", 0, 3),
+        ([(PAIR.replace("3", "9"), "stop")], "llm_invalid_range", 0, 1),  # an answer, if a wrong one
+    ],
+)
+def test_failures_are_asked_again_within_the_budget(
+    home: Path, answers: list[tuple[str, str]], problem: str, pairs: int, requests: int
+) -> None:
+    """On replies as recorded: which end a model's answer takes cannot be ordered from a real one."""
+    workspace = with_extraction(home, retries=2, max_output_tokens=100)
+    asked: list[LlmRequest] = []
+
+    class Recorded:
+        def complete(self, batch: list[LlmRequest], on_reply: Callable[[int, LlmReply], None]) -> list[LlmReply]:
+            text, finish = answers[len(asked)]
+            asked.extend(batch)
+            on_reply(0, reply := LlmReply(text, finish, 10, 5))
+            return [reply]
+
+    row = {"id": "pg-1", "url": "u", "domain": "d", "title": "t", "text": "# Sums\nWhat is 1 + 1?\nTwo."}
+    page = _Page(row, [], line_spans(str(row["text"])), "llm", [Cut(1, 3)])
+    counts: Counter[str] = Counter()
+    job: Any = SimpleNamespace(ws=workspace, progress=SimpleNamespace(advance=lambda number: None))
+    llm: Any = SimpleNamespace(client=Recorded())
+    _ask(job, llm, [(page, page.cuts[0])], load_prompt("point"), counts)
+    assert (page.readings[0].problem, len(page.readings[0].pairs), len(asked)) == (problem, pairs, requests)
+    assert (counts["llm_requests"], counts["llm_retries"]) == (requests, requests - 1)
+    assert len({request.key("m") for request in asked}) == requests  # the ledger keeps them apart
+    if answers[0][1] == "length":
+        assert [request.max_tokens for request in asked] == [100, 200, 400][:requests]
+
+
+def test_duplicates_across_cuts_are_merged(home: Path) -> None:
+    lines = line_spans("What is a?\nThis.\nAnd that.")
+    found = [LlmPair("solution", "What is a?", answer, (lines[0],), spans)
+             for answer, spans in (("This.", (lines[1],)), ("This.\nAnd that.", (Span(11, 26),)))]  # fmt: skip
+    row = {"id": "pg-1", "url": "u", "domain": "d", "title": "t", "text": "What is a?\nThis.\nAnd that."}
+    counts: Counter[str] = Counter()
+    page = _Page(row, [], lines, "llm", readings=[Reading([found[0]]), Reading([found[1]])])
+    rows = _rows(page, load_prompt("point"), "m", counts)
+    assert [entry["answer"] for entry in rows] == ["This.\nAnd that."] and counts["llm_duplicates"] == 1
 
 
 def test_unexplained_lines() -> None:

@@ -4,15 +4,24 @@ import random
 
 import pytest
 
-from webinstruct_assets.stages.extraction.lines import Cut, cuts, estimate_tokens, line_spans, numbered, shown, spans_of
+from webinstruct_assets.stages.extraction.lines import (
+    NUMBER_TOKENS,
+    Cut,
+    cuts,
+    estimate_tokens,
+    line_spans,
+    numbered,
+    shown,
+    spans_of,
+)
 from webinstruct_assets.stages.pages.document import joined
 
 TEXT = "# Quiz\nQuestion 1: What is 2 + 2?\n- Answer: Four.\n\n```\nx = 1\n\ny = 2\n```\n3. Last one."
 
 
-def test_numbers_run_through_the_page() -> None:
+def test_numbers_start_at_one_in_every_cut() -> None:
     spans = line_spans(TEXT)
-    assert numbered(TEXT, spans, Cut(2, 3)) == "2 Question 1: What is 2 + 2?\n3 - Answer: Four."
+    assert numbered(TEXT, spans, Cut(2, 3)) == "1 Question 1: What is 2 + 2?\n2 - Answer: Four."
 
 
 def test_long_lines_are_shown_by_their_ends() -> None:
@@ -32,20 +41,30 @@ def long_page() -> tuple[list[str], list[int]]:
     return lines, asking
 
 
-@pytest.mark.parametrize("budget", [60, 200, 1000])
-def test_cuts_cover_all_questions_once_and_fit(budget: int) -> None:
+@pytest.mark.parametrize("budget", [80, 200, 1000])
+def test_cuts_cover_all_questions_and_fit(budget: int) -> None:
     lines, asking = long_page()
     text = "\n".join(lines)
     pieces = cuts(text, line_spans(text), budget, asking)
-    covered = [number for cut in pieces for number in range(cut.first, cut.last + 1)]
-    assert len(set(covered)) == len(covered) and covered == sorted(covered)
-    assert set(asking) <= set(covered)
+    covered = {number for cut in pieces for number in range(cut.first, cut.last + 1)}
+    assert set(asking) <= covered
+    assert [cut.first for cut in pieces] == sorted({cut.first for cut in pieces})
     for cut in pieces:
-        cost = sum(estimate_tokens(shown(lines[number - 1])) + 3 for number in range(cut.first, cut.last + 1))
+        cost = sum(
+            estimate_tokens(shown(lines[number - 1])) + NUMBER_TOKENS for number in range(cut.first, cut.last + 1)
+        )
         assert cost <= budget
     if budget >= 200:
         ends = [lines[cut.last] for cut in pieces if cut.last < len(lines)]
         assert all(line.startswith("#") or "?" in line for line in ends)
+
+
+def test_a_question_whose_answer_was_cut_is_shown_again() -> None:
+    lines = ["What is a?", "It is this.", "What is b?", *["word " * 12] * 30]
+    text = "\n".join(lines)
+    first, second = cuts(text, line_spans(text), 200, [1, 3])
+    assert first.first == 1 and 3 < first.last < len(lines)
+    assert second.first <= 3 and second.last > first.last
 
 
 def test_a_page_that_fits_is_shown_whole() -> None:

@@ -1,12 +1,16 @@
 """Text of pages: structure, boilerplate, hidden answers, limits and hostile input."""
 
+import json
 import random
+import subprocess
+import sys
 import time
 
 import pytest
 
 from webinstruct_assets.stages.pages.document import Page, PageRejected
-from webinstruct_assets.stages.pages.html import MAX_DEPTH, extract_page
+from webinstruct_assets.stages.pages.html import extract_page
+from webinstruct_assets.stages.pages.reader import MAX_DEPTH
 
 
 def read(html: str, url: str = "https://a.example/page") -> Page:
@@ -77,6 +81,40 @@ def test_hidden_rest_is_dropped() -> None:
 def test_layout_tables_are_not_rows() -> None:
     page = read("<table><tr><td><b>ann</b></td><td><p>First paragraph.</p><p>Second one.</p></td></tr></table>")
     assert page.text.split("\n") == ["ann", "First paragraph.", "Second one."]
+
+
+THREADS = {
+    "board": (
+        "<div class='post' id='p1'><div class='author'>ann</div><div class='date'>2024-05-01 10:30</div><div class='votes'>3</div>"
+        "<div class='post-body'><p>How do I halve a number?</p></div></div>"
+        "<div class='post accepted' id='p2'><div class='author'>bob</div><div class='date'>2 days ago</div><div class='votes'>+12</div>"
+        "<div class='post-body'><p>Divide it by two.</p><pre>x / 2</pre></div></div>",
+        [("ann", "2024-05-01 10:30", 3, False), ("bob", "2 days ago", 12, True)],
+    ),
+    "one line about each": (
+        "<article class='reply'><p class='meta'>Posted by ann on May 1, 2024</p><p>How do I halve a number?</p></article>"
+        "<article class='reply'><p class='meta'>Posted by bob on May 3, 2024</p><p>Divide it by two.</p></article>",
+        [("ann", "May 1, 2024", None, False), ("bob", "May 3, 2024", None, False)],
+    ),
+    "nothing but posts": (
+        "<div class='message'><p>How do I halve a number?</p></div><div class='message'><p>Divide it by two.</p></div>",
+        [("", "", None, False), ("", "", None, False)],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", THREADS)
+def test_posts_of_a_thread_stay_separate(name: str) -> None:
+    html, expected = THREADS[name]
+    page = read(f"<h1>Halving</h1><div id='thread'>{html}</div>", url="https://a.example/forum/thread-1")
+    assert [(post.author, post.time, post.votes, post.accepted) for post in page.posts] == expected
+    said = [" ".join(page.text[start:end] for start, end in post.spans) for post in page.posts]
+    assert said[0] == "How do I halve a number?"
+    assert said[1].startswith("Divide it by two.")
+
+
+def test_pages_without_threads_have_no_posts() -> None:
+    assert read(BOILERPLATE).posts == []
 
 
 @pytest.mark.parametrize("html", [b"", b"   \n", b"\x00\x00\x00"])
@@ -171,3 +209,21 @@ def test_fuzzed_pages_crash_nothing() -> None:
             check_page(extract_page(bytes(html), url=f"https://fuzz.example/{number}"))
         except PageRejected:
             pass
+
+
+@pytest.mark.parametrize(("seed", "count"), [(1, 1_500), pytest.param(7, 10_000, marks=pytest.mark.slow)])
+def test_hostile_pages_crash_nothing(seed: int, count: int) -> None:
+    module = "webinstruct_assets_tests.stages.pages.hostile"
+    done = subprocess.run(
+        [sys.executable, "-m", module, str(seed), str(count)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3_000:]
+    outcomes = json.loads(done.stdout)["outcomes"]
+    assert sum(outcomes.values()) == count
+    assert {"page", "too_large", "unknown_charset"} <= set(outcomes)
+
+
+def test_a_page_has_a_time_limit() -> None:
+    with pytest.raises(PageRejected) as rejected:
+        extract_page(b"<p>What is it?</p>" * 1_000, url="https://a.example/", max_seconds=0)
+    assert rejected.value.reason == "too_slow"

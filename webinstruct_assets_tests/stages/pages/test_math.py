@@ -61,6 +61,82 @@ CORPUS = {
     "bracketed formula": ("<p>Add Ca(OH)<sub>2</sub> (not CO<sub>2</sub>) now.</p>", r"Add $\mathrm{Ca(OH)_2}$ (not $\mathrm{CO_2}$) now."),
     "exponent": ("<p>About 3 × 10<sup>-4</sup> m.</p>", "About 3 × $10^{-4}$ m."),
     "ordinal": ("<p>The 21<sup>st</sup> day.</p>", "The 21st day."),
+    "dollar with spaces in prose": ("<p>From $3 to $4 million, and $n > 2$ holds.</p>", r"From \$3 to \$4 million, and $n > 2$ holds."),
+    "escaped dollar": (r"<p>It costs \$5, so $p = 5$.</p>", r"It costs \$5, so $p = 5$."),
+    "dollar across inline elements": ("<p>Let $a<sub>1</sub> + b$ be.</p>", "Let $a_{1} + b$ be."),
+    "bracket with line breaks": ("<p>So \\[<br>a = b<br>\\] holds.</p>", "So $$a = b$$ holds."),
+    "paren with entities": (r"<p>If \(a &gt; b &amp; c\) then.</p>", r"If $a > b & c$ then."),
+    "mathjax2 display with output": (
+        "<p>So <span class='MathJax_Preview' style='color: inherit'></span><div class='MathJax_Display' style='text-align: center'>"
+        "<span class='MathJax' id='MathJax-Element-1-Frame' data-mathml='<math><mi>q</mi></math>'><nobr>q</nobr></span></div>"
+        "<script type='math/tex; mode=display' id='MathJax-Element-1'>q \\ne 0</script> then.",
+        "So\n$$q \\ne 0$$ then.",
+    ),
+    "mathjax2 svg": (
+        "<p>Is <span class='MathJax_Preview'></span><span class='MathJax_SVG' id='m1'><svg><use href='#a'></use></svg></span>"
+        "<script type='math/tex' id='m'>k!</script> big?</p>",
+        "Is $k!$ big?",
+    ),
+    "mathjax2 chtml assistive": (
+        "<p>Is <span class='MathJax_CHTML'><span class='mjx-math' aria-hidden='true'>x2</span>"
+        "<span class='MJX_Assistive_MathML' role='presentation'>" + MATHML.format("") + "</span></span> even?</p>",
+        "Is $x^2+1$ even?",
+    ),
+    "mathjax2 output without script": (
+        "<p>Is <span class='MathJax' data-mathml='&lt;math&gt;&lt;mi&gt;z&lt;/mi&gt;&lt;/math&gt;'>z</span> real?</p>", "Is $z$ real?",
+    ),
+    "mathjax2 cdata": ("<p>So <script type='math/tex'>% <![CDATA[\na < b %]]></script> holds.</p>", "So $a < b$ holds."),
+    "mathjax3 display": (
+        "<p>Is <mjx-container class='MathJax' jax='CHTML' display='true'><mjx-math></mjx-math><mjx-assistive-mml display='block'>"
+        + MATHML.format(" display='block'") + "</mjx-assistive-mml></mjx-container> even?</p>",
+        "Is $$x^2+1$$ even?",
+    ),
+    "mathjax3 svg with annotation": (
+        "<p>Is <mjx-container class='MathJax' jax='SVG'><svg><g></g></svg><mjx-assistive-mml>" + ANNOTATED
+        + "</mjx-assistive-mml></mjx-container> so?</p>",
+        "Is $E=mc^2$ so?",
+    ),
+    "mathjax4 latex attribute": (
+        "<p>Is <mjx-container class='MathJax' jax='CHTML'><mjx-math data-latex='x^{2}'><mjx-mi data-latex='x'></mjx-mi></mjx-math></mjx-container> it?</p>",
+        "Is $x^{2}$ it?",
+    ),
+    "katex in a heading": (
+        "<h2>Why <span class='katex'><span class='katex-mathml'>" + ANNOTATED + "</span><span class='katex-html'>E</span></span>?</h2><p>So.</p>",
+        "## Why $E=mc^2$?\nSo.",
+    ),
+    "two katex in one line": (
+        "<p>" + " and ".join(["<span class='katex'><span class='katex-mathml'>" + ANNOTATED
+                              + "</span><span class='katex-html' aria-hidden='true'>E</span></span>"] * 2) + ".</p>",
+        "$E=mc^2$ and $E=mc^2$.",
+    ),
+    "wikipedia display": (
+        "<p>By</p><dl><dd><span class='mwe-math-element mwe-math-element-block'><span class='mwe-math-mathml-display mwe-math-mathml-a11y' "
+        "style='display: none;'><math display='block' alttext='{\\displaystyle a}'><semantics><mi>a</mi><annotation encoding='application/x-tex'>"
+        "{\\displaystyle a\\neq b}</annotation></semantics></math></span><img src='x.svg' class='mwe-math-fallback-image-display' "
+        "alt='{\\displaystyle a\\neq b}'></span></dd></dl>",
+        "By\n$$a\\neq b$$",
+    ),
+    "mathml in a table": (
+        "<table><tr><td>x</td><td>" + MATHML.format("") + "</td></tr></table>", "x | $x^2+1$",
+    ),
+    "mathml in a list": ("<ul><li>First " + MATHML.format("") + "</li></ul>", "- First $x^2+1$"),
+    "image alt with delimiters": (r"<p>By <img alt='$a_{1}$' src='i.png'> it is.</p>", "By $a_{1}$ it is."),
+    "wordpress with escapes": (
+        "<p>By <img src='https://s0.wp.com/latex.php?latex=%5Cdisplaystyle+x%2By&#038;bg=ffffff&#038;fg=000' alt='\\displaystyle x+y' "
+        "title='\\displaystyle x+y' class='latex' /> it is.</p>",
+        r"By $\displaystyle x+y$ it is.",
+    ),
+    "codecogs svg": (r"<p>By <img src='https://latex.codecogs.com/svg.image?\frac{1}{2}' title='half'> it is.</p>", r"By $\frac{1}{2}$ it is."),
+    "codecogs gif": ("<p>By <img src='//latex.codecogs.com/gif.latex?%5Cdpi%7B120%7D%20a%5E2'> it is.</p>", "By $a^2$ it is."),
+    "asciimath script": ("<p>So <script type='math/asciimath'>sum_(i=1)^n i/2</script> is.</p>", r"So $\sum_{i=1}^{n}\frac{i}{2}$ is."),
+    "asciimath backticks": (
+        "<script src='/MathJax.js?config=AM_CHTML'></script><p>If `x^2 >= 4` then <code>a^2</code>.</p>", "If $x^{2}\\ge4$ then `a^2`.",
+    ),
+    "backticks without asciimath": ("<p>If `x^2` then.</p>", "If `x^2` then."),
+    "sup after bracket": ("<p>So (a+b)<sup>2</sup> it is.</p>", "So $(a+b)^2$ it is."),
+    "sub and sup": ("<p>Take x<sub>1</sub><sup>2</sup> now.</p>", "Take $x_1^2$ now."),
+    "footnote": ("<p>It is so.<sup class='reference'><a href='#n'>[1]</a></sup> Yes.</p>", "It is so. Yes."),
+    "pre keeps dollars": ("<pre>echo $HOME $x$</pre>", "```\necho $HOME $x$\n```"),
     "code": ("<p>Use <code>$x ** 2$</code> and <code>\\(</code>.</p>", r"Use `$x ** 2$` and `\(`."),
 }  # fmt: skip
 
@@ -94,3 +170,13 @@ def test_encoding_becomes_tex(name: str) -> None:
 def test_mathml_is_converted(mathml: str) -> None:
     page = extract_page(f"<p><math>{mathml}</math></p>".encode(), url="https://a.example/")
     assert page.text == f"${CONVERSIONS[mathml]}$"
+
+
+def test_formulas_of_a_mixed_page_stay_in_order_and_none_comes_twice() -> None:
+    """All encodings one after the other on one page: what each gives alone, in the same order."""
+    chosen = {
+        name: case for name, case in CORPUS.items() if "asciimath backticks" not in name and "backticks" not in name
+    }
+    page = extract_page("".join(f"<div><p>Case {number}.</p>{html}</div>" for number, (html, _) in enumerate(chosen.values())).encode(),
+                        url="https://a.example/")  # fmt: skip
+    assert page.text == "\n".join(f"Case {number}.\n{text}" for number, (_, text) in enumerate(chosen.values()))

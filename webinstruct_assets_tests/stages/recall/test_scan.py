@@ -2,6 +2,7 @@
 
 import gzip
 import random
+from functools import partial
 from pathlib import Path
 
 import polars as pl
@@ -66,7 +67,7 @@ def test_it_is_what_page_by_page_gives(model: Path, root: Path) -> None:
     pages = list(read_wet(CrawlSource(str(root)), FILE, "r1", unreadable))
     scores = scorer.score([page.text for page in pages])
     threshold = float(sorted(scores)[250])
-    unit = score_file(str(root), model, threshold, "r1", FILE)
+    unit = score_file(CrawlSource(str(root)), model, threshold, "r1", FILE)
     rows = unit.rows if isinstance(unit.rows, pl.DataFrame) else pl.DataFrame()
     rejects = unit.rejects if isinstance(unit.rejects, pl.DataFrame) else pl.DataFrame()
 
@@ -111,8 +112,8 @@ def test_the_same_bytes_every_time(model: Path, root: Path, tmp_path: Path) -> N
     digests = []
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-        ledger = Ledger(tmp_path / name, "recall", SCHEMA)
-        entry = ledger.commit(FILE.unit, score_file(str(root), model, 0.5, "r1", FILE))
+        ledger = Ledger(tmp_path / name, "recall", SCHEMA, None)
+        entry = ledger.compute(FILE.unit, partial(score_file, CrawlSource(str(root)), model, 0.5, "r1", FILE))
         digests.append([part.sha256 for part in entry.all_files])
     assert digests[0] == digests[1] and len(digests[0]) == 3
 
@@ -121,6 +122,6 @@ def test_a_file_without_pages(model: Path, tmp_path: Path) -> None:
     (tmp_path / FILE.path).write_bytes(
         gzip.compress(b"WARC/1.0\r\nWARC-Type: warcinfo\r\nContent-Length: 0\r\n\r\n\r\n\r\n")
     )
-    unit = score_file(str(tmp_path), model, 0.5, "r1", FILE)
+    unit = score_file(CrawlSource(str(tmp_path)), model, 0.5, "r1", FILE)
     assert unit.rows_in == 0 and unit.counts["pages"] == 0
-    Ledger(tmp_path, "recall", SCHEMA).commit(FILE.unit, unit)
+    Ledger(tmp_path, "recall", SCHEMA, None).compute(FILE.unit, lambda: unit)

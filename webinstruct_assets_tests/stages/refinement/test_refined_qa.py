@@ -15,7 +15,7 @@ from webinstruct_assets.core.llm.ledger import Ledger
 from webinstruct_assets.core.manifest import Manifest
 from webinstruct_assets.core.stage import execute
 from webinstruct_assets.core.workspace import Workspace
-from webinstruct_assets.stages.decontamination.decontaminated_qa import DECONTAMINATED_QA
+from webinstruct_assets.stages.duplicates.deduplicated_qa import DEDUPLICATED_QA
 from webinstruct_assets.stages.pages.pages import PAGES
 from webinstruct_assets.stages.refinement.prompt import PROMPTS, build_request, load_prompt, page_context
 from webinstruct_assets.stages.refinement.refined_qa import REFINED_QA
@@ -64,11 +64,11 @@ def record(workspace: Workspace, contexts: dict[str, str] | None = None) -> None
 
 def publish_pairs(workspace: Workspace) -> None:
     rows = [
-        filled(DECONTAMINATED_QA, id=name, parent_id=f"qa-{name}", url=f"https://x.example/{name}", domain="x.example", question=q, answer=a,
+        filled(DEDUPLICATED_QA, id=name, parent_id=f"qa-{name}", url=f"https://x.example/{name}", domain="x.example", question=q, answer=a,
                question_spans=[{"start": 5, "end": 9}])
         for name, (q, a) in PAIRS.items()
     ]  # fmt: skip
-    publish(workspace, DECONTAMINATED_QA, SNAPSHOT, rows)
+    publish(workspace, DEDUPLICATED_QA, SNAPSHOT, rows)
 
 
 def run(workspace: Workspace) -> tuple[Manifest, dict[str, dict[str, Any]], dict[str, tuple[str, str]]]:
@@ -108,7 +108,7 @@ def test_the_page_around_the_pair_is_shown_when_wanted(workspace: Workspace) -> 
     record(workspace, {name: f"{name} {text}" for name in PAIRS})
     manifest, rows, _ = run(workspace)
     assert sorted(rows) == ["dq-1", "dq-2"]
-    assert {entry.asset for entry in manifest.inputs} == {"decontaminated_qa", "pages"}
+    assert {entry.asset for entry in manifest.inputs} == {"deduplicated_qa", "pages"}
 
 
 def test_unknown_refiner_and_prompt_are_named(workspace: Workspace) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from webinstruct_assets.core.llm.client import LlmReply
 from webinstruct_assets.core.urls import host_of
-from webinstruct_assets.stages.release.duplicates import pair_digest
+from webinstruct_assets.stages.duplicates.exact import pair_digest
 from webinstruct_assets.stages.release.labels import label_request, load_label_prompt, read_label
 from webinstruct_assets.stages.release.source_types import SOURCE_TYPES, source_type_by_rule
 from webinstruct_assets.stages.release.subjects import SUBJECTS, leader, subject_by_rule

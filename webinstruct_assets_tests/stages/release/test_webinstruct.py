@@ -13,6 +13,7 @@ from webinstruct_assets.core.llm.ledger import Ledger
 from webinstruct_assets.core.stage import execute
 from webinstruct_assets.core.workspace import Workspace
 from webinstruct_assets.stages.decontamination.decontaminated_qa import DECONTAMINATED_QA
+from webinstruct_assets.stages.duplicates.deduplicated_qa import DEDUPLICATED_QA
 from webinstruct_assets.stages.extraction.extracted_qa import EXTRACTED_QA
 from webinstruct_assets.stages.pages.pages import PAGES
 from webinstruct_assets.stages.recall.recalled_urls import RECALLED_URLS
@@ -34,14 +35,14 @@ def refined(number: int, url: str, question: str, answer: str, status: str = "re
     final = final_answer(question, answer)
     return filled(
         REFINED_QA, id=f"rq-{number}", url=url, domain=url.split("/")[2], question=question, answer=answer, status=status,
-        **{"parent_id": f"dq-{number}", "reasoning_added": False, "final_after": str(final), "answer_type": final.kind, **more},
+        **{"parent_id": f"dd-{number}", "reasoning_added": False, "final_after": str(final), "answer_type": final.kind, **more},
     )  # fmt: skip
 
 
 def publish_ancestors(workspace: Workspace, numbers: range = range(1, 7)) -> None:
     """One chain down to a WARC record per pair."""
     for stage, prefix, above in (
-        (DECONTAMINATED_QA, "dq", "qa"), (EXTRACTED_QA, "qa", "pg"), (PAGES, "pg", "ur"), (RECALLED_URLS, "ur", "r2"),
+        (DEDUPLICATED_QA, "dd", "dq"), (DECONTAMINATED_QA, "dq", "qa"), (EXTRACTED_QA, "qa", "pg"), (PAGES, "pg", "ur"), (RECALLED_URLS, "ur", "r2"),
     ):  # fmt: skip
         rows = [filled(stage, id=f"{prefix}-{n}", parent_id=f"{above}-{n}") for n in numbers]
         if stage is RECALLED_URLS:
@@ -107,7 +108,7 @@ def test_both_refiners_are_pooled_without_duplicates(workspace: Workspace) -> No
         "rq-4": (STEPS, "Mathematics", "rule", "education", "rule"),  # refined beats unchanged
     }
     (reject,) = pl.read_parquet(workspace.lake.reject_paths(manifest)).iter_rows(named=True)
-    assert (reject["id"], reject["parent_id"], reject["reason"]) == ("rq-1", "dq-1", "duplicate_exact")
+    assert (reject["id"], reject["parent_id"], reject["reason"]) == ("rq-1", "dd-1", "duplicate_exact")
     assert row_id("wi", "rq-4") in reject["detail"] and rows["rq-4"]["id"] == row_id("wi", "rq-4")
     assert (manifest.rows_in, manifest.rows) == (4, 3)
     assert {(row["level"], row["level_by"]) for row in rows.values()} == {("secondary", "llm")}
@@ -134,14 +135,14 @@ def test_one_refiner_is_enough_and_an_odd_reply_is_marked(workspace: Workspace) 
 URL = "https://quizlemma.example/quizzes/gcse/a"
 TWICE = {
     FORMAT: [
-        refined(1, URL, "Using prime factors, what is 6 times 7, and why?", "Six sevens are 42. The answer is 42.", parent_id="dq-1"),
-        refined(2, URL, "What is the sum of the primes 2 and 3?", "It is 5.", parent_id="dq-2"),
-        refined(3, URL, "What is the product of the prime 3 and itself?", "9", "unchanged", parent_id="dq-3"),
+        refined(1, URL, "Using prime factors, what is 6 times 7, and why?", "Six sevens are 42. The answer is 42.", parent_id="dd-1"),
+        refined(2, URL, "What is the sum of the primes 2 and 3?", "It is 5.", parent_id="dd-2"),
+        refined(3, URL, "What is the product of the prime 3 and itself?", "9", "unchanged", parent_id="dd-3"),
     ],
     STEPS: [
-        refined(4, URL, "Using prime factors, what is 6 times 7?", "42", "unchanged", parent_id="dq-1"),
-        refined(5, URL, "What is the sum of the primes 2 and 3?", "It is 6.", "corrected", parent_id="dq-2"),
-        refined(6, URL, "What is the product of the prime 3 and itself?", "3 times 3 is 3 + 3 + 3, so 9.", parent_id="dq-3", reasoning_added=True),
+        refined(4, URL, "Using prime factors, what is 6 times 7?", "42", "unchanged", parent_id="dd-1"),
+        refined(5, URL, "What is the sum of the primes 2 and 3?", "It is 6.", "corrected", parent_id="dd-2"),
+        refined(6, URL, "What is the product of the prime 3 and itself?", "3 times 3 is 3 + 3 + 3, so 9.", parent_id="dd-3", reasoning_added=True),
     ],
 }  # fmt: skip
 

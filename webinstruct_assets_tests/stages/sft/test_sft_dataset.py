@@ -1,5 +1,7 @@
 """sft_dataset: what a recipe takes, why each other row is left out, and that both are the same every time."""
 
+import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -7,14 +9,15 @@ import polars as pl
 import pytest
 import yaml
 
-from webinstruct_assets.core.config import RecipeConfig
+from webinstruct_assets.core.config import DuplicatesConfig, RecipeConfig
 from webinstruct_assets.core.errors import ConfigError, MissingInput
 from webinstruct_assets.core.keys import PartitionKey
 from webinstruct_assets.core.stage import Job, Stage, Unit, execute, identify
 from webinstruct_assets.core.workspace import Workspace
 from webinstruct_assets.stages.release.webinstruct import WEBINSTRUCT
+from webinstruct_assets.stages.sft import sft_dataset
 from webinstruct_assets.stages.sft.recipes import base_recipe, root_recipe
-from webinstruct_assets.stages.sft.sft_dataset import SFT_DATASET, build
+from webinstruct_assets.stages.sft.sft_dataset import SFT_DATASET
 
 
 def row(number: int, **changes: Any) -> dict[str, Any]:
@@ -32,6 +35,11 @@ def frame(rows: list[dict[str, Any]], snapshot: str = "local-demo") -> pl.DataFr
 
 def recipe(**changes: Any) -> RecipeConfig:
     return RecipeConfig.model_validate({"description": "", "base_model": "m", "snapshots": ["local-demo"], **changes})
+
+
+def build(rows: pl.DataFrame, recipe: RecipeConfig, name: str) -> Unit:
+    with tempfile.TemporaryDirectory() as scratch:
+        return sft_dataset.build(rows, recipe, name, DuplicatesConfig(), Path(scratch))
 
 
 def reasons(unit: Unit) -> dict[str, str]:
@@ -64,6 +72,48 @@ def test_the_older_snapshot_keeps_a_duplicate() -> None:
     assert isinstance(unit.rows, pl.DataFrame)
     assert unit.rows["snapshot"].to_list() == ["CC-MAIN-2024-10"]
     assert reasons(unit) == {row(1)["id"]: "duplicate_exact"}
+
+
+LONG = "A train leaves the station at noon and travels east at 60 km per hour without stopping. Where is it at 3 pm?"
+TOLD = "It travels for 3 hours at 60 km per hour, which makes 180 km, so it is 180 km east of the station it left."
+
+
+def test_near_duplicates_leave_across_snapshots_only() -> None:
+    older = frame([
+        row(1, question=LONG, answer=TOLD), row(2, question=LONG, answer=TOLD + " Good.", refiner="two"),
+    ], "CC-MAIN-2024-10")  # fmt: skip
+    newer = frame([
+        row(3, question=LONG.replace("A train", "One train"), answer=TOLD, refiner="two"), row(4),
+        row(5, question=LONG.replace("60", "70"), answer=TOLD), row(6, question=LONG.upper(), answer=TOLD.upper()),
+    ], "CC-MAIN-2024-18")  # fmt: skip
+    for rows in (pl.concat([older, newer]), pl.concat([newer, older])):
+        unit = build(rows, recipe(), "r")
+        assert isinstance(unit.rows, pl.DataFrame) and isinstance(unit.rejects, pl.DataFrame)
+        assert unit.rows["parent_id"].to_list() == [row(n)["id"] for n in (1, 2, 4, 5)]  # both refiners' stay
+        assert reasons(unit) == {row(3)["id"]: "duplicate_near", row(6)["id"]: "duplicate_exact"}
+        assert set(unit.rejects["detail"]) == {row(1)["id"]}
+    alone = build(older, recipe(), "r")
+    assert alone.rows_in == 2 and reasons(alone) == {}
+
+
+def test_same_manifests_same_bytes_whatever_was_clicked_first(home: Path) -> None:
+    """Two recipes over the same snapshots, materialized in both orders, in lakes filled in both orders."""
+    write_recipe(home, "trial", snapshots=["local-b", "local-a"])
+    ws, key = Workspace.open(home), PartitionKey.of({"recipe": "trial"})
+    rows = {
+        "local-a": [row(1, question=LONG, answer=TOLD), row(2)],
+        "local-b": [row(3, question=LONG.replace("A train", "One train"), answer=TOLD), row(4)],
+    }
+    versions, parts = [], []
+    for order in (["local-a", "local-b"], ["local-b", "local-a"]):
+        for snapshot in order:
+            publish(ws, snapshot, rows[snapshot])
+        manifest = execute(SFT_DATASET, key, ws, log=print, run_id="test")
+        assert manifest.rejected == {"duplicate_near": 1}
+        versions.append(manifest.data_version)
+        parts.append([path.read_bytes() for path in ws.lake.part_paths(manifest)])
+        shutil.rmtree(ws.lake.root)
+    assert versions[0] == versions[1] and parts[0] == parts[1]
 
 
 def test_a_filtered_row_does_not_make_another_a_duplicate() -> None:

@@ -1,0 +1,262 @@
+"""A snapshot's pairs beside the pages they came from, for a browser: the paper's Figure 4 for every page.
+
+``webinstruct report KEY`` serves it on loopback (browsers block links from Dagster's UI to local files). A page's view
+has three columns: the source as it was crawled, the cleaned text with every pair's spans highlighted, the pairs.
+
+Crawled text is hostile: all of it is escaped, no page has a script of its own or of anybody else (the policy forbids
+them), nothing is loaded from elsewhere, and requests under another host name are refused (DNS rebinding).
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from html import escape
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+import polars as pl
+
+from webinstruct_assets.core.errors import WebInstructError
+from webinstruct_assets.core.keys import PartitionKey
+from webinstruct_assets.core.manifest import Manifest
+from webinstruct_assets.core.warc import read_record
+from webinstruct_assets.core.workspace import Workspace
+from webinstruct_assets.stages.crawl.source import CrawlSource
+from webinstruct_assets.stages.extraction.extracted_qa import EXTRACTED_QA
+from webinstruct_assets.stages.extraction.quality import ACCURACY_COLUMNS, accuracy_rows
+from webinstruct_assets.stages.pages.charset import utf8
+from webinstruct_assets.stages.pages.pages import PAGES
+from webinstruct_assets.stages.recall.recalled_urls import RECALLED_URLS
+
+PER_LIST = 100
+SOURCE_CHARS = 400_000
+PAGE_ID = re.compile(r"/page/(pg-[0-9a-f]+)")
+POLICY = "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+STYLE = """
+body { font: 15px/1.45 system-ui, sans-serif; margin: 0; color: #1b1f24; background: #f6f7f9 }
+header { padding: .7rem 1.2rem; background: #fff; border-bottom: 1px solid #d9dde3 }
+h1 { font-size: 1.15rem; margin: 0 } h2 { font-size: 1rem; margin: 1.2rem 0 .4rem }
+main { padding: .8rem 1.2rem } a { color: #0b57a4 } .dim { color: #5d6673 }
+table { border-collapse: collapse; background: #fff } th, td { padding: .25rem .7rem; border: 1px solid #d9dde3; text-align: left }
+td.n { text-align: right; font-variant-numeric: tabular-nums }
+.columns { display: grid; grid-template-columns: 1fr 1.2fr 1fr; gap: .8rem }
+.columns > section { background: #fff; border: 1px solid #d9dde3; min-width: 0; height: 82vh; overflow: auto }
+.columns h2 { position: sticky; top: 0; margin: 0; padding: .4rem .8rem; background: #eef1f5; z-index: 1 }
+pre { margin: 0; padding: .6rem .8rem; white-space: pre-wrap; overflow-wrap: anywhere; font: 12.5px/1.5 ui-monospace, monospace }
+article { padding: .5rem .8rem; border-top: 1px solid #d9dde3; white-space: pre-wrap; overflow-wrap: anywhere }
+mark.q { background: #cfe3ff } mark.a { background: #d3f2cf } mark.q.a { background: #ffd9a8 }
+.rule { font: 12px ui-monospace, monospace; color: #5d6673; white-space: normal } .gone { color: #a4260b }
+form { margin: .6rem 0 } nav { margin: .6rem 0 }
+"""
+
+
+class Report:
+    """Pages of the report over one published partition of ``extracted_qa``. Raises MissingInput without one."""
+
+    def __init__(self, ws: Workspace, key: PartitionKey):
+        self._ws, self._key = ws, key
+        self.manifest = ws.lake.require(EXTRACTED_QA.ref(key), "webinstruct report")
+        pages = ws.lake.require(PAGES.ref(key), "webinstruct report")
+        self._pages = _scan(ws, pages)
+        self._pairs = _scan(ws, self.manifest)
+        recalled = ws.lake.require(RECALLED_URLS.ref(key), "webinstruct report")
+        self._recalled = _scan(ws, ws.lake.source(recalled, "webinstruct report"))
+        counts = self._pairs.group_by("parent_id").agg(
+            pl.len().alias("pairs"), pl.col("rule").unique().sort().alias("rules")
+        )
+        self._list = (
+            self._pages.select("id", "url", "title", "domain")
+            .join(counts.rename({"parent_id": "id"}), on="id", how="left")
+            .with_columns(pl.col("pairs").fill_null(0), pl.col("rules").fill_null(pl.lit([], dtype=pl.List(pl.String))))
+            .sort("domain", "url")
+            .collect()
+        )
+
+    # -- pages of the report -------------------------------------------------------------------------------
+
+    def index(self, rule: str, start: int) -> str:
+        """The figures, and a list of pages, those of one rule if ``rule`` names it (``none``: pages without a pair)."""
+        shown = self._list
+        if rule == "none":
+            shown = shown.filter(pl.col("pairs") == 0)
+        elif rule:
+            shown = shown.filter(pl.col("rules").list.contains(rule))
+        part = shown.slice(start, PER_LIST)
+        rules = Counter(self._list["rules"].explode().drop_nulls().to_list())
+        links = " · ".join(
+            f'<a href="/?{urlencode({"rule": name})}">{escape(name)}</a> <span class="dim">{count}</span>'
+            for name, count in [*sorted(rules.items()), ("none", self._list.filter(pl.col("pairs") == 0).height)]
+        )
+        rows = [
+            (f'<a href="/page/{row["id"]}">{escape(row["title"] or row["url"])}</a>', escape(row["url"]), row["pairs"],
+             escape(", ".join(row["rules"])))
+            for row in part.to_dicts()
+        ]  # fmt: skip
+        more = [
+            f'<a href="/?{urlencode({"rule": rule, "start": place})}">{word}</a>'
+            for word, place in (("earlier", start - PER_LIST), ("further", start + PER_LIST))
+            if 0 <= place < shown.height
+        ]
+        heading = f"{shown.height:,} pages" + (
+            f" with {rule}" if rule and rule != "none" else " without a pair" if rule else ""
+        )
+        return self._document(
+            "Pairs and their pages",
+            f"{self._accuracy()}<nav>Pages by rule: {links} · <a href='/'>all</a></nav><h2>{escape(heading)}</h2>"
+            f"{_table(('page', 'address', 'pairs', 'rules'), rows)}<nav>{' '.join(more)}</nav>",
+        )
+
+    def page(self, identity: str) -> str | None:
+        """Source, text and pairs of one page; None when the snapshot has no such page."""
+        found = self._pages.filter(pl.col("id") == identity).collect().to_dicts()
+        if not found:
+            return None
+        (page,) = found
+        pairs = self._pairs.filter(pl.col("parent_id") == identity).collect().to_dicts()
+        pairs.sort(key=lambda pair: (not pair["question_spans"], [span["start"] for span in pair["question_spans"]]))
+        listed = "".join(_pair(number, pair, page["text"]) for number, pair in enumerate(pairs, 1))
+        body = (
+            f'<p><a href="/">all pages</a> <span class="dim">{escape(page["url"])}</span></p><div class="columns">'
+            f"<section><h2>Source</h2><pre>{escape(self._source(page['parent_id']))}</pre></section>"
+            f"<section><h2>Text</h2><pre>{highlighted(page['text'], pairs)}</pre></section>"
+            f"<section><h2>{len(pairs)} pairs</h2>{listed or '<article class=dim>no pair</article>'}</section></div>"
+        )
+        return self._document(page["title"] or page["url"], body)
+
+    def _document(self, title: str, body: str) -> str:
+        return (
+            f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
+            f'<link rel="stylesheet" href="/style.css"></head><body><header><h1>{escape(title)}</h1>'
+            f'<div class="dim">extracted_qa {escape(str(self._key))}, data version {self.manifest.data_version[:12]}, '
+            f"{self.manifest.rows:,} pairs</div></header><main>{body}</main></body></html>"
+        )
+
+    def _accuracy(self) -> str:
+        rows = [
+            [escape(name), *("" if value is None else value for value in figures)]
+            for name, *figures in accuracy_rows(self.manifest.metrics.get("gold"))
+        ]
+        return f"<h2>Accuracy on gold</h2>{_table(ACCURACY_COLUMNS, rows)}" if rows else ""
+
+    def _source(self, recalled: str) -> str:
+        rows = self._recalled.filter(pl.col("id") == recalled).collect().to_dicts()
+        if not rows:
+            return "(its row of recalled_urls is not there any more)"
+        place = rows[0]
+        file, offset, length = (place[name] for name in ("warc_filename", "warc_record_offset", "warc_record_length"))
+        try:
+            source = CrawlSource(self._ws.crawl_root(self._key["snapshot"]))
+            record = read_record(source.read_range(file, offset, length), file, offset)
+            text = utf8(record.payload, record.content_type)[0].decode("utf-8", "replace")
+        except (WebInstructError, ValueError) as error:
+            return f"(not readable: {error})"
+        return (
+            text
+            if len(text) <= SOURCE_CHARS
+            else f"{text[:SOURCE_CHARS]}\n… {len(text) - SOURCE_CHARS:,} more characters"
+        )
+
+
+def _scan(ws: Workspace, manifest: Manifest) -> pl.LazyFrame:
+    return pl.scan_parquet(ws.lake.part_paths(manifest), hive_partitioning=False)
+
+
+def _table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """A table; cells that are text are HTML already."""
+    head = "".join(f"<th>{escape(name)}</th>" for name in columns)
+    lines = (
+        "".join(
+            f'<td class="n">{value}</td>' if isinstance(value, int | float) else f"<td>{value}</td>" for value in row
+        )
+        for row in rows
+    )
+    return f"<table><tr>{head}</tr>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
+
+
+def _pair(number: int, pair: dict[str, Any], text: str) -> str:
+    there = bool(pair["answer_spans"])
+    verbatim = there and all(
+        pair[name] == "\n".join(text[span["start"] : span["end"]] for span in pair[f"{name}_spans"])
+        for name in ("question", "answer")
+    )
+    note = "" if verbatim else f' <span class="gone">{"retyped" if there else "not on the page"}</span>'
+    return (
+        f'<article id="pair-{number}"><div class="rule"><a href="#q{number}">{number}</a> {escape(pair["rule"])} '
+        f'{escape(pair["kind"])}{note}</div><mark class="q">{escape(pair["question"])}</mark>\n'
+        f'<mark class="a">{escape(pair["answer"])}</mark></article>'
+    )
+
+
+def highlighted(text: str, pairs: Sequence[dict[str, Any]]) -> str:
+    """Escaped text with the spans of pairs marked; a question of several pairs (a shared stem) names all of them."""
+    events: dict[int, list[tuple[bool, str, int]]] = {0: [], len(text): []}
+    for number, pair in enumerate(pairs, 1):
+        for kind in ("question", "answer"):
+            for span in pair[f"{kind}_spans"]:
+                events.setdefault(span["start"], []).append((True, kind, number))
+                events.setdefault(span["end"], []).append((False, kind, number))
+    out: list[str] = []
+    active: Counter[tuple[str, int]] = Counter()
+    anchored: set[int] = set()
+    places = sorted(events)
+    for place, following in zip(places, [*places[1:], len(text)], strict=True):
+        for opens, kind, number in events[place]:
+            active[kind, number] += 1 if opens else -1
+        here = sorted(key for key, count in active.items() if count > 0)
+        piece = escape(text[place:following])
+        if not here or not piece:
+            out.append(piece)
+            continue
+        classes = " ".join(sorted({kind[0] for kind, _ in here}))
+        title = ", ".join(f"{kind} {number}" for kind, number in here)
+        for kind, number in here:
+            if kind == "question" and number not in anchored:
+                anchored.add(number)
+                out.append(f'<a id="q{number}"></a>')
+        out.append(f'<mark class="{classes}" title="{title}">{piece}</mark>')
+    return "".join(out)
+
+
+# -- serving -----------------------------------------------------------------------------------------------------
+
+
+def server(report: Report, port: int) -> ThreadingHTTPServer:
+    """An HTTP server on loopback for a report; ``port`` 0 takes a free one. Raises OSError when the port is taken."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if (self.headers.get("Host") or "").rpartition(":")[0] not in ("127.0.0.1", "localhost"):
+                self._send(403, "only as 127.0.0.1 or localhost", "text/plain")
+                return
+            address = urlsplit(self.path)
+            if address.path == "/style.css":
+                self._send(200, STYLE, "text/css")
+            elif address.path == "/":
+                query = {name: values[0] for name, values in parse_qs(address.query).items()}
+                start = query.get("start", "0")
+                self._send(
+                    200, report.index(query.get("rule", ""), int(start) if start.isdecimal() else 0), "text/html"
+                )
+            elif found := PAGE_ID.fullmatch(address.path):
+                page = report.page(found[1])
+                self._send(200 if page else 404, page or "no such page", "text/html" if page else "text/plain")
+            else:
+                self._send(404, "no such page", "text/plain")
+
+        def _send(self, status: int, text: str, kind: str) -> None:
+            data = text.encode("utf-8", "replace")
+            self.send_response(status)
+            for name, value in (
+                ("Content-Type", f"{kind}; charset=utf-8"), ("Content-Length", str(len(data))),
+                ("Content-Security-Policy", POLICY), ("X-Content-Type-Options", "nosniff"), ("Referrer-Policy", "no-referrer"),
+                ("Cache-Control", "no-store"),
+            ):  # fmt: skip
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    return ThreadingHTTPServer(("127.0.0.1", port), Handler)

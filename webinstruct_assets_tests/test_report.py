@@ -1,0 +1,140 @@
+"""``webinstruct report``: what it shows, and that hostile pages stay text, over HTTP and in a real browser."""
+
+import re
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import polars as pl
+import pytest
+
+from webinstruct_assets.core.keys import PartitionKey
+from webinstruct_assets.core.stage import Job, Stage, Unit, execute
+from webinstruct_assets.core.workspace import Workspace
+from webinstruct_assets.report import Report, highlighted, server
+from webinstruct_assets.stages.extraction.extracted_qa import EXTRACTED_QA
+from webinstruct_assets.stages.pages.pages import PAGES
+from webinstruct_assets.stages.recall.recalled_urls import RECALLED_URLS
+from webinstruct_assets_tests.conftest import webinstruct
+
+KEY = PartitionKey.of({"snapshot": "local-test"})
+HOSTILE = "What is 1 < 2?\n<script>document.title = 'owned'</script>\n<img src=x onerror=\"document.title='owned'\">"
+CHROMIUM = Path("/usr/bin/chromium")
+
+
+def publish(workspace: Workspace, stage: Stage, rows: list[dict[str, object]]) -> None:
+    full = [{name: row.get(name) for name in stage.schema} for row in rows]
+
+    def run(job: Job) -> None:
+        frame = pl.DataFrame(full, schema=dict(stage.schema))
+        job.unit("rows", lambda: Unit(rows=frame, rows_in=len(full)))
+
+    execute(
+        replace(stage, run=run, inputs=lambda ws, key: [], settings=lambda ws, key: {}),
+        KEY,
+        workspace,
+        log=print,
+        run_id="test",
+    )
+
+
+@pytest.fixture
+def workspace_with_pairs(home: Path) -> Workspace:
+    workspace = Workspace.open(home)
+    address = "https://a.example/<script>alert(1)</script>"
+    publish(workspace, RECALLED_URLS, [{"id": "ru-1", "parent_id": "x", "url": address, "warc_filename": "none.warc.gz",
+                                        "warc_record_offset": 0, "warc_record_length": 10}])  # fmt: skip
+    page = {
+        "id": "pg-00",
+        "parent_id": "ru-1",
+        "url": address,
+        "domain": "a.example",
+        "title": "<b>Bold & title</b>",
+        "text": HOSTILE,
+    }
+    quiet = {
+        "id": "pg-01",
+        "parent_id": "ru-1",
+        "url": "https://b.example/",
+        "domain": "b.example",
+        "title": "Quiet",
+        "text": "Nothing.",
+    }
+    publish(workspace, PAGES, [page, quiet])
+    publish(workspace, EXTRACTED_QA, [{
+        "id": "qa-1", "parent_id": "pg-00", "url": address, "question": HOSTILE[:14], "answer": HOSTILE[15:], "rule": "marked",
+        "kind": "solution", "question_spans": [{"start": 0, "end": 14}], "answer_spans": [{"start": 15, "end": len(HOSTILE)}],
+    }, {
+        "id": "qa-2", "parent_id": "pg-00", "url": address, "question": "Invented?", "answer": "<i>Yes</i>", "rule": "llm_rewrite",
+        "kind": "solution", "question_spans": [], "answer_spans": [],
+    }])  # fmt: skip
+    return workspace
+
+
+@pytest.fixture
+def served(workspace_with_pairs: Workspace) -> Iterator[str]:
+    with server(Report(workspace_with_pairs, KEY), 0) as http:
+        threading.Thread(target=http.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{http.server_port}"
+        http.shutdown()
+
+
+def test_pages_of_the_report(served: str) -> None:
+    index = httpx.get(served)
+    assert "&lt;b&gt;Bold &amp; title&lt;/b&gt;" in index.text and 'href="/page/pg-00"' in index.text
+    assert "pg-01" not in httpx.get(f"{served}/?rule=marked").text
+    assert "pg-00" not in httpx.get(f"{served}/?rule=none").text
+    page = httpx.get(f"{served}/page/pg-00")
+    for answer in (index, page):
+        assert not re.search(r"<(?:script|img|iframe|b|i)\b", answer.text)
+        policy = answer.headers["content-security-policy"]
+        assert "default-src 'none'" in policy and "script-src" not in policy and "frame-ancestors 'none'" in policy
+    assert '<mark class="q" title="question 1">What is 1 &lt; 2?</mark>' in page.text
+    assert "not readable" in page.text and page.text.count("not on the page") == 1
+    assert httpx.get(f"{served}/page/pg-ff").status_code == 404
+    assert httpx.get(f"{served}/../../etc/passwd").status_code == 404
+
+
+def test_other_host_names_are_refused(served: str) -> None:
+    assert httpx.get(served, headers={"Host": "evil.example:80"}).status_code == 403
+
+
+def test_spans_of_several_pairs_may_overlap() -> None:
+    stem, first, second = {"start": 0, "end": 4}, {"start": 5, "end": 6}, {"start": 7, "end": 8}
+    pairs = [{"question_spans": [stem, part], "answer_spans": []} for part in (first, second)]
+    shown = highlighted("stem a b <", pairs)
+    assert '<mark class="q" title="question 1, question 2">stem</mark>' in shown
+    assert re.sub(r"<[^>]+>", "", shown) == "stem a b &lt;"
+
+
+@pytest.mark.browser
+def test_hostile_pages_stay_text_in_a_browser(served: str) -> None:
+    if not CHROMIUM.exists():
+        pytest.skip("Debian's chromium is not installed")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-gpu"])
+        try:
+            page = browser.new_page(viewport={"width": 1500, "height": 900})
+            asked: list[str] = []
+            page.on("request", lambda request: asked.append(request.url))
+            page.goto(served)
+            page.get_by_role("link", name="<b>Bold & title</b>").click()
+            page.get_by_text("document.title = 'owned'").first.wait_for()
+            assert page.title() == "<b>Bold & title</b>"
+            assert page.locator("script, img, iframe").count() == 0
+            assert (
+                page.locator("mark.a").first.evaluate("mark => getComputedStyle(mark).backgroundColor")
+                == "rgb(211, 242, 207)"
+            )
+            assert all(url.startswith(served) for url in asked), asked
+        finally:
+            browser.close()
+
+
+def test_a_snapshot_that_is_not_there_is_named_with_a_fix(home: Path) -> None:
+    answer = webinstruct(home, "report", "local-test", check=False)
+    assert answer.returncode == 1 and "extracted_qa" in answer.stderr and "fix:" in answer.stderr
