@@ -168,12 +168,7 @@ def case(name: str, work: Path, threshold: float) -> Callable[[], Any]:
             unit = score_file(CrawlSource(str(work)), work / "model.bin", threshold, "r1", file)
             entry = Ledger(folder, "recall", SCHEMA, None).commit("ci-0", unit, time.process_time())
             rejects = entry.rejects.bytes if entry.rejects else 0
-            return {
-                "rows": entry.part.rows,
-                "bytes": entry.part.bytes,
-                "rejects": entry.rows_in - entry.rows_kept,
-                "reject_bytes": rejects,
-            }
+            return {"rows": entry.part.rows, "rejects": entry.rows_in - entry.rows_kept, "reject_bytes": rejects}
 
         return recall
     raise ValueError(name)
@@ -293,12 +288,12 @@ def main(arguments: argparse.Namespace) -> None:
 
 def _machine() -> dict[str, Any]:
     """Where and when this was measured."""
-    models = [
-        line.partition(": ")[2] for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line
-    ]
+    lines = Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines()
+    told = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    cpu = f"{told.get('model name', 'unknown')} (family {told.get('cpu family')}, model {told.get('model')})"
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     date = datetime.date.today().isoformat()
-    return {"date": date, "cpu": models[0] if models else "unknown", "cores": os.cpu_count(), "memory": memory}
+    return {"date": date, "cpu": cpu, "cores": os.cpu_count(), "memory": memory}
 
 
 def _ratio(name: str, above: Sequence[float], below: Sequence[float]) -> None:

@@ -93,6 +93,10 @@ def _duration(hours: float) -> str:
     return f"{hours:,.1f} h" if hours < 48 else f"{hours / 24:,.1f} d" if hours < 480 else f"{hours / 24:,.0f} d"
 
 
+def _dollars(amount: float) -> str:
+    return f"{amount:,.2f}" if amount < 10 else f"{amount:,.0f}"
+
+
 def _bytes(size: float) -> str:
     for unit, scale in (("PB", 1e15), ("TB", 1e12), ("GB", 1e9)):
         if size >= scale:
@@ -115,7 +119,7 @@ def _rates(measured: dict[str, Any]) -> str:
              f"{facts['text_bytes'] / median / 1e6:,.1f}", f"{facts['file_bytes'] / median / 1e6:,.1f}",
              f"{facts['pages'] / median:,.0f}"]
         )  # fmt: skip
-    head = ["case", "CPU s (least to most, runs)", "s", "MB/s of text", "MB/s of file", "pages/s"]
+    head = ["case", "CPU s (least to most, runs)", "wall s", "MB/s of text", "MB/s of file", "pages/s"]
     return _table(head, rows)
 
 
@@ -124,18 +128,24 @@ def _costs(crawl: Crawl, measured: dict[str, Any], options: argparse.Namespace) 
     for tool in tools(measured):
         hours = core_hours(tool, crawl, measured)
         walls = [_duration(hours / options.cores / machines) for machines in MACHINES]
-        rows.append([tool.name, f"{hours:,.0f}", f"{hours * options.core_hour:,.0f}", *walls])
+        rows.append([tool.name, f"{hours:,.0f}", _dollars(hours * options.core_hour), *walls])
     machines = [f"{count} machine{'s' * (count > 1)}" for count in MACHINES]
     return _table(["one pass", "core-hours", "$", *machines], rows)
+
+
+def _alone(options: argparse.Namespace) -> float:
+    """Share of the positives that are a request of their own: none follows within ``coalesce_gap``, lying at random."""
+    records = CrawlConfig().coalesce_gap * SNAPSHOT.captures / SNAPSHOT.warc
+    return float((1 - options.positives) ** records)
 
 
 def _volumes(measured: dict[str, Any], options: argparse.Namespace) -> str:
     """Bytes and requests of one pass and of the positives' HTML."""
     found = measured["cases"]["recall"][-1]["result"]
     reject = found["reject_bytes"] / found["rejects"]
+    text = measured["input"]["text_bytes"] / measured["input"]["file_bytes"]
     crawls = (SNAPSHOT, SNAPSHOT.times(CRAWLS_CAPTURES / SNAPSHOT.captures))
-    record = SNAPSHOT.warc / SNAPSHOT.captures
-    alone = (1 - options.positives) ** (CrawlConfig().coalesce_gap / record)
+    record, alone = SNAPSHOT.warc / SNAPSHOT.captures, _alone(options)
 
     def row(name: str, what: str, values: Sequence[str]) -> list[str]:
         return [name, *values, what]
@@ -150,6 +160,8 @@ def _volumes(measured: dict[str, Any], options: argparse.Namespace) -> str:
             row("WET read", "published; again in every round", [_bytes(crawl.wet) for crawl in crawls]),
             row("rejects written", f"{reject:.1f} bytes each, measured: {reject:.1f} GB per billion pages",
                 [_bytes(reject * (crawl.captures - wanted(crawl))) for crawl in crawls]),
+            row("recalled pages written", f"at most: {options.positives:.0%} of the text, were it not compressed",
+                [_bytes(options.positives * crawl.wet * text) for crawl in crawls]),
             row("columnar index read", "published, at most: only the asked columns are read",
                 [_bytes(crawl.index) for crawl in crawls]),
             row("HTML read by range", f"{options.positives:.0%} of the pages, {record / 1e3:.1f} KB each (WARC bytes per capture)",
@@ -170,9 +182,16 @@ def _limits(measured: dict[str, Any], options: argparse.Namespace) -> str:
         network = SNAPSHOT.wet * 8 / (gigabits * 1e9) / 3600
         walls = [_duration(max(hours / options.cores, network) / machines) for machines in MACHINES]
         rows.append([f"{gigabits} Gbit/s per machine", *walls])
+    crawl = CrawlConfig()
+    requests = options.positives * SNAPSHOT.captures * _alone(options)
+    asking = requests / (crawl.requests_per_second * options.cores) / 3600
+    rows.append(
+        [f"{crawl.requests_per_second:g} requests per second and process, for the positives' HTML",
+         *(_duration(asking / machines) for machines in MACHINES)]
+    )  # fmt: skip
     needed = options.cores * measured["input"]["file_bytes"] / own.median * 8 / 1e9
     machines = [f"{count} machine{'s' * (count > 1)}" for count in MACHINES]
-    table = _table(["a snapshot, if the network gives", *machines], rows)
+    table = _table(["a snapshot, if it gives", *machines], rows)
     return f"A machine's {options.cores} cores inflate and score {needed:.1f} Gbit/s of WET.\n\n{table}"
 
 
@@ -216,9 +235,9 @@ def render(measured: dict[str, Any], options: argparse.Namespace) -> str:
         f"{CRAWLS} crawls with WET files up to October 2024, {CRAWLS_CAPTURES / 1e9:.1f} B captures, at the snapshot's bytes"
         f" per capture: {CRAWLS_CAPTURES / SNAPSHOT.captures:.1f} times the snapshot.",
         _costs(everything, measured, options),
-        "### Bytes and requests",
+        "### Bytes and requests of one pass",
         _volumes(measured, options),
-        "### Where the network is the limit",
+        "### Where the network or the server is the limit",
         _limits(measured, options),
         "### Sensitivity",
         _sensitivity(measured),
