@@ -38,10 +38,8 @@ class Crawl:
 
     def times(self, factor: float) -> "Crawl":
         """As much crawl, so many times."""
-        return Crawl(
-            *(round(n * factor) for n in (self.captures, self.files)), self.wet * factor, self.warc * factor,
-            self.index * factor,
-        )  # fmt: skip
+        captures, files = round(self.captures * factor), round(self.files * factor)
+        return Crawl(captures, files, self.wet * factor, self.warc * factor, self.index * factor)
 
 
 # commoncrawl.org/blog/august-2018-crawl-archive-now-available; captures: crawlsize/monthly.csv (below).
