@@ -93,11 +93,12 @@ def requests_of(
     """Requests of the extraction stage for pages that ask, whether or not rules explain them."""
     prompt = load_prompt(mode)
     budget = page_budget(ws, prompt)
+    count = ws.token_counts(ws.config.extraction.model, print)
     found = []
     for row in pages.sort("id").to_dicts():
         lines = line_spans(row["text"])
         asking = [number for number, line in enumerate(lines, 1) if open_question(row["text"][line.start : line.end])]
-        for cut in cuts(row["text"], lines, budget, asking)[:1]:
+        for cut in cuts(row["text"], lines, budget, asking, count)[:1]:
             messages = messages_for(prompt, row["text"], lines, cut)
             found.append((LlmRequest(messages=messages, max_tokens=MAX_TOKENS, json_schema=prompt.schema), row, cut))
     random.Random(0).shuffle(found)

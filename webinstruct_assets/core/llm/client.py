@@ -68,16 +68,15 @@ class Usage:
 
 
 class LlmClient:
-    """Client of one model on one endpoint.
+    """Client of one model on one endpoint, which is started or looked up when the first open question needs it.
 
-    ``concurrency`` requests are kept in flight; each is tried ``1 + max_retries`` times with exponential
+    ``endpoint``: (base URL, name that the server knows the model by), or a function that gives both. ``concurrency`` requests are kept in flight; each is tried ``1 + max_retries`` times with exponential
     backoff (0.5 s to 8 s), and a try may take ``timeout`` seconds.
     """
 
     def __init__(
         self,
-        base_url: str,
-        model: str,
+        endpoint: tuple[str, str] | Callable[[], tuple[str, str]],
         model_identity: str,
         ledger: Ledger,
         api_key: str | None = None,
@@ -85,8 +84,7 @@ class LlmClient:
         max_retries: int = 6,
         timeout: float = 1800.0,  # 64 long answers in flight on two cores take that order of time
     ):
-        self.base_url = base_url
-        self.model = model
+        self._endpoint = endpoint
         self.model_identity = model_identity
         self.ledger = ledger
         self.api_key = api_key
@@ -94,6 +92,23 @@ class LlmClient:
         self.max_retries = max_retries
         self.timeout = timeout
         self.usage = Usage()
+
+    @property
+    def endpoint(self) -> tuple[str, str]:
+        """Base URL and model name; starts the server where there is none yet."""
+        if callable(self._endpoint):
+            self._endpoint = self._endpoint()
+        return self._endpoint
+
+    @property
+    def base_url(self) -> str:
+        """The endpoint's address."""
+        return self.endpoint[0]
+
+    @property
+    def model(self) -> str:
+        """The name that the endpoint knows the model by."""
+        return self.endpoint[1]
 
     def complete(
         self, requests: Sequence[LlmRequest], on_reply: Callable[[int, LlmReply], None] | None = None
@@ -126,6 +141,7 @@ class LlmClient:
                 deliver(key, LlmReply(**known, error=None, from_ledger=True))
             open_keys = [key for key, indexes in places.items() if indexes[0] not in replies]
             if open_keys:
+                _ = self.endpoint  # started outside the event loop
                 asyncio.run(self._ask_all([(key, requests[places[key][0]]) for key in open_keys], deliver))
         finally:
             self.usage.seconds += time.monotonic() - started

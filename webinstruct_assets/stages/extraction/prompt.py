@@ -14,11 +14,12 @@ from typing import Any
 import yaml
 
 from webinstruct_assets.core.ids import digest_json
-from webinstruct_assets.stages.extraction.lines import Cut, estimate_tokens, numbered
+from webinstruct_assets.stages.extraction.lines import Cut, numbered
 from webinstruct_assets.stages.pages.document import Span
 
 PROMPTS = Path(__file__).parent / "prompts"
 TEMPLATE_TOKENS = 64  # chat template's own tokens, on top of the estimate
+CHARACTERS_PER_TOKEN = 3  # of our own prompts, which are English; every tokenizer in use has more
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,12 @@ class Prompt:
 
     @property
     def tokens(self) -> int:
-        """What the part that all requests share takes of the context, estimated."""
-        return estimate_tokens("".join(message["content"] for message in self.messages)) + TEMPLATE_TOKENS
+        """What the part that all requests share takes of the context, rather too much than too little.
+
+        An estimate, because the identity of a partition needs it where the model's tokenizer may not be at hand.
+        """
+        characters = sum(len(message["content"]) for message in self.messages)
+        return -(-characters // CHARACTERS_PER_TOKEN) + TEMPLATE_TOKENS
 
 
 @cache

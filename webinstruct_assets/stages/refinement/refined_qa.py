@@ -17,10 +17,11 @@ from webinstruct_assets.core.errors import ConfigError
 from webinstruct_assets.core.ids import row_id
 from webinstruct_assets.core.keys import PartitionKey, Ref
 from webinstruct_assets.core.llm.client import LlmReply, LlmRequest
+from webinstruct_assets.core.llm.retries import complete_with_retries
 from webinstruct_assets.core.stage import Job, Reject, Stage, Unit
 from webinstruct_assets.core.workspace import Workspace
 from webinstruct_assets.stages.extraction.quality import read_gold
-from webinstruct_assets.stages.refinement.checks import check_reply
+from webinstruct_assets.stages.refinement.checks import check_reply, retry_of
 from webinstruct_assets.stages.refinement.prompt import RefinePrompt, build_request, load_prompt, page_context
 from webinstruct_assets.stages.refinement.quality import accuracy
 
@@ -105,7 +106,7 @@ def run(job: Job) -> None:
     job.metrics |= {
         "pairs": pairs.height, "by_status": statuses, **statuses, "reasoning_added": int(job.count("reasoning_added")), "asked": int(job.count("asked")),
         "kept_of_asked": round(sum(statuses.values()) / job.count("asked"), 3) if job.count("asked") else 0.0,
-        "tokens_in": int(job.count("tokens_in")), "tokens_out": int(job.count("tokens_out")),
+        "retries": int(job.count("retries")), "tokens_in": int(job.count("tokens_in")), "tokens_out": int(job.count("tokens_out")),
         "prompt": refiner.prompt, "model": job.settings["model"],
     }  # fmt: skip
     gold = job.ws.path(job.ws.config.crawl.demo_sources) / "gold.jsonl"
@@ -166,6 +167,7 @@ class _Window:
         )
         self._requests: dict[str, LlmRequest | str] = {}
         self._replies: dict[str, LlmReply] = {}
+        self._spent: dict[str, Counter[str]] = {}
 
     def compute(self, offset: int) -> Unit:
         """The unit at ``offset``."""
@@ -179,7 +181,7 @@ class _Window:
             if reply is None:
                 rejects.append(Reject(pair["id"], pair["parent_id"], "too_long", str(self._requests[pair["id"]])))
                 continue
-            counts.update({"asked": 1, "tokens_in": reply.tokens_in, "tokens_out": reply.tokens_out})
+            counts.update({"asked": 1, **self._spent[pair["id"]]})
             context = self.contexts.get(pair["id"], "")
             outcome = check_reply(
                 pair["question"],
@@ -216,9 +218,20 @@ class _Window:
         self.job.progress.advance(len(self._requests) - len(asked))
         if not order:
             return
+
+        def heard(index: int, attempt: int, reply: LlmReply) -> None:
+            spent = self._spent.setdefault(order[index], Counter())
+            spent.update(tokens_in=reply.tokens_in, tokens_out=reply.tokens_out, retries=attempt > 0)
+            self.job.progress.advance(int(attempt == 0))
+
         with self.job.ws.llm(self.refiner.model, self.job.log) as client:
-            replies = client.complete(
-                [asked[identity] for identity in order], on_reply=lambda index, reply: self.job.progress.advance(1)
+            replies = complete_with_retries(
+                client,
+                [asked[identity] for identity in order],
+                lambda index, reply: retry_of(reply),
+                retries=self.refiner.retries,
+                room=lambda index: self.refiner.max_output_tokens,
+                on_reply=heard,
             )
         self._replies = dict(zip(order, replies, strict=True))
 

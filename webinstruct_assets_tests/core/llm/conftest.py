@@ -35,5 +35,5 @@ def endpoint(demo_model: Path, server_state: Path) -> Iterator[Endpoint]:
 def client(endpoint: Endpoint, tmp_path: Path) -> LlmClient:
     """A client with an empty ledger."""
     return LlmClient(
-        endpoint.base_url, endpoint.model, model_identity(DEMO, MODELS), Ledger(tmp_path / "ledger.sqlite")
+        (endpoint.base_url, endpoint.model), model_identity(DEMO, MODELS), Ledger(tmp_path / "ledger.sqlite")
     )

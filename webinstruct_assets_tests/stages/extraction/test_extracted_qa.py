@@ -1,7 +1,7 @@
 """The asset ``extracted_qa``: which pages the LLM sees, conservation over pages, and a run on the real model."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -105,13 +105,18 @@ def test_pairs_that_are_not_verbatim_are_counted(home: Path, tmp_path: Path) -> 
     assert not_verbatim(pages, [tmp_path / "part.parquet"]) == (Counter(heading_question=1), [frame["id"][0]])
 
 
+def four_characters(texts: Sequence[str]) -> list[int]:
+    """A token is four characters."""
+    return [len(text) // 4 + 1 for text in texts]
+
+
 def test_explained_pages_are_skipped_unless_told_otherwise(home: Path) -> None:
     for skip, asked in (("true", 1), ("false", 2)):
         workspace = with_extraction(home, skip_explained=skip)
         publish_pages(workspace)
         config = workspace.config.extraction
         rows = workspace.lake.read(workspace.lake.require(PAGES.ref(KEY), "test")).to_dicts()
-        assert sum(bool(_plan(row, config, 1000).cuts) for row in rows) == asked
+        assert sum(bool(_plan(row, config, 1000, four_characters).cuts) for row in rows) == asked
 
 
 @pytest.mark.parametrize(
@@ -141,7 +146,7 @@ def test_failures_are_asked_again_within_the_budget(
     page = _Page(row, [], line_spans(str(row["text"])), "llm", [Cut(1, 3)])
     counts: Counter[str] = Counter()
     job: Any = SimpleNamespace(ws=workspace, progress=SimpleNamespace(advance=lambda number: None))
-    llm: Any = SimpleNamespace(client=Recorded())
+    llm: Any = SimpleNamespace(client=Recorded(), tokens=four_characters)
     _ask(job, llm, [(page, page.cuts[0])], load_prompt("point"), counts)
     assert (page.readings[0].problem, len(page.readings[0].pairs), len(asked)) == (problem, pairs, requests)
     assert (counts["llm_requests"], counts["llm_retries"]) == (requests, requests - 1)

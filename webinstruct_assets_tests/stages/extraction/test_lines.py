@@ -1,6 +1,7 @@
 """Numbered lines: cutting at borders, and verbatim spans of line ranges."""
 
 import random
+from collections.abc import Sequence
 
 import pytest
 
@@ -8,13 +9,18 @@ from webinstruct_assets.stages.extraction.lines import (
     NUMBER_TOKENS,
     Cut,
     cuts,
-    estimate_tokens,
     line_spans,
     numbered,
     shown,
     spans_of,
 )
 from webinstruct_assets.stages.pages.document import joined
+
+
+def four_characters(texts: Sequence[str]) -> list[int]:
+    """A token is four characters."""
+    return [len(text) // 4 + 1 for text in texts]
+
 
 TEXT = "# Quiz\nQuestion 1: What is 2 + 2?\n- Answer: Four.\n\n```\nx = 1\n\ny = 2\n```\n3. Last one."
 
@@ -45,13 +51,13 @@ def long_page() -> tuple[list[str], list[int]]:
 def test_cuts_cover_all_questions_and_fit(budget: int) -> None:
     lines, asking = long_page()
     text = "\n".join(lines)
-    pieces = cuts(text, line_spans(text), budget, asking)
+    pieces = cuts(text, line_spans(text), budget, asking, four_characters)
     covered = {number for cut in pieces for number in range(cut.first, cut.last + 1)}
     assert set(asking) <= covered
     assert [cut.first for cut in pieces] == sorted({cut.first for cut in pieces})
     for cut in pieces:
         cost = sum(
-            estimate_tokens(shown(lines[number - 1])) + NUMBER_TOKENS for number in range(cut.first, cut.last + 1)
+            four_characters([shown(lines[number - 1])])[0] + NUMBER_TOKENS for number in range(cut.first, cut.last + 1)
         )
         assert cost <= budget
     if budget >= 200:
@@ -62,7 +68,7 @@ def test_cuts_cover_all_questions_and_fit(budget: int) -> None:
 def test_a_question_whose_answer_was_cut_is_shown_again() -> None:
     lines = ["What is a?", "It is this.", "What is b?", *["word " * 12] * 30]
     text = "\n".join(lines)
-    first, second = cuts(text, line_spans(text), 200, [1, 3])
+    first, second = cuts(text, line_spans(text), 200, [1, 3], four_characters)
     assert first.first == 1 and 3 < first.last < len(lines)
     assert second.first <= 3 and second.last > first.last
 
@@ -70,21 +76,21 @@ def test_a_question_whose_answer_was_cut_is_shown_again() -> None:
 def test_a_page_that_fits_is_shown_whole() -> None:
     lines, asking = long_page()
     text = "\n".join(lines)
-    assert cuts(text, line_spans(text), 10_000, asking) == [Cut(1, len(lines))]
+    assert cuts(text, line_spans(text), 10_000, asking, four_characters) == [Cut(1, len(lines))]
 
 
 def test_what_asks_nothing_is_not_shown() -> None:
     lines = ["filler line of some length here"] * 200
     lines[150] = "What is it?"
     text = "\n".join(lines)
-    (cut,) = cuts(text, line_spans(text), 100, [151])
+    (cut,) = cuts(text, line_spans(text), 100, [151], four_characters)
     assert cut.first == 149 and cut.last < 160
-    assert cuts(text, line_spans(text), 100, []) == []
+    assert cuts(text, line_spans(text), 100, [], four_characters) == []
 
 
 def test_a_line_longer_than_the_budget_still_gets_its_cut() -> None:
     text = "intro\n" + "word " * 400 + "?\nanswer"
-    assert cuts(text, line_spans(text), 20, [2])[0] == Cut(2, 2)
+    assert cuts(text, line_spans(text), 20, [2], four_characters)[0] == Cut(2, 2)
 
 
 def test_spans_leave_markers_and_labels_out() -> None:
