@@ -30,7 +30,8 @@ mine_snapshot = dg.define_asset_job(
 REFINE_NEW = dg.AutomationCondition.on_missing().with_label("refine_new_snapshots")
 refine = dg.AutomationConditionSensorDefinition(
     "refine",
-    target=dg.AssetSelection.assets("refined_qa", "webinstruct"),
+    target=dg.AssetSelection.assets("refined_qa", "webinstruct", "webinstruct_release"),
+    default_condition=REFINE_NEW,
     default_status=dg.DefaultSensorStatus.STOPPED,
 )
 

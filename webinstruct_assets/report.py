@@ -146,7 +146,7 @@ class Report:
         place = rows[0]
         file, offset, length = (place[name] for name in ("warc_filename", "warc_record_offset", "warc_record_length"))
         try:
-            source = CrawlSource(self._ws.crawl_root(self._key["snapshot"]))
+            source = CrawlSource.of(self._ws, self._key["snapshot"])
             record = read_record(source.read_range(file, offset, length), file, offset)
             text = utf8(record.payload, record.content_type)[0].decode("utf-8", "replace")
         except (WebInstructError, ValueError) as error:

@@ -16,15 +16,19 @@ from webinstruct_assets.core.errors import BadInput
 from webinstruct_assets.core.ids import digest_json
 from webinstruct_assets.core.lake import ref_of
 from webinstruct_assets.core.manifest import Manifest
-from webinstruct_assets.core.takedown import HELD_SCHEMA, Takedown
+from webinstruct_assets.core.takedown import HELD_SCHEMA, Takedown, folded_pair
 from webinstruct_assets.core.urls import host_of
 from webinstruct_assets.core.workspace import Workspace
 from webinstruct_assets.graph import STAGES
 from webinstruct_assets.sql import quote, scan
 from webinstruct_assets.trace import Tracer
 
-# Partitions that have no row to leave out: they are made from rows, and have to be made again.
-MODELS = ("fasttext_model", "round2_model", "trained_checkpoint")
+# Assets that have no row to leave out: they are made from rows, and have to be made again.
+MADE_FROM = (
+    *(stage.asset for stage in STAGES if stage.asset.endswith("_model")),
+    "webinstruct_release",
+    "trained_checkpoint",
+)
 PAIR = "extracted_qa"  # where a pair begins
 
 
@@ -70,18 +74,24 @@ def _normalised(ws: Workspace, kind: str, value: str) -> str:
 def _held(ws: Workspace, takedown: Takedown) -> pl.DataFrame:
     """Rows that match, and all that descend from them, in data-flow order; then the models made from any of these."""
     database = duckdb.connect()
-    database.execute("CREATE TABLE held (asset VARCHAR, partition VARCHAR, data_version VARCHAR, id VARCHAR)")
+    database.execute(
+        "CREATE TABLE held (asset VARCHAR, partition VARCHAR, data_version VARCHAR, id VARCHAR, question VARCHAR, answer VARCHAR)"
+    )
     for stage in STAGES:
         for manifest in ws.lake.manifests(stage.asset):
             paths = ws.lake.part_paths(manifest)
             if paths:
+                texts = "question, answer" if {"question", "answer"} <= set(stage.schema) else "'', ''"
                 names = (quote(manifest.asset), quote(manifest.partition), quote(manifest.data_version))
                 database.execute(
-                    f"INSERT INTO held SELECT {', '.join(names)}, id FROM {scan(paths)}"
+                    f"INSERT INTO held SELECT {', '.join(names)}, id, {texts} FROM {scan(paths)}"
                     f" WHERE parent_id IN (SELECT id FROM held) OR {_matches(takedown, list(stage.schema))}"
                 )
-    held = database.sql("SELECT DISTINCT * FROM held ORDER BY ALL").pl().cast(pl.Schema(HELD_SCHEMA))
-    return pl.concat([held, _models(ws, held)])
+    rows = database.sql("SELECT DISTINCT * FROM held ORDER BY ALL").pl()
+    held = rows.with_columns(folded_pair("question", "answer").alias("text")).select(
+        pl.col(name).cast(kind) for name, kind in HELD_SCHEMA.items()
+    )
+    return pl.concat([held, _made_from(ws, held)])
 
 
 def _matches(takedown: Takedown, columns: Sequence[str]) -> str:
@@ -99,14 +109,14 @@ def _matches(takedown: Takedown, columns: Sequence[str]) -> str:
     return " OR ".join(tests) or "false"
 
 
-def _models(ws: Workspace, held: pl.DataFrame) -> pl.DataFrame:
-    """A row without id per model made, directly or through another model, from a partition that holds the rows."""
+def _made_from(ws: Workspace, held: pl.DataFrame) -> pl.DataFrame:
+    """A row without id per model or release made, directly or through another model, from partitions that hold the rows."""
     tainted = {tuple(row) for row in held.select("asset", "partition", "data_version").unique().iter_rows()}
     found: list[Manifest] = []
     growing = True
     while growing:
         growing = False
-        for asset in MODELS:
+        for asset in MADE_FROM:
             for manifest in ws.lake.manifests(asset):
                 name = (manifest.asset, manifest.partition, manifest.data_version)
                 made_from = {(item.asset, item.partition, item.data_version) for item in manifest.inputs}
@@ -115,7 +125,7 @@ def _models(ws: Workspace, held: pl.DataFrame) -> pl.DataFrame:
                     found.append(manifest)
                     growing = True
     return pl.DataFrame(
-        [(item.asset, item.partition, item.data_version, "") for item in found], schema=HELD_SCHEMA, orient="row"
+        [(item.asset, item.partition, item.data_version, "", "") for item in found], schema=HELD_SCHEMA, orient="row"
     )
 
 

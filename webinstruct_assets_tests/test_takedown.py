@@ -162,6 +162,7 @@ def test_status_names_what_still_holds_it(chain: Workspace) -> None:
     held = {(item.asset, item.rows) for item in holdings(chain)}
     assert held == {
         ("extracted_qa", 1), ("decontaminated_qa", 1), ("deduplicated_qa", 1), ("refined_qa", 1), ("webinstruct", 1), ("sft_dataset", 1), ("trained_checkpoint", 0),
+        ("webinstruct_release", 0),
     }  # fmt: skip
     states = States(chain)
     assert (
@@ -215,3 +216,31 @@ def test_the_command(home: Path) -> None:
     (line,) = (home / "data/lake/_takedowns/journal.jsonl").read_text().splitlines()
     assert json.loads(line)["value"] == "quiz.example"
     assert webinstruct(home, "takedown").stdout == said
+
+
+def test_a_pair_stays_out_when_its_page_is_read_anew_and_so_do_its_copies(chain: Workspace) -> None:
+    """Other ids, the same words: what a changed rule, or the duplicate on another site, would bring back."""
+    take_down(chain, "pair", "qa-2", "the author asked", "ada")
+    texts = {"question": "What is the  derivative of the polynomial Beta?", "answer": "It is 2."}
+    rows = [
+        filled(EXTRACTED_QA, id="qa-new", parent_id="pg-7", **texts),
+        filled(EXTRACTED_QA, id="qa-9", parent_id="pg-9"),
+    ]
+    manifest = publish(chain, EXTRACTED_QA, SNAPSHOT, rows)
+    assert chain.lake.read(manifest)["id"].to_list() == ["qa-9"]
+    assert manifest.rejected == {"taken_down": 1}
+
+
+def test_a_takedown_during_a_build_acts_on_what_was_committed_before_it(chain: Workspace) -> None:
+    def slow(job: Job) -> None:
+        job.unit("0", lambda: Unit(rows=[filled(PAGES, id="pg-a", url="https://quiz.example/a")], rows_in=1))
+        if not chain.lake.takedowns.all():
+            take_down(chain, "domain", "quiz.example", "the site asked", "ada")
+        job.unit("1", lambda: Unit(rows=[filled(PAGES, id="pg-b", url="https://math.example/b")], rows_in=1))
+
+    stage = Stage(
+        asset="pages", dimensions=("snapshot",), prefix="pg", schema=PAGES.schema, run=slow, inputs=lambda ws, key: [],
+        settings=lambda ws, key: {"build": "new"}, sources=PAGES.sources,
+    )  # fmt: skip
+    manifest = run(chain, stage, SNAPSHOT)
+    assert chain.lake.read(manifest)["id"].to_list() == ["pg-b"] and manifest.rejected == {"taken_down": 1}

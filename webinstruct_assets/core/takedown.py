@@ -1,11 +1,12 @@
 """Takedowns: what must not be in any later version of anything, and what still holds it.
 
     <lake>/_takedowns/journal.jsonl     one takedown a line, only ever added to
-    <lake>/_takedowns/<id>.parquet      rows that held it when it was recorded: asset, partition, data_version, id
+    <lake>/_takedowns/<id>.parquet      rows that held it when it was recorded: asset, partition, data_version, id, text
 
 A takedown names a domain (with its subdomains), a URL, or a pair. It acts in one place, where a unit of any stage is
 committed (``core.unit``): a row with that domain or URL, or whose id or parent is among the recorded rows, becomes a reject
-``taken_down``. A partition that held such rows, or reads one that does, has the takedown in its identity, so it counts as
+``taken_down``. Of a pair the text counts too, so that it stays out when its page is read anew, and its copies with it.
+A partition that held such rows, or reads one that does, has the takedown in its identity, so it counts as
 stale until it is materialized again; others are left alone.
 """
 
@@ -27,6 +28,7 @@ HELD_SCHEMA: dict[str, pl.DataType] = {
     "partition": pl.String(),
     "data_version": pl.String(),
     "id": pl.String(),
+    "text": pl.String(),
 }
 _HOST = r"^[A-Za-z][A-Za-z0-9+.-]*://(?:[^/?#@]*@)?([^/:?#]+)"
 
@@ -97,6 +99,10 @@ class Takedowns:
         rules = self._rules()
         return rules.counts.get((asset, partition, data_version), 0) if rules else 0
 
+    def count(self) -> int:
+        """How many requests there are."""
+        return len(self.journal.read_bytes().splitlines()) if self.journal.exists() else 0
+
     def mask(self, rows: pl.DataFrame) -> pl.Series | None:
         """True for rows that are taken down; None when none is."""
         rules = self._rules()
@@ -123,6 +129,8 @@ class _Rules:
         self._domains = [entry.value for entry in entries if entry.kind == "domain"]
         self._urls = [entry.value for entry in entries if entry.kind == "url"]
         self._held = held
+        pairs = [entry.id for entry in entries if entry.kind == "pair"]
+        self._texts = held.filter(pl.col("takedown").is_in(pairs) & (pl.col("text") != ""))["text"].unique()
 
     @cached_property
     def _ids(self) -> pl.Series:
@@ -151,6 +159,8 @@ class _Rules:
     def mask(self, rows: pl.DataFrame) -> pl.Series:
         known = self._ids.implode()
         tests = [pl.col(name).is_in(known) for name in ("id", "parent_id") if name in rows.columns]
+        if len(self._texts) and {"question", "answer"} <= set(rows.columns):
+            tests.append(folded_pair("question", "answer").is_in(self._texts.implode()))
         if "url" in rows.columns:
             if self._urls:
                 tests.append(pl.col("url").is_in(self._urls))
@@ -159,6 +169,11 @@ class _Rules:
         if "domain" in rows.columns:
             tests += [_below(pl.col("domain"), domain) for domain in self._domains]
         return rows.select(pl.any_horizontal(test.fill_null(False) for test in tests).alias("taken"))["taken"]
+
+
+def folded_pair(question: str, answer: str) -> pl.Expr:
+    """A pair's text without case and white space: the same for its copies on other pages and in other builds."""
+    return pl.concat_str(pl.col(name).str.to_lowercase().str.replace_all(r"\s+", "") for name in (question, answer))
 
 
 def _below(host: pl.Expr, domain: str) -> pl.Expr:

@@ -60,7 +60,7 @@ class Unit:
 class Entry(BaseModel):
     """A committed unit: its files with their digests, and its counts. ``rejected``: rejects by reason.
 
-    ``cpu_seconds``: of the process that computed it, for what a dataset cost; nothing is decided by it.
+    ``takedowns``: how many there were when it was committed. ``cpu_seconds``: of the process that computed it, for what a dataset cost; nothing is decided by it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -75,6 +75,7 @@ class Entry(BaseModel):
     files: list[Part]
     cpu_seconds: float
     warnings: list[str]
+    takedowns: int
 
     @property
     def all_files(self) -> list[Part]:
@@ -95,13 +96,19 @@ class Ledger:
     takedowns: Takedowns | None  # None: of a first pass, whose rows are none of the partition
 
     def committed(self, name: str) -> Entry | None:
-        """The unit's entry, None when it has to be computed: never committed, or one of its files is gone."""
+        """The unit's entry, None when it has to be computed: never committed, a file is gone, or a row was taken down."""
         try:
             entry = Entry.model_validate_json((self.folder / f"unit-{name}.json").read_bytes())
             whole = all((self.folder / part.file).stat().st_size == part.bytes for part in entry.all_files)
         except (FileNotFoundError, ValidationError):
             return None
-        return entry if whole else None
+        return entry if whole and not self._taken_down_since(entry) else None
+
+    def _taken_down_since(self, entry: Entry) -> bool:
+        """Whether a unit holds rows that were taken down after it was committed."""
+        if self.takedowns is None or self.takedowns.count() == entry.takedowns:
+            return False
+        return self.takedowns.mask(pl.read_parquet(self.folder / entry.part.file)) is not None
 
     def compute(self, name: str, function: Callable[[], Unit]) -> Entry:
         """Calls ``function`` and commits its unit."""
@@ -125,6 +132,7 @@ class Ledger:
             if isinstance(unit.rejects, pl.DataFrame)
             else pl.DataFrame([vars(reject) for reject in unit.rejects], schema=REJECT_SCHEMA)
         )
+        takedowns = self.takedowns.count() if self.takedowns else 0  # before they act: a later one is looked at again
         rows, rejects, gone = self._without_taken_down(rows, rejects, per_row=unit.rows_kept is None)
         kept = rows.height if unit.rows_kept is None else unit.rows_kept - gone
         if unit.rows_in != kept + rejects.height:
@@ -143,6 +151,7 @@ class Ledger:
             files=[self._write(file, content) for file, content in sorted(unit.files.items())],
             cpu_seconds=round(time.process_time() - start, 3),
             warnings=list(unit.warnings),
+            takedowns=takedowns,
         )
         self._write(f"unit-{name}.json", json.dumps(entry.model_dump(), sort_keys=True).encode())
         return entry

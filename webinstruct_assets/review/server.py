@@ -47,7 +47,7 @@ def review_app(ws: Workspace, snapshot: str, reviewer: str, token: str) -> "Star
     path = records.review_file(folder, snapshot, reviewer)
 
     def refused(given: str | None) -> "Response | None":
-        if secrets.compare_digest(given or "", token):
+        if secrets.compare_digest((given or "").encode(), token.encode()):
             return None
         return JSONResponse({"problem": "wrong or missing token; open the URL that the command printed"}, 403)
 

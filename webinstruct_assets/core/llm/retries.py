@@ -6,6 +6,7 @@ request of its own key, so a re-run finds all of them in the ledger and pays for
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from webinstruct_assets.core.llm.client import LlmReply, LlmRequest
@@ -38,7 +39,11 @@ def complete_with_retries(
             asked = {
                 index: again
                 for index, request in asked.items()
-                if (again := _again(requests[index], request, wanted(index, replies[index]), attempt, room(index)))
+                if (
+                    again := _again(
+                        requests[index], request, wanted(index, replies[index]), attempt, partial(room, index)
+                    )
+                )
             }
         if not asked:
             break
@@ -52,9 +57,11 @@ def complete_with_retries(
     return [replies[index] for index in range(len(requests))]
 
 
-def _again(first: LlmRequest, last: LlmRequest, wanted: Wanted, attempt: int, room: int) -> LlmRequest | None:
+def _again(
+    first: LlmRequest, last: LlmRequest, wanted: Wanted, attempt: int, room: Callable[[], int]
+) -> LlmRequest | None:
     if wanted == "more_tokens":
-        longer = min(last.max_tokens * 2, room)
+        longer = min(last.max_tokens * 2, room())
         return replace(last, max_tokens=longer) if longer > last.max_tokens else None
     if wanted == "another":
         return replace(last, temperature=first.temperature or TEMPERATURE, seed=(first.seed or 0) + attempt)

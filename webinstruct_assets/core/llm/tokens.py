@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from webinstruct_assets.core.errors import MissingModel
+from webinstruct_assets.core.ids import digest_file
 
 if TYPE_CHECKING:
     from webinstruct_assets.core.llm.models import ModelSpec
@@ -21,6 +22,12 @@ def token_counts(spec: "ModelSpec", models_dir: Path, log: Callable[[str], None]
     endpoint only this one file is fetched. Raises MissingModel where it cannot be had.
     """
     return _counter(_tokenizer_file(spec, models_dir, log))
+
+
+def tokenizer_digest(path: Path) -> str:
+    """sha256 of a configured tokenizer, "" where it is not there (yet): what provenance records of it."""
+    file = path if path.is_file() else path / FILE
+    return digest_file(file) if file.is_file() else ""
 
 
 def _tokenizer_file(spec: "ModelSpec", models_dir: Path, log: Callable[[str], None]) -> Path:

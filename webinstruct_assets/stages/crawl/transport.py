@@ -13,7 +13,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -51,7 +51,24 @@ class Transport(Protocol):
 
 
 def transport(root: str, config: CrawlConfig, sleep: Callable[[float], None] = time.sleep) -> Transport:
-    """The transport for ``root``. Raises ConfigError for a scheme that there is none for."""
+    """The transport for ``root``, one per process: its connections, pace and breaker are the server's.
+
+    Raises ConfigError for a scheme that there is none for.
+    """
+    if sleep is not time.sleep:
+        return _made(root, config, sleep)
+    key = (root, config.model_dump_json())
+    with _LOCK:
+        if key not in _TRANSPORTS:
+            _TRANSPORTS[key] = _made(root, config, sleep)
+        return _TRANSPORTS[key]
+
+
+_LOCK = threading.Lock()
+_TRANSPORTS: dict[tuple[str, str], Transport] = {}
+
+
+def _made(root: str, config: CrawlConfig, sleep: Callable[[float], None]) -> Transport:
     scheme = urlsplit(root).scheme
     if scheme in ("http", "https"):
         return Http(root, config, sleep)
@@ -115,26 +132,34 @@ class Server:
         self._failures = 0  # requests given up in a row
         self._closed_until = 0.0
 
-    def attempt(self, send: Callable[[], T]) -> T:
-        """``send()``, repeated while it raises TryAgain. Raises Unavailable where that does not help."""
-        left = self._closed_until - time.monotonic()
+    def attempt(self, send: Callable[[], T], slot: AbstractContextManager[Any] | None = None) -> T:
+        """``send()``, repeated while it raises TryAgain. Raises Unavailable where that does not help.
+
+        A server that is left alone is not asked: where there is a mirror, that is Unavailable at once; else this waits
+        and asks once, so that an outage costs the units that met it, and not all that come after. ``slot``: the caller
+        holds one of the server's connections already.
+        """
+        left, tries = self._closed_until - time.monotonic(), self._config.attempts
         if left > 0:
-            problem = f"{self.name}: left alone for another {left:.0f} s after {self._failures} failed requests"
-            raise Unavailable(problem, "run it again later, or name a mirror in crawl.mirrors")
+            if self._config.mirrors:
+                problem = f"{self.name}: left alone for another {left:.0f} s after {self._failures} failed requests"
+                raise Unavailable(problem, "run it again later")
+            self._sleep(left)
+            tries = 1
         problem = ""
-        for attempt in range(self._config.attempts):
+        for attempt in range(tries):
             try:
-                with self._slots:
+                with slot or self._slots:
                     self._pace()
                     answer = send()
             except TryAgain as again:
                 problem = str(again)
-                if attempt + 1 < self._config.attempts:
+                if attempt + 1 < tries:
                     self.wait(attempt, again.wait)
             else:
                 self._failures = 0
                 return answer
-        raise self.given_up(f"no answer after {self._config.attempts} attempts ({problem})")
+        raise self.given_up(f"no answer after {tries} attempts ({problem})")
 
     def given_up(self, problem: str) -> Unavailable:
         """The error for a request that failed for good; enough of them in a row close the server for a while."""
@@ -147,6 +172,10 @@ class Server:
         """Sleeps before the attempt after number ``attempt`` (from 0): as asked, or 2^attempt seconds with jitter."""
         usual = min(2.0**attempt, self._config.longest_wait) * random.uniform(0.5, 1.0)
         self._sleep(usual if asked is None else min(asked, self._config.longest_wait))
+
+    def connection(self) -> AbstractContextManager[Any]:
+        """One of the connections that this process may have to the server."""
+        return self._slots
 
     def _pace(self) -> None:
         with self._lock:
@@ -243,17 +272,18 @@ class Http:
             holders.append(holder)
             return response
 
-        response = self._server.attempt(send)
-        try:
-            if response.status_code == 416:
-                yield None
-            else:
-                first = self._range(response)[0]
-                if first != offset:
-                    raise TryAgain(f"asked for byte {offset}, got {response.headers.get('content-range')}")
-                yield response
-        finally:
-            holders.pop().__exit__(None, None, None)
+        with self._server.connection():  # until the body is read: a stream holds its connection
+            response = self._server.attempt(send, slot=nullcontext())
+            try:
+                if response.status_code == 416:
+                    yield None
+                else:
+                    first = self._range(response)[0]
+                    if first != offset:
+                        raise TryAgain(f"asked for byte {offset}, got {response.headers.get('content-range')}")
+                    yield response
+            finally:
+                holders.pop().__exit__(None, None, None)
 
     @contextmanager
     def _request(self, url: str, headers: dict[str, str]) -> "Iterator[httpx.Response]":

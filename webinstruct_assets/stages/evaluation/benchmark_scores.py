@@ -192,5 +192,10 @@ BENCHMARK_SCORES = Stage(
     run=run,
     inputs=inputs,
     settings=settings,
-    sources=("stages/evaluation/**/*.py", "stages/evaluation/tasks/*.yaml"),
+    sources=(
+        "stages/evaluation/**/*.py",
+        "stages/evaluation/tasks/*.yaml",
+        "stages/benchmarks/items.py",
+        "stages/release/ancestry.py",
+    ),
 )

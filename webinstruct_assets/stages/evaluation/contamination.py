@@ -1,7 +1,8 @@
 """Which items of a benchmark stood in the web pages that a checkpoint's training data came from.
 
 In: the manifests behind a checkpoint. Out: item ids. The witness is ``hits.parquet`` of every ``decontaminated_qa``
-partition among the checkpoint's ancestors, so the flags are those of exactly this checkpoint's data. The texts with the
+partition among the checkpoint's ancestors, so the flags are those of exactly this checkpoint's data; of a partition that
+was made anew since, with other data, there are none. The texts with the
 wording were dropped from that data; an item is flagged because its page was there to be crawled, and what the exact
 rule let through (a rewording, a translation) would help with just these items.
 """
@@ -22,7 +23,7 @@ def data_behind(lake: Lake, recipe: str) -> list[Manifest]:
     Empty for a base model, whose data nobody here knows, and while there is no checkpoint.
     """
     checkpoint = lake.manifest(Ref("trained_checkpoint", PartitionKey.of({"recipe": recipe})))
-    behind = ancestors(lake, [checkpoint]) if checkpoint else []
+    behind = ancestors(lake, [checkpoint], whole=False) if checkpoint else []
     return [manifest for manifest in behind if manifest.asset == "decontaminated_qa"]
 
 

@@ -25,8 +25,10 @@ import polars as pl
 from webinstruct_assets.core.config import ExtractionConfig
 from webinstruct_assets.core.ids import row_id
 from webinstruct_assets.core.keys import PartitionKey, Ref
+from webinstruct_assets.core.lake import REJECT_SCHEMA
 from webinstruct_assets.core.llm.client import LlmReply, LlmRequest
 from webinstruct_assets.core.llm.retries import Wanted, complete_with_retries
+from webinstruct_assets.core.llm.tokens import tokenizer_digest
 from webinstruct_assets.core.stage import Job, Reject, Stage, Unit
 from webinstruct_assets.stages.extraction.lines import Cut, cuts, line_spans, numbered
 from webinstruct_assets.stages.extraction.prompt import Prompt, load_prompt, messages_for
@@ -378,7 +380,8 @@ def _measure(job: Job, pages: pl.DataFrame) -> None:
         .to_dicts()
     )
     job.metrics["gold"] = measure(pairs, gold, texts, site_kinds(sources / "domains.jsonl"))
-    rejects = pl.concat([pl.read_parquet(part) for part in sorted(job.folder.glob("rejects-*.parquet"))])
+    written = [pl.read_parquet(part) for part in sorted(job.folder.glob("rejects-*.parquet"))]
+    rejects = pl.concat([pl.DataFrame(schema=REJECT_SCHEMA), *written])
     urls = dict(pages.select("id", "url").iter_rows())
     voided = rejects.filter((pl.col("reason") == "void") & pl.col("detail").str.starts_with("no_question"))["parent_id"]
     unasked = [urls[identity] for identity in voided]
@@ -403,7 +406,10 @@ def settings(ws: "Workspace", key: PartitionKey) -> dict[str, Any]:
     result: dict[str, Any] = {"rules": config.rules, "llm": config.llm, "max_llm_pages": config.max_llm_pages}
     if config.llm:
         prompt = load_prompt(config.mode)
+        spec = ws.model_spec(config.model)
+        tokenizer = tokenizer_digest(spec.tokenizer) if spec.tokenizer else ""
         result |= {
+            "max_model_len": spec.max_model_len, "tokenizer": tokenizer,
             "model_identity": ws.model_identity(config.model), "max_output_tokens": config.max_output_tokens,
             "page_budget": page_budget(ws, prompt), "prompt_hash": prompt.hash, "mode": config.mode,
             "skip_explained": config.skip_explained, "retries": config.retries,
@@ -424,5 +430,7 @@ EXTRACTED_QA = Stage(
         "stages/extraction/prompts/*/*",
         "stages/pages/questions.py",
         "stages/pages/markup.py",
+        "stages/pages/document.py",
+        "core/llm/retries.py",
     ),
 )

@@ -92,6 +92,7 @@ def domains_stage(number: int) -> Stage:
             "stages/recall/judge.py",
             "stages/recall/funnel.py",
             "stages/recall/prompts/domain.yaml",
+            "stages/seeds/allow_list.py",
         ),
         reuses=scan_reuse("domains", number),
     )

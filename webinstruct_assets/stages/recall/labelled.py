@@ -57,6 +57,7 @@ def labelled_stage(number: int) -> Stage:
             "stages/crawl/source.py",
             "stages/crawl/transport.py",
             "core/warc.py",
+            "core/urls.py",
         ),
         reuses=training_reuse("labelled", number),
     )

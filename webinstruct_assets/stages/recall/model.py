@@ -76,6 +76,12 @@ def model_stage(number: int) -> Stage:
             "stages/recall/classifier.py",
             "stages/recall/training_process.py",
             "stages/recall/scorer*.py",
+            "stages/seeds/pages.py",
+            "stages/seeds/sampling.py",
+            "stages/crawl/wet.py",
+            "stages/crawl/source.py",
+            "stages/crawl/transport.py",
+            "core/warc.py",
         ),
         reuses=training_reuse("model", number),
     )

@@ -20,7 +20,8 @@ import polars as pl
 
 from webinstruct_assets.core.ids import row_id
 from webinstruct_assets.core.keys import Ref
-from webinstruct_assets.core.stage import Job, Reject, Stage, Unit
+from webinstruct_assets.core.lake import REJECT_SCHEMA
+from webinstruct_assets.core.stage import Job, Stage, Unit
 from webinstruct_assets.stages.crawl.index import FOUND_SCHEMA, lookup
 from webinstruct_assets.stages.crawl.source import CrawlSource
 from webinstruct_assets.stages.recall.funnel import step
@@ -49,7 +50,8 @@ def run(job: Job) -> None:
     snapshot = job.key["snapshot"]
     last = last_round(job.ws)
     selected = job.read(last.domains).filter("selected")["domain"]
-    pages = job.read(last.recall).select("id", "url", "domain", "score", "date", "warc_path").sort("id")
+    # Not the text, which is nearly all of it.
+    pages = job.scan(last.recall).select("id", "url", "domain", "score", "date", "warc_path").sort("id").collect()
     chosen = pages["domain"].is_in(selected.implode())
     wanted = pages.filter(chosen).select(
         pl.col("warc_path").alias("warc_filename"), "url", pl.col("date").alias("fetch_time")
@@ -97,13 +99,16 @@ def _join(pages: pl.DataFrame, chosen: pl.Series, found: pl.DataFrame) -> Unit:
         .with_columns(pl.col("parent_id").map_elements(partial(row_id, PREFIX), pl.String).alias("id"))
     )
     lost = pl.col("warc_record_offset").is_null()
-    rejects = [
-        Reject(row_id(PREFIX, row["id"]), row["id"], "domain_not_selected", row["url"])
-        for row in pages.filter(~chosen).iter_rows(named=True)
-    ] + [
-        Reject(row["id"], row["parent_id"], "not_in_index", row["url"])
-        for row in placed.filter(lost).iter_rows(named=True)
-    ]
+    dropped = pages.filter(~chosen).select(
+        pl.col("id").map_elements(partial(row_id, PREFIX), pl.String).alias("id"),
+        pl.col("id").alias("parent_id"),
+        pl.lit("domain_not_selected").alias("reason"),
+        pl.col("url").alias("detail"),
+    )
+    missing = placed.filter(lost).select(
+        "id", "parent_id", pl.lit("not_in_index").alias("reason"), pl.col("url").alias("detail")
+    )
+    rejects = pl.concat([dropped, missing]).cast(pl.Schema(REJECT_SCHEMA))
     return Unit(rows=placed.filter(~lost).select(list(SCHEMA)), rejects=rejects, rows_in=pages.height)
 
 

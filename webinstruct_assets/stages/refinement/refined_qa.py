@@ -244,5 +244,10 @@ REFINED_QA = Stage(
     run=run,
     inputs=inputs,
     settings=settings,
-    sources=("stages/refinement/*.py", "stages/refinement/prompts/*", "stages/decontamination/words.py"),
+    sources=(
+        "stages/refinement/*.py",
+        "stages/refinement/prompts/*",
+        "stages/decontamination/words.py",
+        "core/llm/retries.py",
+    ),
 )

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from webinstruct_assets.core.config import CostConfig
-from webinstruct_assets.core.keys import PartitionKey, Ref
+from webinstruct_assets.core.errors import BadInput
 from webinstruct_assets.core.lake import Lake
 from webinstruct_assets.core.manifest import Manifest
 
@@ -15,12 +15,14 @@ from webinstruct_assets.core.manifest import Manifest
 FUNNEL = ("recalled_urls", "pages", "extracted_qa", "decontaminated_qa", "deduplicated_qa", "refined_qa", "webinstruct")
 
 
-def ancestors(lake: Lake, manifests: Iterable[Manifest]) -> list[Manifest]:
+def ancestors(lake: Lake, manifests: Iterable[Manifest], *, whole: bool = True) -> list[Manifest]:
     """``manifests`` and all that they pin, directly or not, each once, sorted by asset and partition.
 
-    A partition that was materialized again since counts as it is now: its numbers are those of its current manifest.
+    One that was made anew since, with other data, is not what went in: BadInput names it, or it is left out with all above
+    it where the ``whole`` is not needed.
     """
     found: dict[str, Manifest] = {}
+    current: dict[str, dict[str, Manifest]] = {}
     waiting = list(manifests)
     while waiting:
         manifest = waiting.pop()
@@ -29,18 +31,17 @@ def ancestors(lake: Lake, manifests: Iterable[Manifest]) -> list[Manifest]:
             continue
         found[name] = manifest
         for item in manifest.inputs:
-            parent = _ref(lake, item.asset, item.partition)
-            above = lake.manifest(parent) if parent else None
-            if above is not None:
-                waiting.append(above)
+            above = current.setdefault(item.asset, {each.partition: each for each in lake.manifests(item.asset)})
+            parent = above.get(item.partition)
+            if parent is None or parent.data_version != item.data_version:
+                if not whole:
+                    continue
+                raise BadInput(
+                    f"{name} was made from another version of {item.asset}/{item.partition} than there is now",
+                    f"materialize {name} again",
+                )
+            waiting.append(parent)
     return [manifest for _, manifest in sorted(found.items())]
-
-
-def _ref(lake: Lake, asset: str, partition: str) -> Ref | None:
-    for manifest in lake.manifests(asset):
-        if manifest.partition == partition:
-            return Ref(asset, PartitionKey.of(manifest.keys))
-    return None
 
 
 def funnel(manifests: Iterable[Manifest]) -> list[dict[str, Any]]:

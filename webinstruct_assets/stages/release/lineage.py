@@ -5,6 +5,7 @@ In: a job with the assets of ``CHAIN`` among its inputs. Out: one row per refine
 
 import polars as pl
 
+from webinstruct_assets.core.errors import BadInput
 from webinstruct_assets.core.stage import Job
 
 # What a refined pair descends from, nearest first.
@@ -27,12 +28,16 @@ def lineage(job: Job, refined: pl.DataFrame) -> pl.DataFrame:
     """``refined`` (id, parent_id) with its lineage: columns ``id`` and ``LINEAGE``."""
     frame = refined.select("id", pl.col("parent_id").alias("here"))
     for asset in CHAIN:
-        (manifest,) = job.manifests(asset)
-        paths = job.ws.lake.part_paths(job.ws.lake.source(manifest, job.stage.asset))
         columns = ("id", "parent_id") if asset != CHAIN[-1] else ("id", "parent_id", *PLACE)
         wanted = frame["here"].unique()
-        rows = pl.scan_parquet(paths).select(columns).filter(pl.col("id").is_in(wanted.implode())).collect()
+        rows = job.scan(asset).select(columns).filter(pl.col("id").is_in(wanted.implode())).collect()
         frame = frame.join(rows.rename({"id": "here", "parent_id": "above"}), on="here", how="left", validate="m:1")
+        lost = frame.filter(pl.col("above").is_null())
+        if lost.height:
+            raise BadInput(
+                f"{job.stage.asset} {job.key}: {lost['id'][0]} descends from {lost['here'][0]}, which {asset} does not have",
+                "materialize refined_qa again, then this",
+            )
         if asset in _NAMED:
             frame = frame.rename({"here": _NAMED[asset]}).rename({"above": "here"})
         else:

@@ -210,6 +210,8 @@ def _ask(
         return []
     with job.ws.llm(job.ws.config.release.subject_model, job.log) as client:
         replies = client.complete(requests, on_reply=lambda index, reply: job.progress.advance(1) if count else None)
+    for name in ("tokens_in", "tokens_out"):
+        job.metrics[name] = job.metrics.get(name, 0) + sum(getattr(reply, name) for reply in replies)
     read = [read_label(reply, labels) for reply in replies]
     return [(label, "llm") if label else (default, "llm_failed") for label in read]
 
@@ -284,5 +286,13 @@ WEBINSTRUCT = Stage(
     run=run,
     inputs=inputs,
     settings=settings,
-    sources=("stages/release/*.py", "stages/duplicates/exact.py", "stages/release/prompts/*", "stages/release/rules/*"),
+    sources=(
+        *(f"stages/release/{name}.py" for name in ("webinstruct", "merge", "lineage", "labels", "levels", "subjects")),
+        "stages/release/source_types.py",
+        "stages/release/prompts/*",
+        "stages/release/rules/*",
+        "stages/duplicates/exact.py",
+        "stages/refinement/answers.py",
+        "stages/decontamination/words.py",
+    ),
 )

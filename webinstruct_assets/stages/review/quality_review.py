@@ -20,7 +20,7 @@ from typing import Any
 
 import polars as pl
 
-from webinstruct_assets.core.errors import QualityGate
+from webinstruct_assets.core.errors import BadInput, QualityGate
 from webinstruct_assets.core.ids import digest_file, row_id
 from webinstruct_assets.core.intervals import wilson
 from webinstruct_assets.core.keys import PartitionKey, Ref
@@ -166,10 +166,15 @@ def _excerpts(job: Job, sampled: pl.DataFrame) -> dict[str, dict[str, Any]]:
 
 
 def _rows(job: Job, asset: str, ids: pl.Series, columns: Sequence[str]) -> dict[str, dict[str, Any]]:
-    (manifest,) = job.manifests(asset)
-    frame = pl.scan_parquet(job.ws.lake.part_paths(job.ws.lake.source(manifest, "quality_review")))
-    wanted = frame.select(columns).filter(pl.col("id").is_in(ids.implode())).collect()
-    return {row["id"]: row for row in wanted.iter_rows(named=True)}
+    wanted = job.scan(asset).select(columns).filter(pl.col("id").is_in(ids.implode())).collect()
+    rows = {row["id"]: row for row in wanted.iter_rows(named=True)}
+    for identity in ids:
+        if identity not in rows:
+            raise BadInput(
+                f"quality_review {job.key}: a refined pair descends from {identity}, which {asset} does not have",
+                "materialize refined_qa again, then this",
+            )
+    return rows
 
 
 def excerpt(text: str, question: Sequence[Mapping[str, int]], answer: Sequence[Mapping[str, int]]) -> dict[str, Any]:

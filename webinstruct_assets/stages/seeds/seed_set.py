@@ -129,6 +129,7 @@ SEED_SET = Stage(
         "stages/crawl/transport.py",
         "stages/crawl/plain_text.py",
         "core/warc.py",
+        "core/urls.py",
     ),
     reuses=from_reference("seed_set"),
 )

@@ -208,6 +208,11 @@ VERIFIED_QA = Stage(
     run=run,
     inputs=lambda ws, key: [Ref("webinstruct", key)],
     settings=settings,
-    sources=("stages/verification/*.py", "stages/verification/prompts/*", "stages/refinement/answers.py"),
+    sources=(
+        "stages/verification/*.py",
+        "stages/verification/prompts/*",
+        "stages/refinement/answers.py",
+        "stages/decontamination/words.py",
+    ),
     may_be_empty=lambda ws, key: ws.config.verification.model is None,
 )

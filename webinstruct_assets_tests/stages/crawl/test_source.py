@@ -258,14 +258,26 @@ def test_a_lost_connection_is_taken_up_where_it_broke(failing: tuple[str, type[F
 def test_a_server_that_never_recovers_is_left_alone(failing: tuple[str, type[Failing]]) -> None:
     root, handler = failing
     handler.plan = [(500, {})] * 100
-    source = CrawlSource(root, QUICK, sleep=lambda _: None)
+    waits: list[float] = []
+    source = CrawlSource(root, QUICK, sleep=waits.append)
     for _ in range(3):
         with pytest.raises(Unavailable, match=r"after 6 attempts \(HTTP 500\)"):
             source.read_range("f", 0, 5)
     assert len(handler.seen) == 18
-    with pytest.raises(Unavailable, match="left alone for another"):
+    with pytest.raises(Unavailable, match=r"after 1 attempts"):
         source.read_range("f", 0, 5)
-    assert len(handler.seen) == 18  # nobody was asked
+    assert len(handler.seen) == 19 and waits[-1] > 200  # asked once, after the time it was left alone
+    handler.plan = []
+    assert source.read("f") == handler.body  # it is back, and so is the unit that asks next
+    mirrored = CrawlSource(root, QUICK.model_copy(update={"mirrors": ("file:///nowhere",)}), sleep=waits.append)
+    handler.plan = [(500, {})] * 100
+    for _ in range(3):
+        with pytest.raises(Unavailable):
+            mirrored.read_range("f", 0, 5)
+    asked = len(handler.seen)
+    with pytest.raises(Unavailable, match="left alone for another"):
+        mirrored.read_range("f", 0, 5)
+    assert len(handler.seen) == asked  # nobody was asked: there is a mirror
     handler.plan = []
     patient = CrawlSource(root, QUICK.model_copy(update={"breaker_seconds": 0.0}), sleep=lambda _: None)
     with patient.open("f") as stream:
@@ -423,7 +435,7 @@ def test_transient_faults_change_nothing(nginx: str, demo_root: Path, faults: st
     try:
         assert proxy.stdout
         root = f"http://127.0.0.1:{proxy.stdout.readline().strip()}/mirror"
-        config = QUICK.model_copy(update={"stall_seconds": 0.5})
+        config = QUICK.model_copy(update={"stall_seconds": 0.5, "attempts": 10})  # a busy machine stalls by itself
         assert whole_way(CrawlSource(root, config, sleep=lambda _: None)) == whole_way(CrawlSource(str(demo_root)))
     finally:
         proxy.kill()
