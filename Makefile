@@ -46,8 +46,9 @@ format: install  ## rewrite the sources in ruff's format
 types: install  ## mypy
 	@$(BIN)/mypy
 
-perf: install  ## what loading the definitions costs
-	@$(BIN)/python -m perf.load_time
+perf: install perf-peers  ## every measurement, beside the tools it compares with (an hour on a quiet machine)
+	@for name in load_time recall pages extraction decontamination duplicates; do \
+		echo "== $$name"; $(BIN)/python -m perf.$$name; done
 
 # Tools that measurements compare with: each has an environment of its own, since they conflict with ours and each other.
 perf-peers: $(patsubst perf/peers/%.txt,.peers/%/.installed,$(wildcard perf/peers/*.txt))  ## environments of the tools that perf/ compares with

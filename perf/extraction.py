@@ -92,13 +92,13 @@ def requests_of(
 ) -> list[tuple[LlmRequest, dict[str, Any], Cut]]:
     """Requests of the extraction stage for pages that ask, whether or not rules explain them."""
     prompt = load_prompt(mode)
-    count_tokens = ws.tokenizer(ws.config.extraction.model, print)
-    budget = page_budget(ws, prompt, count_tokens)
+    tokens_of = ws.token_counts(ws.config.extraction.model, print)
+    budget = page_budget(ws, prompt, tokens_of)
     found = []
     for row in pages.sort("id").to_dicts():
         lines = line_spans(row["text"])
         asking = [number for number, line in enumerate(lines, 1) if open_question(row["text"][line.start : line.end])]
-        for cut in cuts(row["text"], lines, line_costs(prompt, row["text"], lines, count_tokens), budget, asking)[:1]:
+        for cut in cuts(row["text"], lines, line_costs(prompt, row["text"], lines, tokens_of), budget, asking)[:1]:
             messages = messages_for(prompt, row["text"], lines, cut)
             found.append((LlmRequest(messages=messages, max_tokens=MAX_TOKENS, json_schema=prompt.schema), row, cut))
     random.Random(0).shuffle(found)
@@ -118,10 +118,10 @@ def straight(client: LlmClient, requests: list[LlmRequest]) -> int:
             for request in queue:
                 schema = {"name": "reply", "schema": request.json_schema, "strict": True}
                 body = {
-                    "model": client.endpoint.model, "messages": request.messages, "max_tokens": request.max_tokens, "temperature": 0.0,
+                    "model": client.model, "messages": request.messages, "max_tokens": request.max_tokens, "temperature": 0.0,
                     "top_p": 1.0, "seed": 0, "response_format": {"type": "json_schema", "json_schema": schema},
                 }  # fmt: skip
-                answer = await http.post(f"{client.endpoint.base_url}/chat/completions", json=body)
+                answer = await http.post(f"{client.base_url}/chat/completions", json=body)
                 answer.raise_for_status()
                 total += answer.json()["usage"]["completion_tokens"]
 
@@ -140,7 +140,9 @@ def throughput(ws: Workspace, pages: pl.DataFrame, runs: int, count: int) -> Non
 
         def ours(number: int) -> tuple[float, float]:
             ledger = Ledger(Path(folder) / f"{number}.sqlite")
-            client = LlmClient(lambda: leased.endpoint, leased.model_identity, ledger, concurrency=leased.concurrency)
+            client = LlmClient(
+                leased.base_url, leased.model, leased.model_identity, ledger, concurrency=leased.concurrency
+            )
             start, cpu = time.perf_counter(), time.process_time()
             replies = client.complete(requests)
             for (_, row, cut), reply in zip(asked, replies, strict=True):

@@ -1,19 +1,23 @@
-"""Recall of one WET file: what inflating, reading, scoring and all of it take, beside datatrove on the same file and model.
+"""Recall of one WET file: what inflating, reading, scoring and all of it take, beside peers on the same file and model.
 
-python -m perf.recall [--rounds N] [--peer-rounds N] [--megabytes N] [--work FOLDER]    (peer: make perf-peers)
+python -m perf.recall [--rounds N] [--peers NAMES] [--peer-rounds N] [--megabytes N] [--work FOLDER] [--save FILE]
+
+Peers come from ``make perf-peers``. ``--save`` writes all times as JSON: docs/scale.md is derived from them (perf.scale).
 
 The file is made of half of the pages in ../shared/real/pages, one gzip member per record as in Common Crawl's files; a
 page's lines are shuffled and some are left out, so that no page comes twice. The model has the paper's shape (256
 dimensions, 3-grams, 2 M buckets) and is trained on the other half; "positive" are pages that ask three questions or
 more. The threshold lets 2 % of the pages through.
 
-Every case runs in a process of its own, pinned to one core, and has loaded its model and, but for datatrove, run once before it is timed;
-rounds are interleaved. Cases: ``inflate`` (igzip alone, over all members), ``read`` (the reader's batches),
+Every case runs in a process of its own, pinned to one core, and has loaded its model and, but for the peers, run once
+before it is timed; rounds are interleaved. Cases: ``inflate`` (igzip alone, over all members), ``read`` (the reader's batches),
 ``score`` (the scorer on the texts in memory), ``recall`` (the unit of work as the assets run it: read, score, filter,
-count domains, write Parquet, sync), ``datatrove`` (WarcReader and FastTextClassifierFilter, nothing written).
+count domains, write Parquet, sync), ``datatrove`` (WarcReader and FastTextClassifierFilter, nothing written),
+``nemo-curator`` (its stages around a WET iterator, its FastTextQualityFilter and its threshold, nothing written).
 """
 
 import argparse
+import datetime
 import gzip
 import json
 import os
@@ -30,10 +34,10 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 REAL = ROOT.parent / "shared/real/pages/web_pages_dev.warc.gz"
-PEER = ROOT / ".peers/datatrove/bin/python"
+PEERS = {"datatrove": "datatrove_recall.py", "nemo-curator": "nemo_curator_recall.py"}
 KEPT = 0.02
 QUESTIONS = 3
-CASES = ("inflate", "read", "score", "recall", "datatrove")
+CASES = ("inflate", "read", "score", "recall")
 Page = tuple[str, str]
 
 
@@ -171,23 +175,28 @@ def case(name: str, work: Path, threshold: float) -> Callable[[], Any]:
 
 
 def serve(name: str, work: Path, threshold: float) -> None:
-    """Runs a case once per line of standard input: a number of times; prints seconds, what it returned and peak memory."""
+    """Runs a case once per line of standard input: a number of times; prints seconds, CPU seconds, its result and peak memory."""
     run = case(name, work, threshold)
     for line in sys.stdin:
-        start = time.perf_counter()
+        start, used = time.perf_counter(), time.process_time()
         for _ in range(int(line)):
             result = run()
-        seconds = time.perf_counter() - start
-        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        print(json.dumps({"seconds": seconds, "result": result, "memory": memory}), flush=True)
+        told = {"seconds": time.perf_counter() - start, "cpu": time.process_time() - used, "result": result}
+        told["memory"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        print(json.dumps(told), flush=True)
+
+
+def _python(peer: str) -> Path:
+    return ROOT / ".peers" / peer / "bin/python"
 
 
 class Process:
     """A case in its process, on one core."""
 
     def __init__(self, name: str, work: Path, threshold: float, core: int):
-        script = ["-m", "perf.recall", "--serve"] if name != "datatrove" else [str(ROOT / "perf/peers/recall_pages.py")]
-        python = sys.executable if name != "datatrove" else str(PEER)
+        peer = PEERS.get(name)
+        script = [str(ROOT / "perf/peers" / peer)] if peer else ["-m", "perf.recall", "--serve"]
+        python = str(_python(name)) if peer else sys.executable
         self._process = subprocess.Popen(
             [python, *script, name, str(work), str(threshold)],
             stdin=subprocess.PIPE,
@@ -203,7 +212,7 @@ class Process:
             },  # datatrove copies models into a cache, and takes an old copy by name
             preexec_fn=lambda: os.sched_setaffinity(0, {core}),
         )
-        if name != "datatrove":  # has its model, and nothing that is compiled
+        if not peer:  # has its model, and nothing that is compiled
             self.ask(1).answer()
 
     def ask(self, times: int) -> "Process":
@@ -214,7 +223,7 @@ class Process:
         return self
 
     def answer(self) -> dict[str, Any]:
-        """Seconds, result and peak memory of what was asked."""
+        """Seconds, CPU seconds, result and peak memory of what was asked."""
         assert self._process.stdout
         return dict(json.loads(self._process.stdout.readline()))
 
@@ -241,35 +250,50 @@ def main(arguments: argparse.Namespace) -> None:
         f"{facts['pages']:,} pages, {megabytes:.0f} MB of text in {facts['file_bytes'] / 1e6:.0f} MB;"
         f" deciles of the scores {' '.join(f'{score:.2f}' for score in facts['scores'])}; {len(cores)} cores"
     )
-    names = [name for name in CASES if name != "datatrove" or PEER.exists()]
-    if "datatrove" not in names:
-        print("datatrove is not there: make perf-peers")
+    peers = [name for name in arguments.peers.split(",") if name]
+    if missing := [name for name in peers if not _python(name).exists()]:
+        print(f"not there: {', '.join(missing)} (make perf-peers)")
+    peers = [name for name in peers if name not in missing]
+    names = [*CASES, *peers]
     processes = {name: Process(name, work, facts["threshold"], cores[-1]) for name in names}
-    times: dict[str, list[float]] = {name: [] for name in names}
-    results: dict[str, Any] = {}
+    answers: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     for number in range(arguments.rounds):
         for name in names:
-            if name != "datatrove" or number < arguments.peer_rounds:
-                answer = processes[name].ask(1).answer()
-                times[name].append(answer["seconds"])
-                results[name] = answer["result"]
+            if name in CASES or number < arguments.peer_rounds:
+                answers[name].append(processes[name].ask(1).answer())
     for process in processes.values():
         process.close()
+    times = {name: [answer["seconds"] for answer in told] for name, told in answers.items()}
+    results = {name: told[-1]["result"] for name, told in answers.items()}
     for name in names:
-        print(f"{name:<10} {spread(times[name])}  {megabytes / statistics.median(times[name]):7.1f} MB/s of text")
+        print(f"{name:<12} {spread(times[name])}  {megabytes / statistics.median(times[name]):7.1f} MB/s of text")
     found = results["recall"]
+    theirs = ", ".join(f"{name} kept {results[name]}" for name in peers)
     print(
-        f"kept {found['rows']:,}, rejected {found['rejects']:,} (datatrove kept {results.get('datatrove')});"
+        f"kept {found['rows']:,}, rejected {found['rejects']:,} ({theirs});"
         f" a reject takes {found['reject_bytes'] / found['rejects']:.1f} bytes on disk:"
         f" {found['reject_bytes'] / found['rejects']:.1f} GB per billion pages"
     )
     _ratio("recall / inflate", times["recall"], times["inflate"])
     _ratio("read / inflate", times["read"], times["inflate"])
-    if "datatrove" in names:
-        _ratio("datatrove / recall", times["datatrove"], times["recall"])
-        _ratio("datatrove / score", times["datatrove"], times["score"])
-    _two_processes(work, facts, cores, arguments.rounds)
-    _sizes(work, facts, cores[-1])
+    for name in peers:
+        _ratio(f"{name} / recall", times[name], times["recall"])
+        _ratio(f"{name} / score", times[name], times["score"])
+    two = _two_processes(work, facts, cores, arguments.rounds)
+    sizes = _sizes(work, facts, cores[-1])
+    if arguments.save:
+        measured = {"machine": _machine(), "input": facts, "cases": answers, "two_processes": two, "files": sizes}
+        arguments.save.write_text(json.dumps(measured, indent=1) + "\n")
+
+
+def _machine() -> dict[str, Any]:
+    """Where and when this was measured."""
+    lines = Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines()
+    told = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    cpu = f"{told.get('model name', 'unknown')} (family {told.get('cpu family')}, model {told.get('model')})"
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    date = datetime.date.today().isoformat()
+    return {"date": date, "cpu": cpu, "cores": os.cpu_count(), "memory": memory}
 
 
 def _ratio(name: str, above: Sequence[float], below: Sequence[float]) -> None:
@@ -279,33 +303,38 @@ def _ratio(name: str, above: Sequence[float], below: Sequence[float]) -> None:
     print(f"{name:<20} {ratio:6.2f}  (rounds: {min(pairs):.2f} to {max(pairs):.2f})")
 
 
-def _two_processes(work: Path, facts: dict[str, Any], cores: Sequence[int], rounds: int) -> None:
+def _two_processes(work: Path, facts: dict[str, Any], cores: Sequence[int], rounds: int) -> list[dict[str, Any]]:
+    """What both of two processes at once answered."""
     if len(cores) < 2:
         print("one core only: no measurement of two processes")
-        return
+        return []
     pair = [Process("recall", work, facts["threshold"], core) for core in cores[:2]]
-    one, two = [], []
+    one, two, answers = [], [], []
     for _ in range(rounds):
         one.append(pair[1].ask(1).answer()["seconds"])
         for process in pair:
             process.ask(1)
-        two.append(max(process.answer()["seconds"] for process in pair))
+        both = [process.answer() for process in pair]
+        two.append(max(answer["seconds"] for answer in both))
+        answers += both
     for process in pair:
         process.close()
     print(f"1 process  {spread(one)}\n2 processes, a file each {spread(two)}")
     print(f"two processes do {2 * statistics.median(one) / statistics.median(two):.2f} times the work of one")
+    return answers
 
 
-def _sizes(work: Path, facts: dict[str, Any], core: int) -> None:
+def _sizes(work: Path, facts: dict[str, Any], core: int) -> dict[int, dict[str, Any]]:
     """Files one after the other in one process, as a worker has them."""
     process = Process("recall", work, facts["threshold"], core)
-    for files in (1, 5, 20):
-        answer = process.ask(files).answer()
+    answers = {files: process.ask(files).answer() for files in (1, 5, 20)}
+    for files, answer in answers.items():
         print(
             f"{files:2d} files: {answer['seconds']:7.2f} s, {answer['seconds'] / files:.3f} s each,"
             f" peak memory {answer['memory'] / 1e6:.0f} MB"
         )
     process.close()
+    return answers
 
 
 if __name__ == "__main__":
@@ -314,7 +343,9 @@ if __name__ == "__main__":
     else:
         parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
         parser.add_argument("--rounds", type=int, default=5)
-        parser.add_argument("--peer-rounds", type=int, default=5, help="datatrove takes minutes for five")
+        parser.add_argument("--peers", default=",".join(PEERS), help="comma-separated")
+        parser.add_argument("--peer-rounds", type=int, default=5, help="five take minutes")
         parser.add_argument("--megabytes", type=int, default=116, help="of text in the WET file")
         parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "webinstruct-perf-recall")
+        parser.add_argument("--save", type=Path, help="JSON file for the measurements")
         main(parser.parse_args())

@@ -43,6 +43,8 @@ SHOWN = (
     "completion",
     "extracted",
     "correct",
+    "paper_correct",
+    "contaminated",
     "messages",
     "step",
     "loss",

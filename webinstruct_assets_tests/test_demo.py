@@ -23,7 +23,8 @@ def test_every_asset_is_materialized_with_rows(demo_home: Path) -> None:
     by_asset = {stage.asset: [row for row in rows if row["asset"] == stage.asset] for stage in STAGES}
     for asset, partitions in by_asset.items():
         assert partitions and all(row["up_to_date"] is True for row in partitions), (asset, partitions)
-        assert sum(int(str(row["rows"])) for row in partitions) > 0, asset
+        off = asset == "verified_qa"  # without a model of its own
+        assert (sum(int(str(row["rows"])) for row in partitions) > 0) is not off, asset
     assert set(rows[0]) == {
         "asset",
         "partition",
@@ -35,6 +36,7 @@ def test_every_asset_is_materialized_with_rows(demo_home: Path) -> None:
         "finished_at",
         "up_to_date",
         "reason",
+        "taken_down",
     }
 
 

@@ -181,6 +181,7 @@ def score_bars(ws: Workspace, manifest: Manifest) -> str:
         )
         if metrics.get("base_accuracy") is not None:
             axes.barh(["base model"], [metrics["base_accuracy"]], color="tab:gray")
+        axes.barh(["by the paper's rules"], [metrics["paper"]["accuracy"]], color="tab:olive")
         axes.set_xlim(0, 1)
         axes.set_xlabel("accuracy (95 % Wilson interval)")
 

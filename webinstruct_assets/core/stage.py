@@ -146,6 +146,8 @@ class Job:
     def unit(self, name: str, compute: Callable[[], Unit]) -> None:
         """Runs ``compute`` here and commits its result as unit ``name``, unless that unit is committed already."""
         self._entries[name] = self.ledger.committed(name) or self.ledger.compute(name, compute)
+        for warning in self._entries[name].warnings:
+            self.log(f"{self.ledger.label}: {warning}")
 
     def map(
         self,
@@ -214,6 +216,8 @@ class Job:
                     self.log(f"{ledger.label}: unit {outcome.name} failed: {outcome.problem}")
                 else:
                     entries[outcome.name] = outcome
+                    for warning in outcome.warnings:
+                        self.log(f"{ledger.label}: {warning}")
                     self.progress.advance(size(outcome.name), outcome.rejected)
         if failed:
             raise _units_failed(ledger.label, failed, len(units))

@@ -45,6 +45,7 @@ class Unit:
 
     ``rows_kept``: input records that led to output (default: one per row). ``files``: side files by name, which has
     to contain the unit's name (``domains-<unit>.parquet``); tables are written as Parquet, bytes as they are.
+    ``warnings``: what the run's log should say of its input, a few lines.
     """
 
     rows: Sequence[Mapping[str, Any]] | pl.DataFrame
@@ -53,6 +54,7 @@ class Unit:
     rows_kept: int | None = None
     counts: Mapping[str, float] = field(default_factory=dict)
     files: Mapping[str, pl.DataFrame | bytes] = field(default_factory=dict)
+    warnings: Sequence[str] = ()
 
 
 class Entry(BaseModel):
@@ -72,6 +74,7 @@ class Entry(BaseModel):
     rejects: Part | None
     files: list[Part]
     cpu_seconds: float
+    warnings: list[str]
 
     @property
     def all_files(self) -> list[Part]:
@@ -139,6 +142,7 @@ class Ledger:
             rejects=self._table(f"rejects-{name}.parquet", rejects) if rejects.height else None,
             files=[self._write(file, content) for file, content in sorted(unit.files.items())],
             cpu_seconds=round(time.process_time() - start, 3),
+            warnings=list(unit.warnings),
         )
         self._write(f"unit-{name}.json", json.dumps(entry.model_dump(), sort_keys=True).encode())
         return entry

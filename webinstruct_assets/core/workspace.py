@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     from webinstruct_assets.core.llm.client import LlmClient
     from webinstruct_assets.core.llm.ledger import Ledger
     from webinstruct_assets.core.llm.models import ModelSpec
-    from webinstruct_assets.core.llm.server import Endpoint
-    from webinstruct_assets.core.llm.tokens import TokenCounter
+    from webinstruct_assets.core.llm.tokens import TokenCounts
 
 PROJECT_ROOT = Path(__file__).parents[2]
 
@@ -130,12 +129,12 @@ class Workspace:
             name=name,
             source=model.source,
             revision=model.revision,
-            tokenizer=model.tokenizer,
             base_url=model.base_url,
             api_key_env=model.api_key_env,
             max_model_len=model.max_model_len,
             served_name=model.served_name,
             vllm_args=tuple(model.vllm_args),
+            tokenizer=self.path(model.tokenizer) if model.tokenizer else None,
         )
 
     def model_identity(self, name: str) -> str:
@@ -150,62 +149,56 @@ class Workspace:
 
         return resolve_model(self.model_spec(name), self.path(self.config.models_dir), log)
 
-    def tokenizer(self, name: str, log: Callable[[str], None]) -> "TokenCounter":
-        """Counts tokens as a configured model does. Raises MissingModel where its ``tokenizer.json`` cannot be had."""
-        from webinstruct_assets.core.llm.models import tokenizer_file
-        from webinstruct_assets.core.llm.tokens import load_counter
+    def token_counts(self, name: str, log: Callable[[str], None]) -> "TokenCounts":
+        """Tokens of texts as a configured model counts them. Raises MissingModel."""
+        from webinstruct_assets.core.llm.tokens import token_counts
 
-        return load_counter(tokenizer_file(self.model_spec(name), self.path(self.config.models_dir), log))
+        return token_counts(self.model_spec(name), self.path(self.config.models_dir), log)
 
     def tokenizer_identity(self, name: str) -> str:
         """What provenance records of a tokenizer that is not part of the model's identity; "" for one that is."""
-        from webinstruct_assets.core.llm.models import tokenizer_identity
+        from webinstruct_assets.core.llm.tokens import tokenizer_identity
 
         return tokenizer_identity(self.model_spec(name), self.path(self.config.models_dir))
 
     @contextmanager
     def llm(self, name: str, log: Callable[[str], None]) -> Iterator["LlmClient"]:
-        """A client of a configured model, on its endpoint or on a local server, leased once something must be asked."""
-        from webinstruct_assets.core.llm.server import Endpoint
-
-        spec = self.model_spec(name)
+        """A client of a configured model, on its endpoint or on a local server, leased when it is first needed."""
+        spec, identity = self.model_spec(name), self.model_identity(name)
         if spec.base_url:
-            endpoint = Endpoint(spec.base_url, spec.served_name or name)
-            yield self._client(lambda: endpoint, self.model_identity(name), name, spec.api_key_env)
+            key = os.environ.get(spec.api_key_env) if spec.api_key_env else None
+            yield self._client((spec.base_url, spec.served_name or name), identity, name, key)
             return
-        with self._leased(lambda: self.model_dir(name, log), name, self.model_identity(name), log, name) as client:
-            yield client
+        with ExitStack() as stack:
+            yield self._client(
+                lambda: self._lease(stack, self.model_dir(name, log), name, log, like=name), identity, name, None
+            )
 
     @contextmanager
     def serve(
         self, directory: Path, name: str, identity: str, log: Callable[[str], None], *, like: str
     ) -> Iterator["LlmClient"]:
         """A client of any local checkpoint, served with the settings of the configured model ``like``."""
-        with self._leased(lambda: directory, name, identity, log, like) as client:
-            yield client
+        with ExitStack() as stack:
+            yield self._client(lambda: self._lease(stack, directory, name, log, like=like), identity, like, None)
 
-    @contextmanager
-    def _leased(
-        self, directory: Callable[[], Path], name: str, identity: str, log: Callable[[str], None], like: str
-    ) -> Iterator["LlmClient"]:
-        """The lease begins with the client's first open request and ends with the block."""
+    def _lease(
+        self, stack: ExitStack, directory: Path, name: str, log: Callable[[str], None], *, like: str
+    ) -> tuple[str, str]:
         from webinstruct_assets.core.llm.server import lease_server
 
         spec = self.model_spec(like)
-        with ExitStack() as lease:
-
-            def connect() -> "Endpoint":
-                server = lease_server(
-                    directory(),
-                    name=name,
-                    state_dir=self.root / "data/llm/servers",
-                    max_model_len=spec.max_model_len,
-                    vllm_args=spec.vllm_args,
-                    log=log,
-                )
-                return lease.enter_context(server)
-
-            yield self._client(connect, identity, like, None)
+        endpoint = stack.enter_context(
+            lease_server(
+                directory,
+                name=name,
+                state_dir=self.root / "data/llm/servers",
+                max_model_len=spec.max_model_len,
+                vllm_args=spec.vllm_args,
+                log=log,
+            )
+        )
+        return endpoint.base_url, endpoint.model
 
     def ledger(self) -> "Ledger":
         """Answers already paid for, of all models."""
@@ -214,11 +207,9 @@ class Workspace:
         return Ledger(self.root / "data/llm/ledger.sqlite")
 
     def _client(
-        self, connect: Callable[[], "Endpoint"], identity: str, name: str, api_key_env: str | None
+        self, endpoint: tuple[str, str] | Callable[[], tuple[str, str]], identity: str, name: str, key: str | None
     ) -> "LlmClient":
         from webinstruct_assets.core.llm.client import LlmClient
 
-        key = os.environ.get(api_key_env) if api_key_env else None
-        return LlmClient(
-            connect, identity, self.ledger(), api_key=key, concurrency=self.config.models[name].concurrency
-        )
+        concurrency = self.config.models[name].concurrency
+        return LlmClient(endpoint, identity, self.ledger(), api_key=key, concurrency=concurrency)

@@ -4,14 +4,12 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from webinstruct_assets.core.errors import ConfigError, DeadEndpoint
 from webinstruct_assets.core.ids import digest_json
 from webinstruct_assets.core.llm.ledger import Ledger
-from webinstruct_assets.core.llm.server import Endpoint
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -70,16 +68,15 @@ class Usage:
 
 
 class LlmClient:
-    """Client of one model on one endpoint.
+    """Client of one model on one endpoint, which is started or looked up when the first open question needs it.
 
-    ``connect`` gives the endpoint; it is called once, before the first request that the ledger cannot answer, so that
-    no server is started for answers that are known. ``concurrency`` requests are kept in flight; each is tried ``1 + max_retries`` times with exponential
+    ``endpoint``: (base URL, name that the server knows the model by), or a function that gives both. ``concurrency`` requests are kept in flight; each is tried ``1 + max_retries`` times with exponential
     backoff (0.5 s to 8 s), and a try may take ``timeout`` seconds.
     """
 
     def __init__(
         self,
-        connect: Callable[[], Endpoint],
+        endpoint: tuple[str, str] | Callable[[], tuple[str, str]],
         model_identity: str,
         ledger: Ledger,
         api_key: str | None = None,
@@ -87,7 +84,7 @@ class LlmClient:
         max_retries: int = 6,
         timeout: float = 1800.0,  # 64 long answers in flight on two cores take that order of time
     ):
-        self._connect = connect
+        self._endpoint = endpoint
         self.model_identity = model_identity
         self.ledger = ledger
         self.api_key = api_key
@@ -96,10 +93,22 @@ class LlmClient:
         self.timeout = timeout
         self.usage = Usage()
 
-    @cached_property
-    def endpoint(self) -> Endpoint:
-        """Where requests go. Raises what ``connect`` raises: MissingModel, DeadEndpoint."""
-        return self._connect()
+    @property
+    def endpoint(self) -> tuple[str, str]:
+        """Base URL and model name; starts the server where there is none yet."""
+        if callable(self._endpoint):
+            self._endpoint = self._endpoint()
+        return self._endpoint
+
+    @property
+    def base_url(self) -> str:
+        """The endpoint's address."""
+        return self.endpoint[0]
+
+    @property
+    def model(self) -> str:
+        """The name that the endpoint knows the model by."""
+        return self.endpoint[1]
 
     def complete(
         self, requests: Sequence[LlmRequest], on_reply: Callable[[int, LlmReply], None] | None = None
@@ -108,7 +117,7 @@ class LlmClient:
 
         Known answers come from the ledger, equal requests are asked once, and new answers are stored. A request
         that fails for itself (too long, refused by the server) becomes a reply with ``error`` and is not stored.
-        Raises MissingModel or DeadEndpoint when nothing can be reached, ConfigError when the endpoint refuses key or model name.
+        Raises DeadEndpoint when nothing can be reached, ConfigError when the endpoint refuses key or model name.
         Runs an event loop of its own, so call it from a thread that has none.
         """
         started = time.monotonic()
@@ -132,7 +141,7 @@ class LlmClient:
                 deliver(key, LlmReply(**known, error=None, from_ledger=True))
             open_keys = [key for key, indexes in places.items() if indexes[0] not in replies]
             if open_keys:
-                _ = self.endpoint  # may start a server: outside of the event loop
+                _ = self.endpoint  # started outside the event loop
                 asyncio.run(self._ask_all([(key, requests[places[key][0]]) for key in open_keys], deliver))
         finally:
             self.usage.seconds += time.monotonic() - started
@@ -142,10 +151,10 @@ class LlmClient:
         from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
         # A proxy from the environment must not get requests for this machine.
-        direct = (urlsplit(self.endpoint.base_url).hostname or "") in LOOPBACK
+        direct = (urlsplit(self.base_url).hostname or "") in LOOPBACK
         queue: Iterator[tuple[str, LlmRequest]] = iter(asked)
         async with AsyncOpenAI(
-            base_url=self.endpoint.base_url,
+            base_url=self.base_url,
             api_key=self.api_key or "none",
             max_retries=self.max_retries,
             timeout=self.timeout,
@@ -175,7 +184,7 @@ class LlmClient:
         import openai
 
         options: dict[str, Any] = {
-            "model": self.endpoint.model,
+            "model": self.model,
             "max_tokens": request.max_tokens,
             "temperature": request.temperature,
             "top_p": request.top_p,
@@ -202,13 +211,13 @@ class LlmClient:
             return _failed(f"no answer within {self.timeout:g} s")
         except openai.APIConnectionError as error:
             raise DeadEndpoint(
-                f"LLM endpoint {self.endpoint.base_url} cannot be reached: {error.__cause__ or error}",
+                f"LLM endpoint {self.base_url} cannot be reached: {error.__cause__ or error}",
                 "start that server or correct `base_url`; for a local model look at its server.log in "
                 "data/llm/servers, then run again: answers so far are kept",
             ) from error
         except (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError) as error:
             raise ConfigError(
-                f"LLM endpoint {self.endpoint.base_url} refuses model {self.endpoint.model!r}: {error.message}",
+                f"LLM endpoint {self.base_url} refuses model {self.model!r}: {error.message}",
                 "correct `served_name` (the name the server lists under /v1/models), `base_url` or the key in "
                 "the variable that `api_key_env` names",
             ) from error

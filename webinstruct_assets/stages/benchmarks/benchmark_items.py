@@ -23,6 +23,7 @@ from webinstruct_assets.stages.benchmarks.sources import read_hub, read_records,
 # item_id: the source's id, or its 1-based position     question: text, options not included
 # choices: options in order, null for free answers      answer: a letter (A…) where there are choices
 # solution: worked solution, null where the source has none     subject: the source's label, "" if none
+# tests: of a programming problem, lines that raise where a solution is wrong, else null     entry_point: its function
 SCHEMA: dict[str, Any] = {
     "id": pl.String(),
     "parent_id": pl.String(),
@@ -32,6 +33,8 @@ SCHEMA: dict[str, Any] = {
     "answer": pl.String(),
     "solution": pl.String(),
     "subject": pl.String(),
+    "tests": pl.String(),
+    "entry_point": pl.String(),
 }
 
 

@@ -19,7 +19,11 @@ SUBJECT_FIELDS = ("subject", "task", "subfield", "High-level domain", "category"
 
 @dataclass(frozen=True)
 class Item:
-    """A question with its gold answer. ``choices``: None for free answers; then ``answer`` is no letter."""
+    """A question with its gold answer. ``choices``: None for free answers; then ``answer`` is no letter.
+
+    ``tests``: for a programming problem, lines that raise where the solution is wrong; then ``answer`` is a right
+    solution and ``entry_point`` the function that is asked for, None where only the tests name it.
+    """
 
     item_id: str
     question: str
@@ -27,6 +31,8 @@ class Item:
     answer: str
     solution: str | None
     subject: str
+    tests: str | None = None
+    entry_point: str | None = None
 
 
 class BadItem(Exception):
@@ -41,14 +47,43 @@ def to_item(record: dict[str, Any], number: int, config: BenchmarkConfig) -> Ite
     """The item in ``record`` (the ``number``-th of its source, from 1). Raises BadItem."""
     fields = config.fields
     item_id = _text(record, fields.id) if fields.id else f"{number:05d}"
+    if fields.tests:
+        return _programming_item(record, item_id, config)
     question = _text(record, fields.question)
     choices, letter = _choices(record, item_id, config)
     answer = letter or _text(record, fields.answer)
     if config.answer_after:
         answer = answer_after(answer, config.answer_after, fields.answer)
     solution = _lookup(record, fields.solution) if fields.solution else None
-    subject = next((str(record[name]) for name in SUBJECT_FIELDS if record.get(name)), "")
-    return Item(item_id, question, choices, answer, str(solution) if solution else None, subject)
+    return Item(item_id, question, choices, answer, str(solution) if solution else None, _subject(record))
+
+
+def _subject(record: dict[str, Any]) -> str:
+    return next((str(record[name]) for name in SUBJECT_FIELDS if record.get(name)), "")
+
+
+def _programming_item(record: dict[str, Any], item_id: str, config: BenchmarkConfig) -> Item:
+    """Question and solution as they stand: in programs the white space at both ends counts."""
+    fields = config.fields
+    question, answer = _verbatim(record, fields.question), _verbatim(record, fields.answer)
+    tests = "\n".join(_lines(record, name) for name in (fields.tests or "").split("|")).strip("\n")
+    if not tests.strip():
+        raise BadItem(fields.tests or "", "no tests")
+    if fields.example:
+        question = f"{question.rstrip()}\n{_lines(record, fields.example).splitlines()[0]}"
+    entry_point = _text(record, fields.entry_point) if fields.entry_point else None
+    if entry_point:
+        tests += f"\n\ncheck({entry_point})"
+    return Item(item_id, question, None, answer, None, _subject(record), tests, entry_point)
+
+
+def _lines(record: dict[str, Any], name: str) -> str:
+    value = _lookup(record, name)
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list) and all(isinstance(line, str) for line in value):
+        return "\n".join(value)
+    raise BadItem(name, "neither a text nor a list of texts")
 
 
 def answer_after(text: str, marker: str, field: str = "answer") -> str:
@@ -138,8 +173,12 @@ def _lookup(record: dict[str, Any], name: str) -> Any:
 
 
 def _text(record: dict[str, Any], name: str) -> str:
+    return _verbatim(record, name).strip()
+
+
+def _verbatim(record: dict[str, Any], name: str) -> str:
     value = _lookup(record, name)
-    text = ("" if value is None else str(value)).strip()
-    if not text:
+    text = "" if value is None else str(value)
+    if not text.strip():
         raise BadItem(name, "missing or empty")
     return text

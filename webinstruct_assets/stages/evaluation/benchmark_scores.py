@@ -2,7 +2,9 @@
 
 Partitioned by benchmark and recipe; reads ``benchmark_items``, ``trained_checkpoint`` and the scores of the
 recipe's base model (its zero-step recipe), which was evaluated by the same harness and stands beside it.
-Few-shot chain of thought, greedy, with the paper's shots (§4.1).
+Few-shot chain of thought, greedy, with the paper's shots (§4.1). Two graders judge every completion: the corrected one,
+whose verdict counts, and the paper's (``graders``). Items whose wording was found in what this very checkpoint's data
+was made from are flagged, and every score stands a second time without them.
 """
 
 from collections.abc import Sequence
@@ -12,35 +14,49 @@ import polars as pl
 
 from webinstruct_assets.core.errors import QualityGate
 from webinstruct_assets.core.ids import digest_file, row_id
-from webinstruct_assets.core.intervals import wilson
 from webinstruct_assets.core.keys import PartitionKey, Ref
 from webinstruct_assets.core.stage import Job, Stage, Unit
 from webinstruct_assets.core.workspace import Workspace
 from webinstruct_assets.stages.benchmarks.benchmark_items import benchmark_config
+from webinstruct_assets.stages.benchmarks.items import Item
 from webinstruct_assets.stages.benchmarks.sources import require_file
+from webinstruct_assets.stages.evaluation.contamination import contaminated_items, data_behind
 from webinstruct_assets.stages.evaluation.demonstrations import (
     check_not_tested,
+    check_subjects,
     demonstrations,
     document,
     shown_document,
 )
 from webinstruct_assets.stages.evaluation.harness import Answer, evaluate
+from webinstruct_assets.stages.evaluation.sandbox.run import sandbox_mode
+from webinstruct_assets.stages.evaluation.statistics import statistics
 from webinstruct_assets.stages.sft.recipes import base_recipe, is_base, recipe_config, root_recipe
 
-# id: bs-…      parent_id: bi-… of the item      item_id: the item's own id
-# prompt, completion: exactly what was sent and what came back      extracted: the answer found in it, null if none
-# answer: gold      correct: the grader's verdict      base_correct: the base model's, null for the base itself
+# id: bs-…      parent_id: bi-… of the item      item_id: the item's own id      subject: its label, "" if none
+# prompt, completion: exactly what was sent and what came back      answer: gold
+# extracted, correct: the corrected grader's answer (null if none; a program for a programming problem) and verdict
+# paper_extracted, paper_correct: the paper-compatible grader's (which may be right about no answer: its fallback "A")
+# failure: why no right answer was read (no_answer, or how a program ended), null otherwise
+# base_correct, base_paper_correct: the verdicts on the base model, null for the base itself
+# contaminated: the item's wording was found in what this checkpoint's data was made from
 # finish_reason: stop, length, or error (no reply; counts as wrong)      tokens_in, tokens_out: as the server counted
 SCHEMA: dict[str, Any] = {
     "id": pl.String(),
     "parent_id": pl.String(),
     "item_id": pl.String(),
+    "subject": pl.String(),
     "prompt": pl.String(),
     "completion": pl.String(),
-    "extracted": pl.String(),
     "answer": pl.String(),
+    "extracted": pl.String(),
     "correct": pl.Boolean(),
+    "paper_extracted": pl.String(),
+    "paper_correct": pl.Boolean(),
+    "failure": pl.String(),
     "base_correct": pl.Boolean(),
+    "base_paper_correct": pl.Boolean(),
+    "contaminated": pl.Boolean(),
     "finish_reason": pl.String(),
     "tokens_in": pl.Int32(),
     "tokens_out": pl.Int32(),
@@ -63,34 +79,34 @@ def inputs(ws: Workspace, key: PartitionKey) -> Sequence[Ref]:
 
 
 def settings(ws: Workspace, key: PartitionKey) -> dict[str, Any]:
-    """The protocol: demonstrations by digest, shots, grader, lengths, the items' limit."""
+    """The protocol (task, demonstrations by digest, shots, graders, lengths, limit) and the data whose hits are flagged."""
     name = key["benchmark"]
     config = benchmark_config(ws, name)
-    fewshot = digest_file(require_file(name, ws.path(config.fewshot), "fewshot file")) if config.shots else None
+    fewshot = None
+    if config.shots and config.fewshot:
+        fewshot = digest_file(require_file(name, ws.path(config.fewshot), "fewshot file"))
     model = ws.model_spec(root_recipe(ws, key["recipe"]).base_model)
     return {
-        "fewshot_sha256": fewshot, "shots": config.shots, "grader": config.grader, "limit": config.limit,
+        "task": config.task, "fewshot_sha256": fewshot, "fewshot_by_subject": config.fewshot_by_subject,
+        "shots": config.shots, "grader": config.grader, "paper_rules": config.paper_rules, "limit": config.limit,
         "max_output_tokens": config.max_output_tokens, "max_model_len": model.max_model_len,
+        "decontaminated_qa": {item.partition: item.data_version for item in data_behind(ws.lake, key["recipe"])},
     }  # fmt: skip
 
 
 def run(job: Job) -> None:
     """Evaluates in one unit; a kill costs little, since answered requests come back from the ledger."""
     (items,) = job.manifests("benchmark_items")
+    if job.settings["grader"] == "code":
+        job.metrics["sandbox"] = sandbox_mode()  # before any reply is paid for: it may refuse this machine
     job.unit("00000", lambda: _evaluate(job))
-    total, correct = int(job.count("items")), int(job.count("correct"))
-    low, high = wilson(correct, total)
     job.metrics.update(
-        accuracy=round(correct / total, 6), ci_low=round(low, 6), ci_high=round(high, 6), items=total,
-        items_in_benchmark=items.rows, unparsed=int(job.count("unparsed")), errors=int(job.count("errors")),
-        cut_off=int(job.count("cut_off")), shots=job.settings["shots"],
-        tokens_in=int(job.count("tokens_in")), tokens_out=int(job.count("tokens_out")),
-    )  # fmt: skip
+        **statistics(pl.read_parquet(job.folder / "part-00000.parquet")),
+        items_in_benchmark=items.rows,
+        shots=job.settings["shots"],
+    )
     for base in job.manifests("benchmark_scores"):
-        accuracy = base.metrics["accuracy"]
-        job.metrics.update(
-            base_recipe=base.keys["recipe"], base_accuracy=accuracy, delta=round(job.metrics["accuracy"] - accuracy, 6)
-        )
+        job.metrics["base_recipe"] = base.keys["recipe"]
 
 
 def limited(items: pl.DataFrame, limit: int | None) -> pl.DataFrame:
@@ -105,12 +121,14 @@ def _evaluate(job: Job) -> Unit:
     config = benchmark_config(job.ws, name)
     every_item = job.read("benchmark_items")
     items = limited(every_item, config.limit).to_dicts()
-    path = job.ws.path(config.fewshot)
-    shown = demonstrations(name, config, path)
-    check_not_tested(path, shown, every_item["question"].to_list())
-    documents = [
-        document(item["question"], item["choices"], item["answer"], item["item_id"], item["answer"]) for item in items
-    ]
+    shown: list[Item] = []
+    if config.fewshot:
+        path = job.ws.path(config.fewshot)
+        shown = demonstrations(name, config, path)
+        check_not_tested(path, shown, every_item["question"].to_list())
+        if config.fewshot_by_subject:
+            check_subjects(path, shown, every_item["subject"].to_list())
+    documents = [document(Item(**{field: item[field] for field in Item.__dataclass_fields__})) for item in items]
 
     (checkpoint,) = job.manifests("trained_checkpoint")
     identity = f"trained_checkpoint/{recipe}@{checkpoint.data_version}"
@@ -134,42 +152,36 @@ def _evaluate(job: Job) -> Unit:
             f"{recipe!r} on {name!r}: {len(errors)} of {len(answers)} items got no reply, e.g.: {errors[0]}",
             "raise max_model_len of the base model in the environment if prompts are too long; look at the server's log",
         )
-    base_correct = _base_verdicts(job)
+    base = _base_verdicts(job)
+    flagged = contaminated_items(job.ws.lake, data_behind(job.ws.lake, recipe), name)
     rows = [
-        _row(item, recipe, answer, base_correct.get(item["item_id"]))
+        _row(item, recipe, answer, base.get(item["item_id"], (None, None)), item["item_id"] in flagged)
         for item, answer in zip(items, answers, strict=True)
     ]
-    return Unit(rows=rows, rows_in=len(items), counts=_counts(answers))
+    return Unit(rows=rows, rows_in=len(items))
 
 
-def _base_verdicts(job: Job) -> dict[str, bool]:
+def _base_verdicts(job: Job) -> dict[str, tuple[bool | None, bool | None]]:
+    """The base model's verdicts by item id: the corrected grader's and the paper's."""
     if not job.manifests("benchmark_scores"):
         return {}
-    frame = job.read("benchmark_scores")
-    return dict(zip(frame["item_id"], frame["correct"], strict=True))
+    frame = job.read("benchmark_scores").select("item_id", "correct", "paper_correct")
+    return {item_id: (correct, as_paper) for item_id, correct, as_paper in frame.iter_rows()}
 
 
-def _row(item: dict[str, Any], recipe: str, answer: Answer, base_correct: bool | None) -> dict[str, Any]:
-    reply, verdict = answer.reply, answer.verdict
+def _row(
+    item: dict[str, Any], recipe: str, answer: Answer, base: tuple[bool | None, bool | None], contaminated: bool
+) -> dict[str, Any]:
+    reply, verdict, as_paper = answer.reply, answer.verdicts.corrected, answer.verdicts.paper
     return {
         "id": row_id("bs", item["id"], recipe), "parent_id": item["id"], "item_id": item["item_id"],
-        "prompt": answer.prompt, "completion": reply.text, "extracted": verdict.extracted, "answer": item["answer"],
-        "correct": verdict.correct, "base_correct": base_correct,
+        "subject": item["subject"], "prompt": answer.prompt, "completion": reply.text, "answer": item["answer"],
+        "extracted": verdict.extracted, "correct": verdict.correct,
+        "paper_extracted": as_paper.extracted, "paper_correct": as_paper.correct,
+        "failure": verdict.failure, "base_correct": base[0], "base_paper_correct": base[1], "contaminated": contaminated,
         "finish_reason": "error" if reply.error is not None else reply.finish_reason,
         "tokens_in": reply.tokens_in, "tokens_out": reply.tokens_out,
     }  # fmt: skip
-
-
-def _counts(answers: Sequence[Answer]) -> dict[str, float]:
-    return {
-        "items": len(answers),
-        "correct": sum(answer.verdict.correct for answer in answers),
-        "unparsed": sum(answer.verdict.extracted is None for answer in answers),
-        "errors": sum(answer.reply.error is not None for answer in answers),
-        "cut_off": sum(answer.reply.finish_reason == "length" for answer in answers),
-        "tokens_in": sum(answer.reply.tokens_in for answer in answers),
-        "tokens_out": sum(answer.reply.tokens_out for answer in answers),
-    }
 
 
 BENCHMARK_SCORES = Stage(
@@ -180,5 +192,5 @@ BENCHMARK_SCORES = Stage(
     run=run,
     inputs=inputs,
     settings=settings,
-    sources=("stages/evaluation/*.py", "stages/evaluation/tasks/*.yaml"),
+    sources=("stages/evaluation/**/*.py", "stages/evaluation/tasks/*.yaml"),
 )

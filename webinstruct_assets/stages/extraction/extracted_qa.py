@@ -14,10 +14,10 @@ question and the answer); ``model`` (identity, "" for rules); ``prompt_hash`` ("
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -26,6 +26,9 @@ from webinstruct_assets.core.config import ExtractionConfig
 from webinstruct_assets.core.errors import ConfigError
 from webinstruct_assets.core.ids import row_id
 from webinstruct_assets.core.keys import PartitionKey, Ref
+from webinstruct_assets.core.llm.client import LlmReply, LlmRequest
+from webinstruct_assets.core.llm.retries import Wanted, complete_with_retries
+from webinstruct_assets.core.llm.tokens import chat_tokens
 from webinstruct_assets.core.stage import Job, Reject, Stage, Unit
 from webinstruct_assets.stages.extraction.lines import Cut, cuts, line_spans
 from webinstruct_assets.stages.extraction.prompt import Prompt, line_costs, load_prompt, messages_for
@@ -37,9 +40,8 @@ from webinstruct_assets.stages.pages.questions import asks, open_question
 from webinstruct_assets.stages.pages.rules.spans import overlap
 
 if TYPE_CHECKING:
-    from webinstruct_assets.core.llm.client import LlmClient, LlmReply
-    from webinstruct_assets.core.llm.retry import Verdict
-    from webinstruct_assets.core.llm.tokens import TokenCounter
+    from webinstruct_assets.core.llm.client import LlmClient
+    from webinstruct_assets.core.llm.tokens import TokenCounts
     from webinstruct_assets.core.workspace import Workspace
 
 PREFIX = "qa"
@@ -61,6 +63,7 @@ SCHEMA: dict[str, pl.DataType] = {
 }
 FINAL_ANSWER_WORDS = 8
 LEAST_PAGE_TOKENS = 100  # with less of a page in sight there is nothing to read
+Cutting = Callable[[str, Sequence[Span], Sequence[int]], list[Cut]]
 PROBLEMS = (
     "llm_error",
     "llm_refused",
@@ -81,42 +84,47 @@ class _Page:
     readings: list[Reading] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
 class _Llm:
-    """The configured model with the prompt, and counts by its own tokenizer. ``context``: its max_model_len."""
+    """The configured model, started when the first request needs it."""
 
-    client: "LlmClient"
-    prompt: Prompt
-    count: "TokenCounter"
-    context: int
-    budget: int
+    def __init__(self, job: Job, stack: ExitStack):
+        self._job, self._stack = job, stack
+        self._client: LlmClient | None = None
 
-    def cuts(self, text: str, lines: list[Span], asking: Sequence[int]) -> list[Cut]:
+    def tokens(self, texts: Sequence[str]) -> list[int]:
+        """Tokens as the model counts them."""
+        return self._counts(texts)
+
+    @cached_property
+    def _budget(self) -> int:
+        return page_budget(self._job.ws, self._prompt, self.tokens)
+
+    @property
+    def _prompt(self) -> Prompt:
+        return load_prompt(self._job.ws.config.extraction.mode)
+
+    def cuts(self, text: str, lines: Sequence[Span], asking: Sequence[int]) -> list[Cut]:
         """The parts of a page that are shown."""
-        return cuts(text, lines, line_costs(self.prompt, text, lines, self.count), self.budget, asking)
+        return cuts(text, lines, line_costs(self._prompt, text, lines, self.tokens), self._budget, asking)
+
+    @cached_property
+    def _counts(self) -> "TokenCounts":
+        return self._job.ws.token_counts(self._job.ws.config.extraction.model, self._job.log)
+
+    @property
+    def client(self) -> "LlmClient":
+        if self._client is None:
+            self._client = self._stack.enter_context(
+                self._job.ws.llm(self._job.ws.config.extraction.model, self._job.log)
+            )
+        return self._client
 
 
-@contextmanager
-def _opened(job: Job) -> Iterator[_Llm | None]:
-    """The model of the run, None where the LLM is switched off."""
-    config = job.ws.config.extraction
-    if not config.llm:
-        yield None
-        return
-    prompt = load_prompt(config.mode)
-    count = job.ws.tokenizer(config.model, job.log)
-    with job.ws.llm(config.model, job.log) as client:
-        context = job.ws.model_spec(config.model).max_model_len
-        yield _Llm(client, prompt, count, context, page_budget(job.ws, prompt, count))
-
-
-def page_budget(ws: "Workspace", prompt: Prompt, count: "TokenCounter") -> int:
+def page_budget(ws: "Workspace", prompt: Prompt, count: "TokenCounts") -> int:
     """Tokens that a page's lines may take: the configured limit, or what the model's context leaves.
 
     Raises ConfigError when it leaves next to nothing.
     """
-    from webinstruct_assets.core.llm.tokens import chat_tokens
-
     config = ws.config.extraction
     context = ws.model_spec(config.model).max_model_len
     shared = chat_tokens(count, [*prompt.messages, {"content": ""}])
@@ -134,7 +142,8 @@ def run(job: Job) -> None:
     """Rules, then the LLM for the pages they leave."""
     pages = job.read("pages").sort("id")
     job.progress.start(pages.height, "pages")
-    with _opened(job) as llm:
+    with ExitStack() as stack:
+        llm = _Llm(job, stack)
         for number, start in enumerate(range(0, pages.height, UNIT_PAGES)):
             chunk = pages.slice(start, UNIT_PAGES).to_dicts()
             job.unit(f"{number:05d}", partial(_unit, job, llm, chunk, _share(job, len(chunk), pages.height)))
@@ -173,20 +182,21 @@ def _within_budget(pages: list[_Page], share: int | None) -> None:
         page.step, page.cuts = "llm_budget", []
 
 
-def _unit(job: Job, llm: _Llm | None, chunk: list[dict[str, Any]], share: int | None) -> Unit:
+def _unit(job: Job, llm: _Llm, chunk: list[dict[str, Any]], share: int | None) -> Unit:
     config = job.ws.config.extraction
+    prompt = load_prompt(config.mode)
     counts: Counter[str] = Counter(pages=len(chunk))
-    pages = [_plan(row, config, llm) for row in chunk]
+    pages = [_plan(row, config, llm.cuts) for row in chunk]
     _within_budget(pages, share)
     asked = [(page, cut) for page in pages for cut in page.cuts]
     job.progress.advance(sum(1 for page in pages if not page.cuts))
-    if llm and asked:
-        _ask(job, llm, asked, counts)
+    if asked:
+        _ask(job, llm, asked, prompt, counts)
     model = job.settings.get("model_identity", "") if asked else ""
     rows: list[dict[str, Any]] = []
     rejects: list[Reject] = []
     for page in pages:
-        own = _rows(page, load_prompt(config.mode), model, counts)
+        own = _rows(page, prompt, model, counts)
         rows += own
         counts.update(pages_with_pairs=bool(own), pages_to_llm=bool(page.cuts))
         if not own:
@@ -197,7 +207,7 @@ def _unit(job: Job, llm: _Llm | None, chunk: list[dict[str, Any]], share: int | 
     return Unit(rows=rows, rows_in=len(chunk), rejects=rejects, rows_kept=len(chunk) - len(rejects), counts=counts)
 
 
-def _plan(row: dict[str, Any], config: ExtractionConfig, llm: _Llm | None) -> _Page:
+def _plan(row: dict[str, Any], config: ExtractionConfig, cutting: Cutting) -> _Page:
     """The rules' pairs of a page, and the cuts that the LLM has to see (none when everything is explained)."""
     pairs = [
         {
@@ -211,9 +221,9 @@ def _plan(row: dict[str, Any], config: ExtractionConfig, llm: _Llm | None) -> _P
     open_lines = unexplained(row["text"], lines, pairs if config.skip_explained else [])
     if not open_lines:
         return _Page(row, pairs, lines, "rules_only" if pairs else "no_question")
-    if llm is None:
+    if not config.llm:
         return _Page(row, pairs, lines, "llm_off")
-    return _Page(row, pairs, lines, "llm", llm.cuts(row["text"], lines, open_lines))
+    return _Page(row, pairs, lines, "llm", cutting(row["text"], lines, open_lines))
 
 
 def unexplained(text: str, lines: Sequence[Span], pairs: Sequence[dict[str, Any]]) -> list[int]:
@@ -245,29 +255,23 @@ def kind_of(rule: str, answer: str) -> str:
     return "final_answer" if len(answer.split()) <= FINAL_ANSWER_WORDS else "solution"
 
 
-def _ask(job: Job, llm: _Llm, asked: list[tuple[_Page, Cut]], counts: Counter[str]) -> None:
+def _ask(job: Job, llm: _Llm, asked: list[tuple[_Page, Cut]], prompt: Prompt, counts: Counter[str]) -> None:
     """Sends all cuts in one batch and reads the replies; what failed is sent again, ``extraction.retries`` times."""
-    from webinstruct_assets.core.llm.client import LlmRequest
-    from webinstruct_assets.core.llm.retry import complete_with_retries
-    from webinstruct_assets.core.llm.tokens import chat_tokens
-
     config = job.ws.config.extraction
-    waiting = Counter(page.row["id"] for page, _ in asked)
-    readings: dict[int, Reading] = {}
     requests = [
         LlmRequest(
-            messages=messages_for(llm.prompt, page.row["text"], page.lines, cut),
+            messages=messages_for(prompt, page.row["text"], page.lines, cut),
             max_tokens=config.max_output_tokens,
-            json_schema=llm.prompt.schema,
+            json_schema=prompt.schema,
             tag=f"extraction {page.row['id']} {cut.first}-{cut.last}",
         )
         for page, cut in asked
     ]
 
-    def judge(index: int, reply: "LlmReply") -> "Verdict":
+    def read(index: int, reply: LlmReply) -> Reading:
         page, cut = asked[index]
-        readings[index] = read_reply(
-            llm.prompt.mode,
+        return read_reply(
+            prompt.mode,
             page.row["text"],
             page.lines,
             cut,
@@ -275,30 +279,34 @@ def _ask(job: Job, llm: _Llm, asked: list[tuple[_Page, Cut]], counts: Counter[st
             finish_reason=reply.finish_reason,
             error=reply.error,
         )
-        problem = readings[index].problem
-        return "truncated" if problem == "llm_truncated" else "failed" if problem in RETRIED else ""
 
-    def progress(index: int, reply: "LlmReply") -> None:
-        identity = asked[index][0].row["id"]
-        waiting[identity] -= 1
-        if not waiting[identity]:
-            job.progress.advance(1)
+    def wanted(index: int, reply: LlmReply) -> Wanted:
+        problem = read(index, reply).problem
+        return "more_tokens" if problem == "llm_truncated" else "another" if problem in RETRIED else ""
 
-    tries = complete_with_retries(
+    context = job.ws.model_spec(config.model).max_model_len
+    waiting = Counter(page.row["id"] for page, _ in asked)
+
+    def heard(index: int, attempt: int, reply: LlmReply) -> None:
+        counts.update(llm_requests=1, llm_retries=attempt > 0, tokens_in=reply.tokens_in, tokens_out=reply.tokens_out)
+        if attempt == 0:
+            identity = asked[index][0].row["id"]
+            waiting[identity] -= 1
+            if not waiting[identity]:
+                job.progress.advance(1)
+
+    replies = complete_with_retries(
         llm.client,
         requests,
-        judge,
+        wanted,
         retries=config.retries,
-        longest=lambda index: llm.context - chat_tokens(llm.count, requests[index].messages or ()),
-        on_reply=progress,
+        room=lambda index: context - chat_tokens(llm.tokens, requests[index].messages or ()),
+        on_reply=heard,
     )
-    for index, replies in enumerate(tries):
-        counts.update(llm_requests=len(replies), llm_retries=len(replies) - 1)
-        counts.update(
-            tokens_in=sum(reply.tokens_in for reply in replies), tokens_out=sum(reply.tokens_out for reply in replies)
-        )
-        asked[index][0].readings.append(readings[index])
-        counts.update(llm_not_asking=readings[index].not_asking)
+    for index, reply in enumerate(replies):
+        reading = read(index, reply)
+        asked[index][0].readings.append(reading)
+        counts.update(llm_not_asking=reading.not_asking)
 
 
 def _rows(page: _Page, prompt: Prompt, model: str, counts: Counter[str]) -> list[dict[str, Any]]:
@@ -400,7 +408,12 @@ def _measure(job: Job, pages: pl.DataFrame) -> None:
 def _asked_urls(job: Job, pages: pl.DataFrame) -> set[str]:
     """Pages with lines that only the LLM could explain."""
     config = job.ws.config.extraction
-    return {row["url"] for row in pages.to_dicts() if _plan(row, config, None).step == "llm_off"}
+    asking = config.model_copy(update={"llm": True})
+
+    def whole(text: str, lines: Sequence[Span], open_lines: Sequence[int]) -> list[Cut]:
+        return [Cut(1, len(lines))]
+
+    return {row["url"] for row in pages.to_dicts() if _plan(row, asking, whole).cuts}
 
 
 def settings(ws: "Workspace", key: PartitionKey) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from webinstruct_assets.core.ids import digest_json
-from webinstruct_assets.core.llm.tokens import TokenCounter
+from webinstruct_assets.core.llm.tokens import TokenCounts
 from webinstruct_assets.stages.extraction.lines import Cut, numbered, shown
 from webinstruct_assets.stages.pages.document import Span
 
@@ -46,7 +46,7 @@ def load_prompt(mode: str) -> Prompt:
     return Prompt(mode, tuple(messages), schema, digest_json([mode, messages, schema])[:16])
 
 
-def line_costs(prompt: Prompt, text: str, spans: Sequence[Span], count: TokenCounter) -> list[int]:
+def line_costs(prompt: Prompt, text: str, spans: Sequence[Span], count: TokenCounts) -> list[int]:
     """Tokens that each line takes in a request, counted as it is sent."""
     lines = [text[span.start : span.end] for span in spans]
     if prompt.mode == "point":

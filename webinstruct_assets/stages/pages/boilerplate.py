@@ -8,6 +8,8 @@ collected in the languages whose pages are most common in Common Crawl.
 """
 
 import re
+from bisect import bisect_right
+from collections.abc import Sequence
 from functools import lru_cache
 from itertools import accumulate
 
@@ -253,7 +255,8 @@ LINE = re.compile(
     r"terms of (?:use|service)|privacy policy|datenschutzerklärung|nutzungsbedingungen|"
     r"(?:uses?|accept|verwende[nt]?|nutz(?:en|t)) cookies|"
     r"\bnewsletter\b.{0,60}\b(?:sign|subscri|anmeld|abonn|bestell|inbox|kostenlos)|"
-    r"\b(?:sign(?:ing)? up|subscri\w+|anmeld\w+|abonn\w+)\b.{0,60}\bnewsletter"
+    r"\b(?:sign(?:ing)? up|subscri\w+|anmeld\w+|abonn\w+)\b.{0,60}\bnewsletter",
+    re.MULTILINE,
 )
 LINE_HINTS = ("(c) ", "rechte vor", "rights res", "droits rés", "derechos res", "tutti i dir", "terms of ", "privacy pol", "datenschutzer",
               "nutzungsbed", " cookies", "newsletter")  # fmt: skip
@@ -409,9 +412,9 @@ def _by_line(layout: Layout, prefix: list[float], *, forum: bool) -> None:
     ]
     lines = [blocks[index].text.lower() for index in short]
     page = "\n".join(lines)
-    legal = any(hint in page for hint in LINE_HINTS)
-    credits = any(hint in page for hint in CREDIT_HINTS)
-    for index, lowered in zip(short, lines, strict=True):
+    legal = _lines_with(LINE, lines, page) if any(hint in page for hint in LINE_HINTS) else ()
+    credits = _lines_with(CREDIT, lines, page) if any(hint in page for hint in CREDIT_HINTS) else ()
+    for place, (index, lowered) in enumerate(zip(short, lines, strict=True)):
         block = blocks[index]
         if block.dropped or (lowered[-1:] == "?" and not block.links):
             continue
@@ -424,9 +427,9 @@ def _by_line(layout: Layout, prefix: list[float], *, forum: bool) -> None:
                 and (block.kind == "heading" or lowered[-1:] not in ".;,")
             ):
                 _drop_section(layout, index, prefix, sure=False)
-            elif legal and LINE.search(lowered):
+            elif place in legal:
                 block.dropped = "legal"
-            elif credits and CREDIT.search(lowered):
+            elif place in credits:
                 block.dropped = "caption"
             continue
         if forum and reason in ("comment", "author", "meta"):
@@ -434,6 +437,12 @@ def _by_line(layout: Layout, prefix: list[float], *, forum: bool) -> None:
         block.dropped = reason if reason != "author" else "meta"
         if reason in SECTIONS and len(lowered) <= SECTION_TITLE:
             _drop_section(layout, index, prefix, sure=True)
+
+
+def _lines_with(pattern: re.Pattern[str], lines: Sequence[str], page: str) -> set[int]:
+    """Numbers of the lines in which ``pattern`` is found, by one search over all of them (``page``)."""
+    starts = [0, *accumulate(len(line) + 1 for line in lines)]
+    return {bisect_right(starts, match.start()) - 1 for match in pattern.finditer(page)}
 
 
 def _drop_section(layout: Layout, title: int, prefix: list[float], *, sure: bool) -> None:

@@ -2,7 +2,8 @@
 
 In: ``recalled_urls``; each record is read from its WARC file by offset and length. Out: one row per page.
 Rejects: ``fetch_failed`` (not readable at that offset), ``digest_mismatch`` (not the page that was recalled),
-``not_html``, ``too_large``, ``empty_page`` (no text left), ``too_few_words``, ``unknown_charset``, ``undecodable``.
+``not_html``, ``too_large``, ``empty_page`` (no text left), ``too_few_words``, ``unknown_charset``, ``undecodable``,
+``too_slow``.
 
 Markup that could not be used (``markup_not_on_page``, ``markup_unreadable``) concerns a pair, not a page, so it
 takes no part in the conservation of pages: it is a row of ``markup_rejects-<unit>.parquet`` beside the parts
@@ -10,7 +11,8 @@ takes no part in the conservation of pages: it is a row of ``markup_rejects-<uni
 
 Columns: ``id``; ``parent_id`` (row of ``recalled_urls``); ``url``; ``domain`` (registrable); ``title``;
 ``language`` (ISO 639-1); ``charset`` (codec used); ``text`` (Markdown-like lines); ``n_lines``; ``n_words``;
-``markup_pairs`` (question, answer, rule, and their spans: character offsets into ``text``, end exclusive).
+``markup_pairs`` (question, answer, rule, and their spans: character offsets into ``text``, end exclusive);
+``posts`` of a thread (author, time as shown, votes, accepted, spans; empty for other pages).
 """
 
 from collections import Counter
@@ -48,6 +50,9 @@ SCHEMA: dict[str, pl.DataType] = {
     "n_words": pl.Int32(),
     "markup_pairs": pl.List(pl.Struct({
         "question": pl.String(), "answer": pl.String(), "rule": pl.String(), "question_spans": SPANS, "answer_spans": SPANS,
+    })),
+    "posts": pl.List(pl.Struct({
+        "author": pl.String(), "time": pl.String(), "votes": pl.Int64(), "accepted": pl.Boolean(), "spans": SPANS,
     })),
 }  # fmt: skip
 MARKUP_REJECTS: dict[str, pl.DataType] = {name: pl.String() for name in ("page_id", "url", "rule", "reason", "detail")}
@@ -196,6 +201,13 @@ def _row(identity: str, recalled: dict[str, Any], page: Page) -> dict[str, Any]:
             }
             for pair in page.markup_pairs
         ],
+        "posts": [
+            {
+                "author": post.author, "time": post.time, "votes": post.votes, "accepted": post.accepted,
+                "spans": span_rows(post.spans),
+            }
+            for post in page.posts
+        ],
     }  # fmt: skip
 
 
@@ -212,5 +224,11 @@ PAGES = Stage(
     run=run,
     inputs=lambda ws, key: [Ref("recalled_urls", key)],
     settings=lambda ws, key: ws.config.pages.model_dump(),
-    sources=("stages/pages/*.py", "stages/pages/rules/*.py", "core/warc.py"),
+    sources=(
+        "stages/pages/*.py",
+        "stages/pages/rules/*.py",
+        "stages/crawl/source.py",
+        "stages/crawl/transport.py",
+        "core/warc.py",
+    ),
 )

@@ -46,7 +46,7 @@ NOT_MARKS = re.compile("[\ue000-\ue009]")
 TAG = re.compile(r"<[^>]*>")
 BACKTICKS = re.compile(f"{CODE_OPEN}[^{CODE_CLOSE}]*{CODE_CLOSE}|`([^`\ue000-\ue00f]{{1,500}})`")
 EMPTY_CODE = re.compile(f"{CODE_OPEN}\\s*{CODE_CLOSE}")
-ASCIIMATH_LOADED = re.compile(rb"asciimath|config=AM_|[-_]MML-AM_|input/AsciiMath", re.IGNORECASE)
+ASCIIMATH_LOADED = (b"asciimath", b"config=am_", b"-mml-am_", b"_mml-am_")  # in lower case
 KINDS = ("paragraph", "heading", "item", "cell", "code")
 NOTHING: tuple[str, frozenset[str], str] = ("", frozenset(), "")
 COUNTS = (0, 10, 11, 24)  # of scan.OUT, BLOCKS, CONTAINERS, SPECIALS in its state
@@ -256,7 +256,8 @@ class _Builder:
     def _loads_asciimath(self) -> bool:
         """Whether the page loads a renderer that takes text between back-ticks for AsciiMath."""
         if self._asciimath is None:
-            self._asciimath = ASCIIMATH_LOADED.search(self._page) is not None
+            page = self._page.lower()
+            self._asciimath = any(name in page for name in ASCIIMATH_LOADED)
         return self._asciimath
 
     def _with_formulas(self, text: str, code: bool) -> str:

@@ -54,6 +54,8 @@ def labelled_stage(number: int) -> Stage:
             "stages/seeds/pages.py",
             "stages/seeds/sampling.py",
             "stages/crawl/wet.py",
+            "stages/crawl/source.py",
+            "stages/crawl/transport.py",
             "core/warc.py",
         ),
         reuses=training_reuse("labelled", number),

@@ -124,5 +124,6 @@ RECALLED_URLS = Stage(
         "stages/recall/funnel.py",
         "stages/crawl/index.py",
         "stages/crawl/source.py",
+        "stages/crawl/transport.py",
     ),
 )

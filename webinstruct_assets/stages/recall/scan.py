@@ -30,7 +30,7 @@ from webinstruct_assets.core.stage import Job, Reject, Stage, Unit
 from webinstruct_assets.core.urls import registrable_domains
 from webinstruct_assets.core.warc import RecordReject
 from webinstruct_assets.stages.crawl.source import CrawlSource
-from webinstruct_assets.stages.crawl.wet import WetFile, iter_wet_batches, wet_files
+from webinstruct_assets.stages.crawl.wet import WetBatch, WetFile, iter_wet_batches, wet_files
 from webinstruct_assets.stages.recall.classifier import POSITIVE
 from webinstruct_assets.stages.recall.rounds import Round, scan_reuse
 from webinstruct_assets.stages.recall.scorer import FastTextScorer
@@ -67,7 +67,9 @@ def scan_stage(number: int) -> Stage:
         sources=(
             "stages/recall/scan.py",
             "stages/recall/scorer*.py",
-            "stages/crawl/wet*.py",
+            "stages/crawl/wet.py",
+            "stages/crawl/source.py",
+            "stages/crawl/transport.py",
             "core/warc.py",
             "core/urls.py",
         ),
@@ -87,6 +89,7 @@ def _run(model: str, prefix: str) -> Callable[[Job], None]:
             "labelled": manifest.metrics["labelled"],  # for the funnel
             "pages_scored": int(job.count("pages")),
             "text_bytes": int(job.count("bytes")),
+            "pages_not_utf8": int(job.count("not_utf8")),
         }
 
     return run
@@ -107,6 +110,7 @@ def score_file(source: CrawlSource, model: Path, threshold: float, prefix: str, 
     frames = [pl.DataFrame(schema={"url": pl.String, "score": pl.Float32, "offset": pl.Int64, "date": pl.String})]
     texts = [pl.Series(dtype=pl.String)]
     size = 0
+    odd: list[int] = []  # offsets of pages that are not UTF-8
 
     def on_reject(reject: RecordReject) -> None:
         identity, detail = row_id(prefix, file.id, reject.offset), f"{file.path}@{reject.offset}: {reject.detail}"
@@ -119,6 +123,7 @@ def score_file(source: CrawlSource, model: Path, threshold: float, prefix: str, 
             frames.append(pl.DataFrame(columns, schema=frames[0].schema))
             texts.append(_decoded(batch.texts.take(np.flatnonzero(scores.astype(np.float64) >= threshold))))
             size += pc.sum(pc.binary_length(batch.texts)).as_py() or 0
+            odd += _not_utf8(batch)
     pages = pl.concat(frames)
     pages = pages.with_columns(
         pl.Series("id", row_ids(prefix, file.id, pages["offset"].to_list()), dtype=pl.String),
@@ -148,9 +153,36 @@ def score_file(source: CrawlSource, model: Path, threshold: float, prefix: str, 
         rows=rows,
         rejects=rejects,
         rows_in=pages.height + len(unreadable),
-        counts={"pages": pages.height, "bytes": size},
+        counts={"pages": pages.height, "bytes": size, "not_utf8": len(odd)},
         files={f"domains-{file.unit}.parquet": domains},
+        warnings=_warnings(file, unreadable, odd),
     )
+
+
+def _warnings(file: WetFile, unreadable: list[Reject], odd: list[int]) -> list[str]:
+    """What was wrong with a file, for the log: where it begins, and how much of it."""
+    lines = []
+    if unreadable:
+        lines.append(
+            f"{len(unreadable)} records cannot be read, the first is {unreadable[0].reason}: {unreadable[0].detail}"
+        )
+    if odd:
+        lines.append(f"{len(odd)} pages are not UTF-8 (read with U+FFFD), the first is {file.path}@{odd[0]}")
+    return lines
+
+
+def _not_utf8(batch: WetBatch) -> list[int]:
+    """Offsets of the pages whose text is not UTF-8; one vectorised check where there are none, as nearly always."""
+    try:
+        pl.Series(batch.texts).cast(pl.String)
+    except pl.exceptions.PolarsError:
+        texts = [text.decode("utf-8", errors="replace").encode() for text in batch.texts.to_pylist()]
+        return [
+            int(offset)
+            for offset, text, read in zip(batch.offsets, batch.texts.to_pylist(), texts, strict=True)
+            if text != read
+        ]
+    return []
 
 
 def _decoded(texts: "pa.BinaryArray") -> pl.Series:

@@ -17,6 +17,7 @@ import re
 from dataclasses import dataclass
 
 from webinstruct_assets.core.llm.client import LlmReply
+from webinstruct_assets.core.llm.retries import Wanted
 from webinstruct_assets.stages.decontamination.words import words
 from webinstruct_assets.stages.refinement.answers import (
     MARKS,
@@ -29,7 +30,7 @@ from webinstruct_assets.stages.refinement.answers import (
     options,
     same_final,
 )
-from webinstruct_assets.stages.refinement.defects import KEPT_LENGTH, defect
+from webinstruct_assets.stages.refinement.defects import KEPT_LENGTH, defect, refuses
 
 KEPT_QUESTION = 0.6  # share of a question's telling words that a rewording must keep
 REASONING_WORDS = 8  # words that an answer without reasoning must gain to count as one with
@@ -123,6 +124,14 @@ def check_reply(
         reasoning_added=len(words(answer)) <= SHORT_WORDS
         and len(words(new_answer)) >= len(words(answer)) + REASONING_WORDS,
     )
+
+
+def retry_of(reply: LlmReply) -> Wanted:
+    """What another try should have: more room for a reply that was cut off, another draw for one that is no pair."""
+    if reply.finish_reason == "length":
+        return "more_tokens"
+    parsed = parse_reply(reply.text) if reply.error is None else None
+    return "" if parsed and not refuses(f"{parsed.question}\n{parsed.answer}") else "another"
 
 
 def _reject(reason: str, detail: str) -> Outcome:

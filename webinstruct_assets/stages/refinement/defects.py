@@ -68,6 +68,11 @@ def defect(
     return None
 
 
+def refuses(text: str) -> bool:
+    """Whether a model speaks of itself instead of answering."""
+    return bool(_REFUSAL.search(text))
+
+
 def dangling_reference(question: str) -> str | None:
     """What a question refers to without containing it (a figure, "the above"); None when it stands on its own."""
     text = " ".join(question.split())

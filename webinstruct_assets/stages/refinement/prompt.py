@@ -15,7 +15,7 @@ from pydantic import Field
 from webinstruct_assets.core.config import RefinerConfig, Section, load_yaml
 from webinstruct_assets.core.ids import digest_json
 from webinstruct_assets.core.llm.client import LlmRequest
-from webinstruct_assets.core.llm.tokens import TokenCounter, chat_tokens
+from webinstruct_assets.core.llm.tokens import TokenCounts, chat_tokens
 
 PROMPTS = Path(__file__).parent / "prompts"
 _TEXT = {"type": "string"}
@@ -78,7 +78,7 @@ def page_context(text: str, spans: list[dict[str, int]]) -> str:
 class Requests:
     """Requests of one refiner, sized by its model's own tokenizer (``count``) within ``max_model_len`` tokens."""
 
-    def __init__(self, prompt: RefinePrompt, refiner: RefinerConfig, count: TokenCounter, max_model_len: int):
+    def __init__(self, prompt: RefinePrompt, refiner: RefinerConfig, count: TokenCounts, max_model_len: int):
         self.prompt, self.refiner, self._count, self.max_model_len = prompt, refiner, count, max_model_len
         shared = [{"role": "system", "content": prompt.system.strip()}]
         for example in prompt.examples:
@@ -111,6 +111,10 @@ class Requests:
         """Tokens that the model's context leaves for the reply to a request of ``build``."""
         assert request.messages is not None
         return self.max_model_len - self._shared_tokens - sum(self._count([request.messages[-1]["content"]]))
+
+    def longest(self, request: LlmRequest) -> int:
+        """The most tokens that a reply which was cut off may be given: the refiner's limit, or what the context leaves."""
+        return min(self.refiner.max_output_tokens, self.room(request))
 
     def _request(self, pair: Mapping[str, Any], context: str, max_tokens: int) -> LlmRequest:
         user = _filled(self.prompt.user, pair=_json(pair["question"], pair["answer"]))

@@ -3,7 +3,6 @@
 Partitioned by refiner and snapshot (paper §2.3: two refiners, both over all pairs); reads ``deduplicated_qa`` and,
 for a refiner with ``give_context``, ``pages``. Every pair either leads to a refined row or to a reject with one of
 the reasons of ``checks.py``, or ``too_long`` (the pair does not fit the refiner's or the model's limit; not asked).
-Replies that are no answer are asked for again first (``RETRIED``, ``retries`` of the refiner).
 """
 
 from collections import Counter
@@ -17,12 +16,12 @@ from webinstruct_assets.core.config import RefinerConfig, settings_of
 from webinstruct_assets.core.errors import ConfigError
 from webinstruct_assets.core.ids import row_id
 from webinstruct_assets.core.keys import PartitionKey, Ref
-from webinstruct_assets.core.llm.client import LlmClient, LlmReply, LlmRequest
-from webinstruct_assets.core.llm.retry import Verdict, complete_with_retries
+from webinstruct_assets.core.llm.client import LlmReply, LlmRequest
+from webinstruct_assets.core.llm.retries import complete_with_retries
 from webinstruct_assets.core.stage import Job, Reject, Stage, Unit
 from webinstruct_assets.core.workspace import Workspace
 from webinstruct_assets.stages.extraction.quality import read_gold
-from webinstruct_assets.stages.refinement.checks import Outcome, check_reply
+from webinstruct_assets.stages.refinement.checks import check_reply, retry_of
 from webinstruct_assets.stages.refinement.prompt import Requests, load_prompt, page_context
 from webinstruct_assets.stages.refinement.quality import accuracy
 
@@ -53,9 +52,6 @@ SCHEMA: dict[str, pl.DataType] = {
 PAIRS_PER_UNIT = 64
 # Units asked for together: a server is full only while more requests wait than it runs at once.
 UNITS_PER_WINDOW = 8
-# A reply that is a refined pair, if a bad one, is the refiner's answer: asking until the checks pass would only
-# find the replies that slip through them.
-RETRIED = frozenset({"llm_error", "defect_invalid", "defect_empty", "defect_refusal"})
 
 
 def refiner_config(ws: Workspace, name: str) -> RefinerConfig:
@@ -92,7 +88,7 @@ def settings(ws: Workspace, key: PartitionKey) -> dict[str, Any]:
 def run(job: Job) -> None:
     """Asks for windows of units at a time and commits unit by unit."""
     refiner = refiner_config(job.ws, job.key["refiner"])
-    count = job.ws.tokenizer(refiner.model, job.log)
+    count = job.ws.token_counts(refiner.model, job.log)
     requests = Requests(load_prompt(refiner.prompt), refiner, count, job.settings["max_model_len"])
     everything = job.read("deduplicated_qa").sort("id")  # ids are digests: their order is a fixed random one
     contexts = _contexts(job, everything) if refiner.give_context else {}
@@ -104,17 +100,15 @@ def run(job: Job) -> None:
         for start in range(0, pairs.height, PAIRS_PER_UNIT)
     ]
     job.progress.start(pairs.height, "pairs")
-    with job.ws.llm(refiner.model, job.log) as client:
-        for first in range(0, len(units), UNITS_PER_WINDOW):
-            window = _Window(job, client, requests, units[first : first + UNITS_PER_WINDOW], contexts)
-            for offset in range(len(window.units)):
-                job.unit(f"{first + offset:05}", partial(window.compute, offset))
+    for first in range(0, len(units), UNITS_PER_WINDOW):
+        window = _Window(job, requests, units[first : first + UNITS_PER_WINDOW], contexts)
+        for offset in range(len(window.units)):
+            job.unit(f"{first + offset:05}", partial(window.compute, offset))
     statuses = {name: int(job.count(name)) for name in ("refined", "unchanged", "corrected")}
     job.metrics |= {
         "pairs": pairs.height, "by_status": statuses, **statuses, "reasoning_added": int(job.count("reasoning_added")), "asked": int(job.count("asked")),
-        "llm_requests": int(job.count("llm_requests")), "llm_retries": int(job.count("llm_retries")),
         "kept_of_asked": round(sum(statuses.values()) / job.count("asked"), 3) if job.count("asked") else 0.0,
-        "tokens_in": int(job.count("tokens_in")), "tokens_out": int(job.count("tokens_out")),
+        "retries": int(job.count("retries")), "tokens_in": int(job.count("tokens_in")), "tokens_out": int(job.count("tokens_out")),
         "prompt": refiner.prompt, "model": job.settings["model"],
     }  # fmt: skip
     gold = job.ws.path(job.ws.config.crawl.demo_sources) / "gold.jsonl"
@@ -162,18 +156,18 @@ class _Window:
     def __init__(
         self,
         job: Job,
-        client: LlmClient,
         requests: Requests,
         units: list[list[dict[str, Any]]],
         contexts: dict[str, str],
     ):
-        self.job, self.client, self.requests, self.units, self.contexts = job, client, requests, units, contexts
+        self.job, self.requests, self.units, self.contexts = job, requests, units, contexts
         prompt = requests.prompt
         self._shown = "\n".join(
             [prompt.system, *(f"{example.refined_question}\n{example.refined_answer}" for example in prompt.examples)]
         )
         self._requests: dict[str, LlmRequest | str] = {}
-        self._tries: dict[str, list[LlmReply]] = {}
+        self._replies: dict[str, LlmReply] = {}
+        self._spent: dict[str, Counter[str]] = {}
 
     def compute(self, offset: int) -> Unit:
         """The unit at ``offset``."""
@@ -183,18 +177,20 @@ class _Window:
         rejects: list[Reject] = []
         counts: Counter[str] = Counter()
         for pair in self.units[offset]:
-            tries = self._tries.get(pair["id"])
-            if tries is None:
+            reply = self._replies.get(pair["id"])
+            if reply is None:
                 rejects.append(Reject(pair["id"], pair["parent_id"], "too_long", str(self._requests[pair["id"]])))
                 continue
-            counts.update(
-                asked=1,
-                llm_requests=len(tries),
-                llm_retries=len(tries) - 1,
-                tokens_in=sum(reply.tokens_in for reply in tries),
-                tokens_out=sum(reply.tokens_out for reply in tries),
+            counts.update({"asked": 1, **self._spent[pair["id"]]})
+            context = self.contexts.get(pair["id"], "")
+            outcome = check_reply(
+                pair["question"],
+                pair["answer"],
+                reply,
+                context=context,
+                prompt_text=self._shown,
+                corrections=self.requests.prompt.corrections,
             )
-            outcome = self._checked(pair, tries[-1])
             if not outcome.status:
                 rejects.append(Reject(pair["id"], pair["parent_id"], outcome.reason, outcome.detail))
                 continue
@@ -210,39 +206,32 @@ class _Window:
         self.job.progress.advance(0, Counter(reject.reason for reject in rejects))
         return Unit(rows=rows, rows_in=len(self.units[offset]), rejects=rejects, counts=counts)
 
-    def _checked(self, pair: dict[str, Any], reply: LlmReply) -> Outcome:
-        return check_reply(
-            pair["question"],
-            pair["answer"],
-            reply,
-            context=self.contexts.get(pair["id"], ""),
-            prompt_text=self._shown,
-            corrections=self.requests.prompt.corrections,
-        )
-
     def _ask(self, offset: int) -> None:
         """Sends the requests of this and the later units, longest replies first so that none straggles at the end."""
-        pairs = {pair["id"]: pair for unit in self.units[offset:] for pair in unit}
-        self._requests = {
-            identity: self.requests.build(pair, self.contexts.get(identity, "")) for identity, pair in pairs.items()
-        }
+        for pair in (pair for unit in self.units[offset:] for pair in unit):
+            context = self.contexts.get(pair["id"], "")
+            self._requests[pair["id"]] = self.requests.build(pair, context)
         asked = {identity: request for identity, request in self._requests.items() if isinstance(request, LlmRequest)}
         order = sorted(asked, key=lambda identity: (-asked[identity].max_tokens, identity))
         self.job.progress.advance(len(self._requests) - len(asked))
+        if not order:
+            return
 
-        def judge(index: int, reply: LlmReply) -> Verdict:
-            reason = self._checked(pairs[order[index]], reply).reason
-            return "truncated" if reason == "defect_truncated" else "failed" if reason in RETRIED else ""
+        def heard(index: int, attempt: int, reply: LlmReply) -> None:
+            spent = self._spent.setdefault(order[index], Counter())
+            spent.update(tokens_in=reply.tokens_in, tokens_out=reply.tokens_out, retries=attempt > 0)
+            self.job.progress.advance(int(attempt == 0))
 
-        tries = complete_with_retries(
-            self.client,
-            [asked[identity] for identity in order],
-            judge,
-            retries=self.requests.refiner.retries,
-            longest=lambda index: self.requests.room(asked[order[index]]),
-            on_reply=lambda index, reply: self.job.progress.advance(1),
-        )
-        self._tries = dict(zip(order, tries, strict=True))
+        with self.job.ws.llm(self.requests.refiner.model, self.job.log) as client:
+            replies = complete_with_retries(
+                client,
+                [asked[identity] for identity in order],
+                lambda index, reply: retry_of(reply),
+                retries=self.requests.refiner.retries,
+                room=lambda index: self.requests.longest(asked[order[index]]),
+                on_reply=heard,
+            )
+        self._replies = dict(zip(order, replies, strict=True))
 
 
 REFINED_QA = Stage(

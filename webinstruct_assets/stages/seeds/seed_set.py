@@ -122,6 +122,13 @@ SEED_SET = Stage(
     run=run,
     inputs=lambda ws, key: [Ref("crawl_index", key)],
     settings=settings,
-    sources=("stages/seeds/*.py", "stages/crawl/wet.py", "stages/crawl/plain_text.py", "core/warc.py"),
+    sources=(
+        "stages/seeds/*.py",
+        "stages/crawl/wet.py",
+        "stages/crawl/source.py",
+        "stages/crawl/transport.py",
+        "stages/crawl/plain_text.py",
+        "core/warc.py",
+    ),
     reuses=from_reference("seed_set"),
 )

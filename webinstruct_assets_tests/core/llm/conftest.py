@@ -34,4 +34,6 @@ def endpoint(demo_model: Path, server_state: Path) -> Iterator[Endpoint]:
 @pytest.fixture
 def client(endpoint: Endpoint, tmp_path: Path) -> LlmClient:
     """A client with an empty ledger."""
-    return LlmClient(lambda: endpoint, model_identity(DEMO, MODELS), Ledger(tmp_path / "ledger.sqlite"))
+    return LlmClient(
+        (endpoint.base_url, endpoint.model), model_identity(DEMO, MODELS), Ledger(tmp_path / "ledger.sqlite")
+    )

@@ -7,7 +7,6 @@ import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -87,9 +86,7 @@ def test_request_is_either_chat_or_prompt() -> None:
 
 
 def test_dead_endpoint_is_named_with_a_fix(tmp_path: Path) -> None:
-    client = LlmClient(
-        lambda: Endpoint("http://127.0.0.1:9/v1", "demo"), "m", Ledger(tmp_path / "ledger.sqlite"), max_retries=1
-    )
+    client = LlmClient(("http://127.0.0.1:9/v1", "demo"), "m", Ledger(tmp_path / "ledger.sqlite"), max_retries=1)
     with pytest.raises(DeadEndpoint, match=r"http://127\.0\.0\.1:9/v1 cannot be reached(?s:.*)base_url"):
         client.complete([FRANCE] * 3)
 
@@ -115,10 +112,10 @@ def test_chat_answer_stops_at_the_end_of_its_turn(client: LlmClient) -> None:
 def test_ledger_answers_what_was_asked_before(endpoint: Endpoint, tmp_path: Path) -> None:
     requests = [FRANCE, LlmRequest(prompt="One, two,", max_tokens=3), FRANCE]
     with proxy(endpoint) as (url, seen):
-        first = LlmClient(lambda: Endpoint(url, "demo"), "m", Ledger(tmp_path / "ledger.sqlite"))
+        first = LlmClient((url, "demo"), "m", Ledger(tmp_path / "ledger.sqlite"))
         asked = first.complete(requests)
         assert seen == {200: 2}  # the repeated one is asked once
-        again = LlmClient(lambda: Endpoint(url, "demo"), "m", Ledger(tmp_path / "ledger.sqlite"))
+        again = LlmClient((url, "demo"), "m", Ledger(tmp_path / "ledger.sqlite"))
         known = again.complete(requests)
         assert seen == {200: 2}
     assert [reply.text for reply in known] == [reply.text for reply in asked]
@@ -137,10 +134,10 @@ def test_answers_before_a_crash_are_not_asked_again(endpoint: Endpoint, tmp_path
 
     with proxy(endpoint) as (url, seen):
         with pytest.raises(KeyboardInterrupt):
-            LlmClient(lambda: Endpoint(url, "demo"), "m", Ledger(tmp_path / "l.sqlite"), concurrency=1).complete(
+            LlmClient((url, "demo"), "m", Ledger(tmp_path / "l.sqlite"), concurrency=1).complete(
                 requests, fail_at_third
             )
-        LlmClient(lambda: Endpoint(url, "demo"), "m", Ledger(tmp_path / "l.sqlite"), concurrency=1).complete(requests)
+        LlmClient((url, "demo"), "m", Ledger(tmp_path / "l.sqlite"), concurrency=1).complete(requests)
         assert seen == {200: 5}
 
 
@@ -149,9 +146,8 @@ import json, sys
 from pathlib import Path
 from webinstruct_assets.core.llm.client import LlmClient, LlmRequest
 from webinstruct_assets.core.llm.ledger import Ledger
-from webinstruct_assets.core.llm.server import Endpoint
 requests = [LlmRequest(prompt=f"Number {n}:", max_tokens=8) for n in range(6)]
-client = LlmClient(lambda: Endpoint(sys.argv[1], "demo"), "m", Ledger(Path(sys.argv[2])), concurrency=1)
+client = LlmClient((sys.argv[1], "demo"), "m", Ledger(Path(sys.argv[2])), concurrency=1)
 client.complete(requests, lambda index, reply: print(index, reply.from_ledger, flush=True))
 """
 
@@ -166,7 +162,7 @@ def test_answers_before_kill_9_are_not_asked_again(endpoint: Endpoint, tmp_path:
         child.kill()
         child.wait()
         known = Ledger(tmp_path / "l.sqlite")
-        again = LlmClient(lambda: Endpoint(url, "demo"), "m", known, concurrency=1)
+        again = LlmClient((url, "demo"), "m", known, concurrency=1)
         replies = again.complete([LlmRequest(prompt=f"Number {n}:", max_tokens=8) for n in range(6)])
         kept = sum(reply.from_ledger for reply in replies)
         assert kept >= 3 and all(reply.from_ledger for reply in replies[:kept])
@@ -202,15 +198,15 @@ def test_too_long_a_request_is_an_error_reply_and_is_not_stored(client: LlmClien
 def test_overloaded_server_is_tried_again_up_to_the_budget(endpoint: Endpoint, tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "ledger.sqlite")
     with proxy(endpoint, unavailable=2) as (url, seen):
-        [reply] = LlmClient(lambda: Endpoint(url, "demo"), "m", ledger, max_retries=2).complete([FRANCE])
+        [reply] = LlmClient((url, "demo"), "m", ledger, max_retries=2).complete([FRANCE])
         assert reply.error is None and seen == {503: 2, 200: 1}
     with proxy(endpoint, unavailable=99) as (url, seen):
-        [reply] = LlmClient(lambda: Endpoint(url, "demo"), "other", ledger, max_retries=1).complete([FRANCE])
+        [reply] = LlmClient((url, "demo"), "other", ledger, max_retries=1).complete([FRANCE])
         assert reply.error and "503" in reply.error and seen == {503: 2}
 
 
 @pytest.mark.llm
 def test_wrong_model_name_is_a_configuration_error(endpoint: Endpoint, tmp_path: Path) -> None:
-    client = LlmClient(lambda: replace(endpoint, model="no-such-model"), "m", Ledger(tmp_path / "ledger.sqlite"))
+    client = LlmClient((endpoint.base_url, "no-such-model"), "m", Ledger(tmp_path / "ledger.sqlite"))
     with pytest.raises(ConfigError, match=r"no-such-model(?s:.*)served_name"):
         client.complete([FRANCE])

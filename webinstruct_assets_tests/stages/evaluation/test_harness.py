@@ -1,5 +1,7 @@
 """The lm-eval task on our documents: the prompt it builds, and that its scores are the graders'."""
 
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,16 +10,18 @@ import pytest
 from webinstruct_assets.core.config import BenchmarkConfig
 from webinstruct_assets.core.errors import BadInput, MissingInput
 from webinstruct_assets.core.intervals import wilson
-from webinstruct_assets.core.llm.client import LlmReply
+from webinstruct_assets.core.llm.client import LlmReply, LlmRequest
 from webinstruct_assets.core.workspace import Workspace
 from webinstruct_assets.stages.benchmarks.items import Item
 from webinstruct_assets.stages.evaluation.demonstrations import (
     check_not_tested,
+    check_subjects,
     demonstrations,
     document,
     shown_document,
 )
-from webinstruct_assets.stages.evaluation.harness import benchmark_task, request_of
+from webinstruct_assets.stages.evaluation.grading import grade_document
+from webinstruct_assets.stages.evaluation.harness import benchmark_task, benchmark_tasks, evaluate, request_of
 
 CONFIG = BenchmarkConfig.model_validate(
     {
@@ -29,8 +33,9 @@ CONFIG = BenchmarkConfig.model_validate(
         "max_output_tokens": 99,
     }
 )
-FREE = document("What is 2 + 3?", None, "5", "i1", "5")
-CHOICE = document("Which is a metal?", ["Iron", "Oak"], "A", "i2", "A")
+FREE = document(Item("i1", "What is 2 + 3?", None, "5", None, "maths"))
+CHOICE = document(Item("i2", "Which is a metal?", ["Iron", "Oak"], "A", None, "chemistry"))
+SUBJECTS = ["boolean_expressions", "word_sorting"]
 SHOWN = shown_document(Item("d1", "What is 1 + 1?", None, "2", "One and one make two.", "maths"))
 
 
@@ -61,7 +66,7 @@ def test_no_shots() -> None:
 
 
 def test_text_of_an_item_is_never_a_template() -> None:
-    ((prompt, _),) = prompts([document("What is {{ 7*7 }} \\frac{{1}}{{2}}?", None, "[1]", "i", "[1]")], [])
+    ((prompt, _),) = prompts([document(Item("i", "What is {{ 7*7 }} \\frac{{1}}{{2}}?", None, "[1]", None, ""))], [])
     assert "{{ 7*7 }} \\frac{{1}}{{2}}?" in prompt
 
 
@@ -73,15 +78,84 @@ def test_score_of_the_harness_is_the_graders() -> None:
 
 def test_every_benchmark_of_the_repo_has_a_task(workspace: Workspace) -> None:
     for name, config in workspace.files.benchmarks.items():
-        shown = [shown_document(item) for item in demonstrations(name, config, workspace.path(config.fewshot))]
-        assert len(shown) == config.shots
-        assert all("The answer is" in item["target"] for item in shown)
-        task = benchmark_task(name, config, [FREE, CHOICE], shown)
-        assert task.config.num_fewshot == config.shots
+        path = workspace.path(config.fewshot) if config.fewshot else None
+        shown = [shown_document(item) for item in demonstrations(name, config, path)]
+        subjects = {item["subject"] for item in shown} if config.fewshot_by_subject else {""}
+        assert len(shown) == config.shots * len(subjects)
+        assert all(re.search("the answer is", item["target"], re.I) for item in shown)
+        documents = [
+            {**item, "item_id": f"{subject}{item['item_id']}", "subject": subject}
+            for subject in subjects
+            for item in (FREE, CHOICE)
+        ]
+        tasks = benchmark_tasks(name, config, documents, shown)
+        assert {task.config.num_fewshot for task in tasks.values()} == {config.shots}
+
+
+def test_demonstrations_state_their_own_answers(workspace: Workspace) -> None:
+    """Both graders read the gold answer out of every demonstration that is shown to a model."""
+    for name, config in workspace.files.benchmarks.items():
+        for item in demonstrations(name, config, workspace.path(config.fewshot) if config.fewshot else None):
+            shown = shown_document(item)
+            verdicts = grade_document(config, shown, shown["target"])
+            assert (verdicts.corrected.correct, verdicts.paper.correct) == (True, True), (name, item.item_id, verdicts)
+
+
+def test_demonstrations_of_the_items_own_subject(workspace: Workspace) -> None:
+    config = workspace.files.benchmarks["bbh"]
+    assert config.fewshot is not None
+    path = workspace.path(config.fewshot)
+    shown = demonstrations("bbh", config, path)
+    assert len({item.subject for item in shown}) == 27
+    documents = [document(Item(f"i{n}", "True or False is", None, "True", None, s)) for n, s in enumerate(SUBJECTS)]
+    tasks = benchmark_tasks("bbh", config, documents, [shown_document(item) for item in shown])
+    for subject, task in zip(SUBJECTS, tasks.values(), strict=True):
+        task.build_all_requests(rank=0, world_size=1)
+        ((prompt, _),) = [instance.args for instance in task.instances]
+        own = [item for item in shown if item.subject == subject]
+        assert all(item.question in prompt for item in own)
+        assert prompt.count("Problem:") == 4
+    check_subjects(path, shown, SUBJECTS)
+    with pytest.raises(BadInput, match="no demonstration of subject 'chess'"):
+        check_subjects(path, shown, [*SUBJECTS, "chess"])
+
+
+class RecordedClient:
+    """Replies that were written down, by a word of the prompt's last question."""
+
+    def __init__(self, replies: dict[str, str]):
+        self.replies = replies
+
+    def complete(self, requests: list[LlmRequest], on_reply: Callable[[int, LlmReply], None]) -> list[LlmReply]:
+        answers = []
+        for number, request in enumerate(requests):
+            last = (request.prompt or "").rpartition("Problem:")[2] or request.prompt or ""
+            text = next(text for word, text in self.replies.items() if word in last)
+            answers.append(LlmReply(text, "stop", 10, 3))
+            on_reply(number, answers[-1])
+        return answers
+
+
+def test_evaluation_returns_answers_in_the_items_order() -> None:
+    client = RecordedClient({"2 + 3": "The answer is 5.", "metal": "The answer is (B)."})
+    heard: list[int] = []
+    config = CONFIG.model_copy(update={"fewshot_by_subject": True})
+    shown = [{**SHOWN, "subject": subject} for subject in ("chemistry", "maths")]
+    answers = evaluate("trial", config, [CHOICE, FREE], shown, client, lambda: heard.append(1))  # type: ignore[arg-type]
+    assert [(a.verdicts.corrected.extracted, a.verdicts.corrected.correct) for a in answers] == [
+        ("B", False),
+        ("5", True),
+    ]
+    assert [a.verdicts.paper.correct for a in answers] == [False, True]
+    assert ["metal" in a.prompt for a in answers] == [True, False]
+    assert len(heard) == 2
 
 
 def test_paper_shots(workspace: Workspace) -> None:
-    expected = {"theoremqa": 5, "math": 4, "gsm8k": 4, "gpqa-diamond": 5, "mmlu-stem": 5, "bbh": 3, "arc-challenge": 8}
+    expected = {
+        "theoremqa": 5, "math": 4, "gsm8k": 4, "gpqa-diamond": 5, "mmlu-stem": 5, "bbh": 3, "arc-challenge": 8, "mmlu": 5,
+        "mmlu-pro": 5, "humaneval": 0, "humaneval-plus": 0, "mbpp": 0, "mbpp-plus": 0,
+    }  # fmt: skip
     assert {name: config.shots for name, config in workspace.files.benchmarks.items() if name in expected} == expected
 
 
@@ -110,7 +184,7 @@ def test_wilson(correct: int, total: int, low: float, high: float) -> None:
 
 
 def test_reply_without_text_is_unparsed() -> None:
-    from webinstruct_assets.stages.evaluation.graders import grade
+    from webinstruct_assets.stages.evaluation.graders.corrected import grade
 
     reply = LlmReply("", None, 0, 0, error="too long")
     assert grade("math", reply.text, "5").extracted is None

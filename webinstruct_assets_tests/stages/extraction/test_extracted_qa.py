@@ -1,7 +1,7 @@
 """The asset ``extracted_qa``: which pages the LLM sees, conservation over pages, and a run on the real model."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,7 +21,6 @@ from webinstruct_assets.core.workspace import Workspace
 from webinstruct_assets.stages.extraction.extracted_qa import (
     EXTRACTED_QA,
     _ask,
-    _Llm,
     _Page,
     _plan,
     _rows,
@@ -115,15 +114,23 @@ def test_pairs_that_are_not_verbatim_are_counted(home: Path, tmp_path: Path) -> 
     assert not_verbatim(pages, [tmp_path / "part.parquet"]) == (Counter(heading_question=1), [frame["id"][0]])
 
 
+def whole(text: str, lines: Sequence[Span], asking: Sequence[int]) -> list[Cut]:
+    """The page in one part."""
+    return [Cut(1, len(lines))]
+
+
+def four_characters(texts: Sequence[str]) -> list[int]:
+    """A token is four characters."""
+    return [len(text) // 4 + 1 for text in texts]
+
+
 def test_explained_pages_are_skipped_unless_told_otherwise(home: Path) -> None:
     for skip, asked in (("true", 1), ("false", 2)):
         workspace = with_extraction(home, skip_explained=skip)
         publish_pages(workspace)
         config = workspace.config.extraction
-        count = workspace.tokenizer(config.model, print)
-        llm: Any = _Llm(None, load_prompt("point"), count, 2048, 1000)  # type: ignore[arg-type]  # nothing is asked
         rows = workspace.lake.read(workspace.lake.require(PAGES.ref(KEY), "test")).to_dicts()
-        assert sum(bool(_plan(row, config, llm).cuts) for row in rows) == asked
+        assert sum(bool(_plan(row, config, whole).cuts) for row in rows) == asked
 
 
 @pytest.mark.parametrize(
@@ -153,10 +160,8 @@ def test_failures_are_asked_again_within_the_budget(
     page = _Page(row, [], line_spans(str(row["text"])), "llm", [Cut(1, 3)])
     counts: Counter[str] = Counter()
     job: Any = SimpleNamespace(ws=workspace, progress=SimpleNamespace(advance=lambda number: None))
-    prompt, count = load_prompt("point"), workspace.tokenizer("smollm2-135m", print)
-    client: Any = Recorded()
-    llm = _Llm(client, prompt, count, 2048, page_budget(workspace, prompt, count))
-    _ask(job, llm, [(page, page.cuts[0])], counts)
+    llm: Any = SimpleNamespace(client=Recorded(), tokens=four_characters)
+    _ask(job, llm, [(page, page.cuts[0])], load_prompt("point"), counts)
     assert (page.readings[0].problem, len(page.readings[0].pairs), len(asked)) == (problem, pairs, requests)
     assert (counts["llm_requests"], counts["llm_retries"]) == (requests, requests - 1)
     assert len({request.key("m") for request in asked}) == requests  # the ledger keeps them apart
@@ -166,7 +171,7 @@ def test_failures_are_asked_again_within_the_budget(
 
 def test_page_budget_is_what_the_context_leaves(home: Path) -> None:
     workspace = with_extraction(home, max_page_tokens=2000, max_output_tokens=300)
-    prompt, count = load_prompt("point"), workspace.tokenizer("smollm2-135m", print)
+    prompt, count = load_prompt("point"), workspace.token_counts("smollm2-135m", print)
     budget = page_budget(workspace, prompt, count)
     contents = sum(count([message["content"] for message in prompt.messages]))
     assert 2048 - 300 - contents - 120 < budget < 2048 - 300 - contents

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from webinstruct_assets.core.llm.tokens import TokenCounter
+from webinstruct_assets.core.llm.tokens import TokenCounts
 from webinstruct_assets.core.workspace import Workspace
 from webinstruct_assets.stages.extraction.lines import SHOWN_BYTES, Cut, cuts, line_spans, numbered, shown, spans_of
 from webinstruct_assets.stages.extraction.prompt import line_costs, load_prompt, messages_for
@@ -33,8 +33,8 @@ def test_long_lines_are_shown_by_their_ends() -> None:
 
 
 @pytest.fixture
-def count(workspace: Workspace) -> TokenCounter:
-    return workspace.tokenizer("smollm2-135m", print)
+def count(workspace: Workspace) -> TokenCounts:
+    return workspace.token_counts("smollm2-135m", print)
 
 
 WORDS = {
@@ -85,7 +85,7 @@ def foreign_page(language: str) -> tuple[str, list[int]]:
 
 @pytest.mark.parametrize("budget", [256, 700])
 @pytest.mark.parametrize("language", WORDS)
-def test_no_cut_exceeds_the_budget_by_the_models_own_tokenizer(count: TokenCounter, language: str, budget: int) -> None:
+def test_no_cut_exceeds_the_budget_by_the_models_own_tokenizer(count: TokenCounts, language: str, budget: int) -> None:
     text, asking = foreign_page(language)
     spans, prompt = line_spans(text), load_prompt("point")
     pieces = cuts(text, spans, line_costs(prompt, text, spans, count), budget, asking)
@@ -98,7 +98,7 @@ def test_no_cut_exceeds_the_budget_by_the_models_own_tokenizer(count: TokenCount
     assert all(before.last < after.last for before, after in pairwise(pieces))
 
 
-def test_a_page_to_retype_is_counted_with_whole_lines(count: TokenCounter) -> None:
+def test_a_page_to_retype_is_counted_with_whole_lines(count: TokenCounts) -> None:
     text = "\n".join("光の速さを求めなさい。" * 12 + "？" for _ in range(40))
     spans, prompt = line_spans(text), load_prompt("rewrite")
     pieces = cuts(text, spans, line_costs(prompt, text, spans, count), 900, list(range(1, 41)))

@@ -109,4 +109,4 @@ def test_prompt_examples_obey_their_own_rules(workspace: Workspace, mode: str) -
         reading = read_reply(mode, text, spans, Cut(1, len(spans)), reply)
         assert reading.problem == "" and all(found.answer_spans for found in reading.pairs)
         validate(json.loads(reply), prompt.schema)
-    assert chat_tokens(workspace.tokenizer("smollm2-135m", print), prompt.messages) < 900
+    assert chat_tokens(workspace.token_counts("smollm2-135m", print), prompt.messages) < 900

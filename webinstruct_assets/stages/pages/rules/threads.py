@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from itertools import takewhile
 
 from webinstruct_assets.stages.pages.document import Layout, Page, Pair, Post, make_pair
@@ -98,7 +99,7 @@ def _posts(layout: Layout) -> list[int]:
         for index, container in enumerate(containers)
         if "post" in container.flags
         and container.tag in ("div", "article", "li", "section", "table", "tr", "blockquote")
-        and not ASIDE.search(container.names)
+        and not _is_aside(container.names)
     ]
     groups: dict[tuple[int, str], list[int]] = {}
     for index in posts:
@@ -123,10 +124,20 @@ def _between(layout: Layout, inner: int, outer: int) -> Iterator[int]:
     return takewhile(lambda up: up > outer, layout.ancestors(inner))
 
 
+@lru_cache(maxsize=65_536)  # names are few and come back on every page of a site
+def _is_aside(names: str) -> bool:
+    return ASIDE.search(names) is not None
+
+
+@lru_cache(maxsize=65_536)
+def _may_be_solution(names: str, flagged: bool) -> bool:
+    return not UNSOLVED.search(names) and (flagged or SOLUTION.search(names) is not None)
+
+
 def _is_accepted(layout: Layout, index: int) -> bool:
     container = layout.containers[index]
     for element in (container, *(layout.containers[place] for place in _inside(layout, index))):
-        if not UNSOLVED.search(element.names) and ("accepted" in element.flags or SOLUTION.search(element.names)):
+        if _may_be_solution(element.names, "accepted" in element.flags):
             return True
     return any(
         len(block.text) < 60 and ACCEPTED_NOTE.search(block.text)
@@ -143,7 +154,7 @@ def _post_body(layout: Layout, index: int) -> list[int]:
         for place in _inside(layout, index)
         if BODY.search(containers[place].names)
         and layout.kept(containers[place].first, containers[place].last)
-        and not any(ASIDE.search(containers[up].names) for up in _between(layout, place, index))
+        and not any(_is_aside(containers[up].names) for up in _between(layout, place, index))
     ]
     inner = [
         place for place in bodies if not any(place in layout.ancestors(containers[other].parent) for other in bodies)
@@ -157,7 +168,7 @@ def _post_body(layout: Layout, index: int) -> list[int]:
     for block_index in layout.kept(first, last):
         block = blocks[block_index]
         around = list(_between(layout, block.container, index))
-        meta = any("meta" in containers[up].flags or ASIDE.search(containers[up].names) for up in around)
+        meta = any("meta" in containers[up].flags or _is_aside(containers[up].names) for up in around)
         note = len(block.text) < 60 and (
             ACCEPTED_NOTE.search(block.text) or (WHEN.search(block.text) and block.text[-1] not in ".?!:")
         )

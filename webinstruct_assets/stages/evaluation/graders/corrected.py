@@ -1,16 +1,18 @@
-"""Graders: the answer that a completion gives, and whether it is the gold one.
+"""The corrected grader, whose verdict counts: symbolic equality by math-verify, and nothing is guessed.
 
 In: a completion and an item's gold answer and options. Out: a ``Verdict``. Without a recognisable final answer
-the verdict is wrong and ``extracted`` is None, so that failures to parse can be counted; nothing is guessed.
-The rules are the corrected ones of docs (no "A" for an invalid letter, no substring yes/no, symbolic equality).
+the verdict is wrong and ``extracted`` is None, so that failures to parse can be counted. What the paper's rules get
+wrong and these do not: an invalid letter is no "A", an article is no letter, "not" is no "no", 1/2 is 0.5, 104 is not
+100, (2, 1) is not (1, 2), and an answer that merely contains the gold one is another answer.
 """
 
 import re
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any
+
+from webinstruct_assets.stages.evaluation.graders.verdict import NO_ANSWER, Verdict
 
 LETTERS = "ABCDEFGHIJ"
 TRIGGER = re.compile(r"the\s+(?:final\s+)?answer\s+is:?", re.IGNORECASE)
@@ -21,21 +23,13 @@ WORDS_OF_TRUTH = {"true": True, "yes": True, "false": False, "no": False}
 MAX_EXPRESSION = 400
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """``extracted``: the answer as the completion wrote it, None when there is none; ``correct``: it is the gold."""
-
-    extracted: str | None
-    correct: bool
-
-
 def grade(grader: str, completion: str, answer: str, choices: Sequence[str] | None = None) -> Verdict:
     """The verdict of ``grader`` (``choice``, ``math``, ``text``; ``mixed``: choice where there are options)."""
     if grader == "mixed":
         grader = "choice" if choices else "math"
     extracted = {"choice": extract_choice, "math": extract_math, "text": extract_text}[grader](completion, choices)
     if extracted is None:
-        return Verdict(None, False)
+        return Verdict(None, False, NO_ANSWER)
     equal = {"choice": same_letter, "math": same_math, "text": same_text}[grader]
     return Verdict(extracted, equal(extracted, answer))
 
