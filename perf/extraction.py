@@ -27,7 +27,7 @@ from webinstruct_assets.core.llm.ledger import Ledger
 from webinstruct_assets.core.workspace import Workspace
 from webinstruct_assets.stages.extraction.extracted_qa import page_budget
 from webinstruct_assets.stages.extraction.lines import Cut, cuts, line_spans
-from webinstruct_assets.stages.extraction.prompt import load_prompt, messages_for
+from webinstruct_assets.stages.extraction.prompt import line_costs, load_prompt, messages_for
 from webinstruct_assets.stages.extraction.quality import read_gold
 from webinstruct_assets.stages.extraction.reading import read_reply
 from webinstruct_assets.stages.pages.document import Span
@@ -92,13 +92,13 @@ def requests_of(
 ) -> list[tuple[LlmRequest, dict[str, Any], Cut]]:
     """Requests of the extraction stage for pages that ask, whether or not rules explain them."""
     prompt = load_prompt(mode)
-    budget = page_budget(ws, prompt)
-    count = ws.token_counts(ws.config.extraction.model, print)
+    tokens_of = ws.token_counts(ws.config.extraction.model, print)
+    budget = page_budget(ws, prompt, tokens_of)
     found = []
     for row in pages.sort("id").to_dicts():
         lines = line_spans(row["text"])
         asking = [number for number, line in enumerate(lines, 1) if open_question(row["text"][line.start : line.end])]
-        for cut in cuts(row["text"], lines, budget, asking, count)[:1]:
+        for cut in cuts(row["text"], lines, line_costs(prompt, row["text"], lines, tokens_of), budget, asking)[:1]:
             messages = messages_for(prompt, row["text"], lines, cut)
             found.append((LlmRequest(messages=messages, max_tokens=MAX_TOKENS, json_schema=prompt.schema), row, cut))
     random.Random(0).shuffle(found)

@@ -155,6 +155,12 @@ class Workspace:
 
         return token_counts(self.model_spec(name), self.path(self.config.models_dir), log)
 
+    def tokenizer_identity(self, name: str) -> str:
+        """What provenance records of a tokenizer that is not part of the model's identity; "" for one that is."""
+        from webinstruct_assets.core.llm.tokens import tokenizer_identity
+
+        return tokenizer_identity(self.model_spec(name), self.path(self.config.models_dir))
+
     @contextmanager
     def llm(self, name: str, log: Callable[[str], None]) -> Iterator["LlmClient"]:
         """A client of a configured model, on its endpoint or on a local server, leased when it is first needed."""

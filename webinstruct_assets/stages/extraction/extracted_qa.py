@@ -14,7 +14,7 @@ question and the answer); ``model`` (identity, "" for rules); ``prompt_hash`` ("
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -23,15 +23,16 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from webinstruct_assets.core.config import ExtractionConfig
+from webinstruct_assets.core.errors import ConfigError
 from webinstruct_assets.core.ids import row_id
 from webinstruct_assets.core.keys import PartitionKey, Ref
 from webinstruct_assets.core.lake import REJECT_SCHEMA
 from webinstruct_assets.core.llm.client import LlmReply, LlmRequest
 from webinstruct_assets.core.llm.retries import Wanted, complete_with_retries
-from webinstruct_assets.core.llm.tokens import tokenizer_digest
+from webinstruct_assets.core.llm.tokens import chat_tokens
 from webinstruct_assets.core.stage import Job, Reject, Stage, Unit
-from webinstruct_assets.stages.extraction.lines import Cut, cuts, line_spans, numbered
-from webinstruct_assets.stages.extraction.prompt import Prompt, load_prompt, messages_for
+from webinstruct_assets.stages.extraction.lines import Cut, cuts, line_spans
+from webinstruct_assets.stages.extraction.prompt import Prompt, line_costs, load_prompt, messages_for
 from webinstruct_assets.stages.extraction.quality import measure, read_gold, site_kinds, skipped
 from webinstruct_assets.stages.extraction.reading import RETRIED, LlmPair, Reading, read_reply
 from webinstruct_assets.stages.pages.document import Span, joined
@@ -62,6 +63,8 @@ SCHEMA: dict[str, pl.DataType] = {
     "prompt_hash": pl.String(),
 }
 FINAL_ANSWER_WORDS = 8
+LEAST_PAGE_TOKENS = 100  # with less of a page in sight there is nothing to read
+Cutting = Callable[[str, Sequence[Span], Sequence[int]], list[Cut]]
 PROBLEMS = (
     "llm_error",
     "llm_refused",
@@ -94,6 +97,18 @@ class _Llm:
         return self._counts(texts)
 
     @cached_property
+    def _budget(self) -> int:
+        return page_budget(self._job.ws, self._prompt, self.tokens)
+
+    @property
+    def _prompt(self) -> Prompt:
+        return load_prompt(self._job.ws.config.extraction.mode)
+
+    def cuts(self, text: str, lines: Sequence[Span], asking: Sequence[int]) -> list[Cut]:
+        """The parts of a page that are shown."""
+        return cuts(text, lines, line_costs(self._prompt, text, lines, self.tokens), self._budget, asking)
+
+    @cached_property
     def _counts(self) -> "TokenCounts":
         return self._job.ws.token_counts(self._job.ws.config.extraction.model, self._job.log)
 
@@ -106,11 +121,22 @@ class _Llm:
         return self._client
 
 
-def page_budget(ws: "Workspace", prompt: Prompt) -> int:
-    """Tokens that a page's lines may take: the configured limit, or what the model's context leaves."""
+def page_budget(ws: "Workspace", prompt: Prompt, count: "TokenCounts") -> int:
+    """Tokens that a page's lines may take: the configured limit, or what the model's context leaves.
+
+    Raises ConfigError when it leaves next to nothing.
+    """
     config = ws.config.extraction
-    context = ws.config.models[config.model].max_model_len if config.model in ws.config.models else 0
-    return min(config.max_page_tokens, max(context - prompt.tokens - config.max_output_tokens, 200))
+    context = ws.model_spec(config.model).max_model_len
+    shared = chat_tokens(count, [*prompt.messages, {"content": ""}])
+    left = context - shared - config.max_output_tokens
+    if left < LEAST_PAGE_TOKENS:
+        raise ConfigError(
+            f"extraction: of the {context} tokens of model {config.model!r} (max_model_len) the prompt takes {shared} and "
+            f"max_output_tokens {config.max_output_tokens}: {left} are left for a page, {LEAST_PAGE_TOKENS} are needed",
+            "raise max_model_len of the model, or lower extraction.max_output_tokens",
+        )
+    return min(config.max_page_tokens, left)
 
 
 def run(job: Job) -> None:
@@ -160,9 +186,8 @@ def _within_budget(pages: list[_Page], share: int | None) -> None:
 def _unit(job: Job, llm: _Llm, chunk: list[dict[str, Any]], share: int | None) -> Unit:
     config = job.ws.config.extraction
     prompt = load_prompt(config.mode)
-    budget = page_budget(job.ws, prompt)
     counts: Counter[str] = Counter(pages=len(chunk))
-    pages = [_plan(row, config, budget, llm.tokens) for row in chunk]
+    pages = [_plan(row, config, llm.cuts) for row in chunk]
     _within_budget(pages, share)
     asked = [(page, cut) for page in pages for cut in page.cuts]
     job.progress.advance(sum(1 for page in pages if not page.cuts))
@@ -183,7 +208,7 @@ def _unit(job: Job, llm: _Llm, chunk: list[dict[str, Any]], share: int | None) -
     return Unit(rows=rows, rows_in=len(chunk), rejects=rejects, rows_kept=len(chunk) - len(rejects), counts=counts)
 
 
-def _plan(row: dict[str, Any], config: ExtractionConfig, budget: int, count: "TokenCounts") -> _Page:
+def _plan(row: dict[str, Any], config: ExtractionConfig, cutting: Cutting) -> _Page:
     """The rules' pairs of a page, and the cuts that the LLM has to see (none when everything is explained)."""
     pairs = [
         {
@@ -199,7 +224,7 @@ def _plan(row: dict[str, Any], config: ExtractionConfig, budget: int, count: "To
         return _Page(row, pairs, lines, "rules_only" if pairs else "no_question")
     if not config.llm:
         return _Page(row, pairs, lines, "llm_off")
-    return _Page(row, pairs, lines, "llm", cuts(row["text"], lines, budget, open_lines, count))
+    return _Page(row, pairs, lines, "llm", cutting(row["text"], lines, open_lines))
 
 
 def unexplained(text: str, lines: Sequence[Span], pairs: Sequence[dict[str, Any]]) -> list[int]:
@@ -260,6 +285,7 @@ def _ask(job: Job, llm: _Llm, asked: list[tuple[_Page, Cut]], prompt: Prompt, co
         problem = read(index, reply).problem
         return "more_tokens" if problem == "llm_truncated" else "another" if problem in RETRIED else ""
 
+    context = job.ws.model_spec(config.model).max_model_len
     waiting = Counter(page.row["id"] for page, _ in asked)
 
     def heard(index: int, attempt: int, reply: LlmReply) -> None:
@@ -275,21 +301,13 @@ def _ask(job: Job, llm: _Llm, asked: list[tuple[_Page, Cut]], prompt: Prompt, co
         requests,
         wanted,
         retries=config.retries,
-        room=lambda index: _room(job.ws, prompt, llm, *asked[index]),
+        room=lambda index: context - chat_tokens(llm.tokens, requests[index].messages or ()),
         on_reply=heard,
     )
     for index, reply in enumerate(replies):
         reading = read(index, reply)
         asked[index][0].readings.append(reading)
         counts.update(llm_not_asking=reading.not_asking)
-
-
-def _room(ws: "Workspace", prompt: Prompt, llm: _Llm, page: _Page, cut: Cut) -> int:
-    """Tokens that the model's context leaves for the answer."""
-    config = ws.config.extraction
-    context = ws.config.models[config.model].max_model_len if config.model in ws.config.models else 0
-    (shown,) = llm.tokens([numbered(page.row["text"], page.lines, cut)])
-    return max(context - prompt.tokens - shown, config.max_output_tokens) if context else 1 << 16
 
 
 def _rows(page: _Page, prompt: Prompt, model: str, counts: Counter[str]) -> list[dict[str, Any]]:
@@ -394,10 +412,10 @@ def _asked_urls(job: Job, pages: pl.DataFrame) -> set[str]:
     config = job.ws.config.extraction
     asking = config.model_copy(update={"llm": True})
 
-    def fits(texts: Sequence[str]) -> list[int]:
-        return [0] * len(texts)
+    def whole(text: str, lines: Sequence[Span], open_lines: Sequence[int]) -> list[Cut]:
+        return [Cut(1, len(lines))]
 
-    return {row["url"] for row in pages.to_dicts() if _plan(row, asking, 1, fits).cuts}
+    return {row["url"] for row in pages.to_dicts() if _plan(row, asking, whole).cuts}
 
 
 def settings(ws: "Workspace", key: PartitionKey) -> dict[str, Any]:
@@ -406,12 +424,10 @@ def settings(ws: "Workspace", key: PartitionKey) -> dict[str, Any]:
     result: dict[str, Any] = {"rules": config.rules, "llm": config.llm, "max_llm_pages": config.max_llm_pages}
     if config.llm:
         prompt = load_prompt(config.mode)
-        spec = ws.model_spec(config.model)
-        tokenizer = tokenizer_digest(spec.tokenizer) if spec.tokenizer else ""
         result |= {
-            "max_model_len": spec.max_model_len, "tokenizer": tokenizer,
             "model_identity": ws.model_identity(config.model), "max_output_tokens": config.max_output_tokens,
-            "page_budget": page_budget(ws, prompt), "prompt_hash": prompt.hash, "mode": config.mode,
+            "max_page_tokens": config.max_page_tokens, "max_model_len": ws.model_spec(config.model).max_model_len,
+            "tokenizer": ws.tokenizer_identity(config.model), "prompt_hash": prompt.hash, "mode": config.mode,
             "skip_explained": config.skip_explained, "retries": config.retries,
         }  # fmt: skip
     return result

@@ -4,16 +4,17 @@ Page text comes in; the lines, the cuts that fit a model's context, and verbatim
 """
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from webinstruct_assets.stages.pages.document import Span, trim
 from webinstruct_assets.stages.pages.questions import ANSWER_MARK, QUESTION_MARK, question_like
 
-NUMBER_TOKENS = 5  # a line's number, digit by digit, and its line break
 QUESTION_BORDER = 2
 LEAD_LINES = 2  # before a question: where its stem is
-SHOWN_CHARS = 200  # of a longer line the model sees its beginning and end: it only has to recognise it
+# Of a longer line the model sees its beginning and end: it only has to recognise it. In bytes of UTF-8, for no
+# tokenizer takes more tokens than that, and a Japanese sign says more than a Latin letter.
+SHOWN_BYTES = 200
 MARKER = re.compile(r"(?:#{1,6} |\s*(?:[-*]|[0-9]{1,4}\.|[A-Za-z]\.) )")
 
 
@@ -36,10 +37,13 @@ def line_spans(text: str) -> list[Span]:
 
 def shown(line: str) -> str:
     """A line as the model sees it."""
-    if len(line) <= SHOWN_CHARS:
+    encoded = line.encode("utf-8", "replace")
+    if len(encoded) <= SHOWN_BYTES:
         return line
-    head = SHOWN_CHARS * 2 // 3
-    return f"{line[:head]} … {line[-(SHOWN_CHARS - head) :]}"
+    head = SHOWN_BYTES * 2 // 3
+    # A character cut in two is left out.
+    beginning, end = encoded[:head], encoded[-(SHOWN_BYTES - head) :]
+    return f"{beginning.decode(errors='ignore')} … {end.decode(errors='ignore')}"
 
 
 def numbered(text: str, spans: Sequence[Span], cut: Cut) -> str:
@@ -50,18 +54,16 @@ def numbered(text: str, spans: Sequence[Span], cut: Cut) -> str:
     )
 
 
-def cuts(
-    text: str, spans: Sequence[Span], budget: int, asking: Sequence[int], count: Callable[[Sequence[str]], list[int]]
-) -> list[Cut]:
-    """The parts of the page around the lines ``asking``, of at most ``budget`` tokens each by the model's ``count``.
+def cuts(text: str, spans: Sequence[Span], costs: Sequence[int], budget: int, asking: Sequence[int]) -> list[Cut]:
+    """The parts of the page around the lines ``asking``, of at most ``budget`` tokens each; ``costs`` are the lines'.
 
     A page that fits is one part. Otherwise a part begins shortly before the first line not yet covered and ends
     before a heading or a question where possible; what lies between parts is not shown, for reading a prompt is
     what a request costs. Where a part had to end elsewhere, the next one overlaps it from its last question on, whose
-    answer may have been cut. Code is cut inside only where it alone is longer than the budget.
+    answer may have been cut. Code is cut inside only where it alone is longer than the budget; a line that alone is
+    longer is a part of its own.
     """
     lines = [text[span.start : span.end] for span in spans]
-    costs = [tokens + NUMBER_TOKENS for tokens in count([shown(line) for line in lines])]
     if asking and sum(costs) <= budget:
         return [Cut(1, len(lines))]
     borders = _borders(lines)

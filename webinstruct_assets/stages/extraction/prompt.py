@@ -14,12 +14,12 @@ from typing import Any
 import yaml
 
 from webinstruct_assets.core.ids import digest_json
-from webinstruct_assets.stages.extraction.lines import Cut, numbered
+from webinstruct_assets.core.llm.tokens import TokenCounts
+from webinstruct_assets.stages.extraction.lines import Cut, numbered, shown
 from webinstruct_assets.stages.pages.document import Span
 
 PROMPTS = Path(__file__).parent / "prompts"
-TEMPLATE_TOKENS = 64  # chat template's own tokens, on top of the estimate
-CHARACTERS_PER_TOKEN = 3  # of our own prompts, which are English; every tokenizer in use has more
+NUMBER_TOKENS = 4  # a line's number, digit by digit
 
 
 @dataclass(frozen=True)
@@ -30,15 +30,6 @@ class Prompt:
     messages: tuple[dict[str, str], ...]
     schema: dict[str, Any]
     hash: str
-
-    @property
-    def tokens(self) -> int:
-        """What the part that all requests share takes of the context, rather too much than too little.
-
-        An estimate, because the identity of a partition needs it where the model's tokenizer may not be at hand.
-        """
-        characters = sum(len(message["content"]) for message in self.messages)
-        return -(-characters // CHARACTERS_PER_TOKEN) + TEMPLATE_TOKENS
 
 
 @cache
@@ -53,6 +44,14 @@ def load_prompt(mode: str) -> Prompt:
         messages.append({"role": "user", "content": example["page"].rstrip()})
         messages.append({"role": "assistant", "content": example["reply"]})
     return Prompt(mode, tuple(messages), schema, digest_json([mode, messages, schema])[:16])
+
+
+def line_costs(prompt: Prompt, text: str, spans: Sequence[Span], count: TokenCounts) -> list[int]:
+    """Tokens that each line takes in a request, counted as it is sent."""
+    lines = [text[span.start : span.end] for span in spans]
+    if prompt.mode == "point":
+        return [tokens + NUMBER_TOKENS for tokens in count([f" {shown(line)}\n" for line in lines])]
+    return count([f"{line}\n" for line in lines])
 
 
 def messages_for(prompt: Prompt, text: str, spans: Sequence[Span], cut: Cut) -> tuple[dict[str, str], ...]:

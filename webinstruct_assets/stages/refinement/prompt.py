@@ -15,6 +15,7 @@ from pydantic import Field
 from webinstruct_assets.core.config import RefinerConfig, Section, load_yaml
 from webinstruct_assets.core.ids import digest_json
 from webinstruct_assets.core.llm.client import LlmRequest
+from webinstruct_assets.core.llm.tokens import TokenCounts, chat_tokens
 
 PROMPTS = Path(__file__).parent / "prompts"
 _TEXT = {"type": "string"}
@@ -27,9 +28,7 @@ REPLY_SCHEMA = {
 # Last, so that the reason is about an answer already written; optional, so that saying nothing is the easy way.
 CORRECTING_SCHEMA = {**REPLY_SCHEMA, "properties": {"question": _TEXT, "answer": _TEXT, "correction": _TEXT}}
 CORRECTION_TOKENS = 60
-# Formulas have few characters per token; 3 is on the safe side for every tokenizer in the configuration.
-CHARS_PER_TOKEN = 3
-REPLY_FRAME_TOKENS = 30  # the JSON around the two texts, and room for a short pair to grow
+GROWTH_TOKENS = 20  # room for a short pair to grow
 CONTEXT_CHARS = 1200
 CONTEXT_MARGIN = 200
 
@@ -76,53 +75,60 @@ def page_context(text: str, spans: list[dict[str, int]]) -> str:
     return text[start:end].strip()
 
 
-def reply_tokens(prompt: RefinePrompt, refiner: RefinerConfig, pair: Mapping[str, Any]) -> int:
-    """``max_tokens`` of the pair's request: what its length calls for, within the refiner's limit."""
-    frame = REPLY_FRAME_TOKENS + CORRECTION_TOKENS * prompt.corrections
-    return min(refiner.max_output_tokens, math.ceil(prompt.expansion * _pair_tokens(pair)) + frame)
+class Requests:
+    """Requests of one refiner, sized by its model's own tokenizer (``count``) within ``max_model_len`` tokens."""
 
+    def __init__(self, prompt: RefinePrompt, refiner: RefinerConfig, count: TokenCounts, max_model_len: int):
+        self.prompt, self.refiner, self._count, self.max_model_len = prompt, refiner, count, max_model_len
+        shared = [{"role": "system", "content": prompt.system.strip()}]
+        for example in prompt.examples:
+            pair = _json(example.question, example.answer)
+            shared.append({"role": "user", "content": _filled(prompt.user, pair=pair)})
+            shared.append({"role": "assistant", "content": _json(example.refined_question, example.refined_answer)})
+        self._shared = shared
+        self._shared_tokens = chat_tokens(count, [*shared, {"content": ""}])
 
-def _pair_tokens(pair: Mapping[str, Any]) -> int:
-    return math.ceil((len(pair["question"]) + len(pair["answer"])) / CHARS_PER_TOKEN)
+    def build(self, pair: Mapping[str, Any], context: str) -> LlmRequest | str:
+        """The request for one pair; or, for a pair that cannot fit, in words why not (asking would be wasted).
 
+        Its ``max_tokens`` are what the pair's length calls for, within the refiner's limit.
+        """
+        limit = self.refiner.max_output_tokens
+        (pair_tokens,) = self._count([_json(pair["question"], pair["answer"])])
+        if pair_tokens > limit:
+            return f"the pair alone takes {pair_tokens} tokens, the refiner's max_output_tokens is {limit}"
+        extra = GROWTH_TOKENS + CORRECTION_TOKENS * self.prompt.corrections
+        tokens = min(limit, math.ceil(self.prompt.expansion * pair_tokens) + extra)
+        request = self._request(pair, context, tokens)
+        if context and self.room(request) < tokens:
+            request = self._request(pair, "", tokens)
+        if (room := self.room(request)) < tokens:
+            size = self.max_model_len - room + tokens
+            return f"prompt and reply take {size} tokens, the model's max_model_len is {self.max_model_len}"
+        return request
 
-def build_request(
-    prompt: RefinePrompt, refiner: RefinerConfig, pair: Mapping[str, Any], context: str, max_model_len: int
-) -> LlmRequest | str:
-    """The request for one pair; or, for a pair that cannot fit, in words why not (asking would be wasted)."""
-    if (needed := _pair_tokens(pair) + REPLY_FRAME_TOKENS) > refiner.max_output_tokens:
-        return f"the pair alone takes about {needed} tokens, the refiner's max_output_tokens is {refiner.max_output_tokens}"
-    tokens = reply_tokens(prompt, refiner, pair)
-    request = _request(prompt, refiner, pair, context, tokens)
-    size = _request_tokens(request) + tokens
-    if size > max_model_len and context:
-        request = _request(prompt, refiner, pair, "", tokens)
-        size = _request_tokens(request) + tokens
-    if size > max_model_len:
-        return f"prompt and reply take about {size} tokens, the model's max_model_len is {max_model_len}"
-    return request
+    def room(self, request: LlmRequest) -> int:
+        """Tokens that the model's context leaves for the reply to a request of ``build``."""
+        assert request.messages is not None
+        return self.max_model_len - self._shared_tokens - sum(self._count([request.messages[-1]["content"]]))
 
+    def longest(self, request: LlmRequest) -> int:
+        """The most tokens that a reply which was cut off may be given: the refiner's limit, or what the context leaves."""
+        return min(self.refiner.max_output_tokens, self.room(request))
 
-def _request(
-    prompt: RefinePrompt, refiner: RefinerConfig, pair: Mapping[str, Any], context: str, max_tokens: int
-) -> LlmRequest:
-    messages = [{"role": "system", "content": prompt.system.strip()}]
-    for example in prompt.examples:
-        messages.append({"role": "user", "content": _filled(prompt.user, pair=_json(example.question, example.answer))})
-        messages.append({"role": "assistant", "content": _json(example.refined_question, example.refined_answer)})
-    user = _filled(prompt.user, pair=_json(pair["question"], pair["answer"]))
-    if context:
-        user = _filled(prompt.context, context=context) + "\n\n" + user
-    messages.append({"role": "user", "content": user})
-    return LlmRequest(
-        messages=tuple(messages),
-        max_tokens=max_tokens,
-        temperature=refiner.temperature,
-        top_p=refiner.top_p,
-        seed=refiner.seed,
-        json_schema=CORRECTING_SCHEMA if prompt.corrections else REPLY_SCHEMA,
-        tag=pair["id"],
-    )
+    def _request(self, pair: Mapping[str, Any], context: str, max_tokens: int) -> LlmRequest:
+        user = _filled(self.prompt.user, pair=_json(pair["question"], pair["answer"]))
+        if context:
+            user = _filled(self.prompt.context, context=context) + "\n\n" + user
+        return LlmRequest(
+            messages=(*self._shared, {"role": "user", "content": user}),
+            max_tokens=max_tokens,
+            temperature=self.refiner.temperature,
+            top_p=self.refiner.top_p,
+            seed=self.refiner.seed,
+            json_schema=CORRECTING_SCHEMA if self.prompt.corrections else REPLY_SCHEMA,
+            tag=pair["id"],
+        )
 
 
 def _json(question: str, answer: str) -> str:
@@ -138,8 +144,3 @@ def _filled(template: str, **values: str) -> str:
         name, brace, tail = piece.partition("}")
         text += values[name] + tail if brace and name in values else "{" + piece
     return text
-
-
-def _request_tokens(request: LlmRequest) -> int:
-    assert request.messages is not None
-    return math.ceil(sum(len(message["content"]) + 12 for message in request.messages) / CHARS_PER_TOKEN)

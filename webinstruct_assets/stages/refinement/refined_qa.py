@@ -22,7 +22,7 @@ from webinstruct_assets.core.stage import Job, Reject, Stage, Unit
 from webinstruct_assets.core.workspace import Workspace
 from webinstruct_assets.stages.extraction.quality import read_gold
 from webinstruct_assets.stages.refinement.checks import check_reply, retry_of
-from webinstruct_assets.stages.refinement.prompt import RefinePrompt, build_request, load_prompt, page_context
+from webinstruct_assets.stages.refinement.prompt import Requests, load_prompt, page_context
 from webinstruct_assets.stages.refinement.quality import accuracy
 
 # id: rq-…      parent_id: dd-…      question, answer: refined      original_*: as extracted
@@ -81,16 +81,18 @@ def settings(ws: Workspace, key: PartitionKey) -> dict[str, Any]:
         "model": ws.model_identity(refiner.model),
         "prompt_hash": prompt.hash(),
         "max_model_len": spec.max_model_len,
+        "tokenizer": ws.tokenizer_identity(refiner.model),
     }
 
 
 def run(job: Job) -> None:
     """Asks for windows of units at a time and commits unit by unit."""
     refiner = refiner_config(job.ws, job.key["refiner"])
-    prompt = load_prompt(refiner.prompt)
+    count = job.ws.token_counts(refiner.model, job.log)
+    requests = Requests(load_prompt(refiner.prompt), refiner, count, job.settings["max_model_len"])
     everything = job.read("deduplicated_qa").sort("id")  # ids are digests: their order is a fixed random one
     contexts = _contexts(job, everything) if refiner.give_context else {}
-    pairs = everything.head(_within_budget(job, refiner, prompt, everything, contexts))
+    pairs = everything.head(_within_budget(requests, everything, contexts))
     if left_out := everything.height - pairs.height:
         job.unit("not-sampled", lambda: _not_sampled(everything.tail(left_out)))
     units = [
@@ -99,7 +101,7 @@ def run(job: Job) -> None:
     ]
     job.progress.start(pairs.height, "pairs")
     for first in range(0, len(units), UNITS_PER_WINDOW):
-        window = _Window(job, refiner, prompt, units[first : first + UNITS_PER_WINDOW], contexts)
+        window = _Window(job, requests, units[first : first + UNITS_PER_WINDOW], contexts)
         for offset in range(len(window.units)):
             job.unit(f"{first + offset:05}", partial(window.compute, offset))
     statuses = {name: int(job.count(name)) for name in ("refined", "unchanged", "corrected")}
@@ -118,18 +120,16 @@ def run(job: Job) -> None:
             job.metrics["gold"] = measured
 
 
-def _within_budget(
-    job: Job, refiner: RefinerConfig, prompt: RefinePrompt, pairs: pl.DataFrame, contexts: dict[str, str]
-) -> int:
+def _within_budget(requests: Requests, pairs: pl.DataFrame, contexts: dict[str, str]) -> int:
     """How many pairs, from the first, hold ``max_pairs`` that can be asked for (all without a budget)."""
-    if refiner.max_pairs is None:
+    budget = requests.refiner.max_pairs
+    if budget is None:
         return pairs.height
     fitting = 0
     for number, pair in enumerate(pairs.iter_rows(named=True)):
-        if fitting == refiner.max_pairs:
+        if fitting == budget:
             return number
-        request = build_request(prompt, refiner, pair, contexts.get(pair["id"], ""), job.settings["max_model_len"])
-        fitting += isinstance(request, LlmRequest)
+        fitting += isinstance(requests.build(pair, contexts.get(pair["id"], "")), LlmRequest)
     return pairs.height
 
 
@@ -156,12 +156,12 @@ class _Window:
     def __init__(
         self,
         job: Job,
-        refiner: RefinerConfig,
-        prompt: RefinePrompt,
+        requests: Requests,
         units: list[list[dict[str, Any]]],
         contexts: dict[str, str],
     ):
-        self.job, self.refiner, self.prompt, self.units, self.contexts = job, refiner, prompt, units, contexts
+        self.job, self.requests, self.units, self.contexts = job, requests, units, contexts
+        prompt = requests.prompt
         self._shown = "\n".join(
             [prompt.system, *(f"{example.refined_question}\n{example.refined_answer}" for example in prompt.examples)]
         )
@@ -189,7 +189,7 @@ class _Window:
                 reply,
                 context=context,
                 prompt_text=self._shown,
-                corrections=self.prompt.corrections,
+                corrections=self.requests.prompt.corrections,
             )
             if not outcome.status:
                 rejects.append(Reject(pair["id"], pair["parent_id"], outcome.reason, outcome.detail))
@@ -210,9 +210,7 @@ class _Window:
         """Sends the requests of this and the later units, longest replies first so that none straggles at the end."""
         for pair in (pair for unit in self.units[offset:] for pair in unit):
             context = self.contexts.get(pair["id"], "")
-            self._requests[pair["id"]] = build_request(
-                self.prompt, self.refiner, pair, context, self.job.settings["max_model_len"]
-            )
+            self._requests[pair["id"]] = self.requests.build(pair, context)
         asked = {identity: request for identity, request in self._requests.items() if isinstance(request, LlmRequest)}
         order = sorted(asked, key=lambda identity: (-asked[identity].max_tokens, identity))
         self.job.progress.advance(len(self._requests) - len(asked))
@@ -224,13 +222,13 @@ class _Window:
             spent.update(tokens_in=reply.tokens_in, tokens_out=reply.tokens_out, retries=attempt > 0)
             self.job.progress.advance(int(attempt == 0))
 
-        with self.job.ws.llm(self.refiner.model, self.job.log) as client:
+        with self.job.ws.llm(self.requests.refiner.model, self.job.log) as client:
             replies = complete_with_retries(
                 client,
                 [asked[identity] for identity in order],
                 lambda index, reply: retry_of(reply),
-                retries=self.refiner.retries,
-                room=lambda index: self.refiner.max_output_tokens,
+                retries=self.requests.refiner.retries,
+                room=lambda index: self.requests.longest(asked[order[index]]),
                 on_reply=heard,
             )
         self._replies = dict(zip(order, replies, strict=True))

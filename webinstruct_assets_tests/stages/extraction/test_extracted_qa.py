@@ -11,13 +11,22 @@ import polars as pl
 import pytest
 
 from webinstruct_assets.checks import not_verbatim
+from webinstruct_assets.core.errors import ConfigError
 from webinstruct_assets.core.ids import row_id
 from webinstruct_assets.core.keys import PartitionKey
 from webinstruct_assets.core.llm.client import LlmReply, LlmRequest
 from webinstruct_assets.core.manifest import Manifest
 from webinstruct_assets.core.stage import Job, Unit, execute
 from webinstruct_assets.core.workspace import Workspace
-from webinstruct_assets.stages.extraction.extracted_qa import EXTRACTED_QA, _ask, _Page, _plan, _rows, unexplained
+from webinstruct_assets.stages.extraction.extracted_qa import (
+    EXTRACTED_QA,
+    _ask,
+    _Page,
+    _plan,
+    _rows,
+    page_budget,
+    unexplained,
+)
 from webinstruct_assets.stages.extraction.lines import Cut, line_spans
 from webinstruct_assets.stages.extraction.prompt import load_prompt
 from webinstruct_assets.stages.extraction.reading import LlmPair, Reading
@@ -105,6 +114,11 @@ def test_pairs_that_are_not_verbatim_are_counted(home: Path, tmp_path: Path) -> 
     assert not_verbatim(pages, [tmp_path / "part.parquet"]) == (Counter(heading_question=1), [frame["id"][0]])
 
 
+def whole(text: str, lines: Sequence[Span], asking: Sequence[int]) -> list[Cut]:
+    """The page in one part."""
+    return [Cut(1, len(lines))]
+
+
 def four_characters(texts: Sequence[str]) -> list[int]:
     """A token is four characters."""
     return [len(text) // 4 + 1 for text in texts]
@@ -116,7 +130,7 @@ def test_explained_pages_are_skipped_unless_told_otherwise(home: Path) -> None:
         publish_pages(workspace)
         config = workspace.config.extraction
         rows = workspace.lake.read(workspace.lake.require(PAGES.ref(KEY), "test")).to_dicts()
-        assert sum(bool(_plan(row, config, 1000, four_characters).cuts) for row in rows) == asked
+        assert sum(bool(_plan(row, config, whole).cuts) for row in rows) == asked
 
 
 @pytest.mark.parametrize(
@@ -153,6 +167,17 @@ def test_failures_are_asked_again_within_the_budget(
     assert len({request.key("m") for request in asked}) == requests  # the ledger keeps them apart
     if answers[0][1] == "length":
         assert [request.max_tokens for request in asked] == [100, 200, 400][:requests]
+
+
+def test_page_budget_is_what_the_context_leaves(home: Path) -> None:
+    workspace = with_extraction(home, max_page_tokens=2000, max_output_tokens=300)
+    prompt, count = load_prompt("point"), workspace.token_counts("smollm2-135m", print)
+    budget = page_budget(workspace, prompt, count)
+    contents = sum(count([message["content"] for message in prompt.messages]))
+    assert 2048 - 300 - contents - 120 < budget < 2048 - 300 - contents
+    assert page_budget(with_extraction(home, max_page_tokens=256), prompt, count) == 256
+    with pytest.raises(ConfigError, match=r"max_output_tokens 1900(?s:.*)raise max_model_len"):
+        page_budget(with_extraction(home, max_output_tokens=1900), prompt, count)
 
 
 def test_duplicates_across_cuts_are_merged(home: Path) -> None:

