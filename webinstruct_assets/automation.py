@@ -26,12 +26,9 @@ mine_snapshot = dg.define_asset_job(
     description="One snapshot from its file list to pairs without benchmark items and duplicates.",
 )
 
-# on_missing, not eager: eager would mine the whole crawl again whenever a model or benchmark is re-materialized.
-REFINE_NEW = dg.AutomationCondition.on_missing().with_label("refine_new_snapshots")
 refine = dg.AutomationConditionSensorDefinition(
     "refine",
     target=dg.AssetSelection.assets("refined_qa", "webinstruct", "webinstruct_release"),
-    default_condition=REFINE_NEW,
     default_status=dg.DefaultSensorStatus.STOPPED,
 )
 

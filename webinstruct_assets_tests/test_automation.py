@@ -117,3 +117,10 @@ def test_everything_scheduled_is_stopped_by_default() -> None:
     repository = defs.get_repository_def()
     assert all(item.default_status == dg.DefaultScheduleStatus.STOPPED for item in repository.schedule_defs)
     assert all(item.default_status == dg.DefaultSensorStatus.STOPPED for item in repository.sensor_defs)
+
+
+def test_refinement_follows_by_itself_where_the_sensor_is_on() -> None:
+    """The sensor's assets carry the condition: without it they would be watched and never requested."""
+    graph = defs.resolve_asset_graph()
+    conditioned = {key.to_user_string() for key in graph.get_all_asset_keys() if graph.get(key).automation_condition}
+    assert conditioned == {"refined_qa", "webinstruct", "webinstruct_release"}

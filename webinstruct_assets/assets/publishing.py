@@ -22,6 +22,9 @@ GROUP = "webinstruct"  # one group: with several, Dagster folds the lineage into
 OWNERS = ["team:data"]
 CONSOLE = logging.getLogger("webinstruct")
 
+# on_missing, not eager: eager would mine the whole crawl again whenever a model or benchmark is re-materialized.
+REFINE_NEW = dg.AutomationCondition.on_missing().with_label("refine_new_snapshots")
+
 Plot = Callable[[Workspace, Manifest], str | None]
 
 
