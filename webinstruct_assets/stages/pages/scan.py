@@ -96,7 +96,6 @@ _TAG_KINDS = np.array([OTHER, *TAGS.values()])
 _TAG_HOLDS = np.array([False, *(tag in CONTAINER_TAGS for tag in TAGS)])
 _TAG_LEVELS = np.array([0, *(int(tag[1]) if kind == HEADING else 0 for tag, kind in TAGS.items())])
 _ORDERED_LIST = NAMES.index("ol")
-_SCRIPT_TAG = NAMES.index("script")
 _ATTRIBUTE_KEYS, _ATTRIBUTE_NUMBERS = hash_table(ATTRIBUTES, 64)
 
 
