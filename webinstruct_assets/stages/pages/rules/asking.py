@@ -7,7 +7,6 @@ question: it may be the site's ("Need help?"), a figure of speech ("So why bothe
 import re
 from collections.abc import Iterable
 from functools import lru_cache
-from typing import NamedTuple
 
 from webinstruct_assets.stages.pages.document import Layout, Page, Span
 from webinstruct_assets.stages.pages.questions import LABEL, asks
@@ -53,14 +52,6 @@ SITE = re.compile(
 )  # fmt: skip
 HOW_TO = re.compile(r"^(?:how (?:to|do|does|can|much|many|long)|what|when|where|who|why|can|is|are|do|does|wie|was|wann|wo|cómo|comment)\b", re.IGNORECASE)  # fmt: skip
 SPOKEN = re.compile(r"^[A-ZÄÖÜ][\w.'’ &-]{1,40}:\s+")  # "L.A. WEEKLY: What …?" in an interview
-
-
-class Title(NamedTuple):
-    """A heading, panel title or term: its text, and the blocks of what it stands over."""
-
-    text: str
-    away: bool
-    body: list[int]
 
 
 def title_asks(text: str, language: str, *, hinted: bool, answer: str = "") -> bool:
