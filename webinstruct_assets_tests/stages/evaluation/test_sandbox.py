@@ -69,9 +69,19 @@ def test_endless_programs_are_ended(mode: str, program: str) -> None:
     assert not leftovers()
 
 
+OTHERS: set[psutil.Process] = set()  # servers of other tests in the same session
+
+
+@pytest.fixture(autouse=True)
+def _others() -> None:
+    OTHERS.clear()
+    OTHERS.update(psutil.Process().children(recursive=True))
+
+
 def leftovers() -> list[psutil.Process]:
-    """Processes below this one that are still there a moment after."""
-    _, alive = psutil.wait_procs(psutil.Process().children(recursive=True), timeout=3)
+    """Processes that the test left below this one and that are still there a moment after."""
+    own = [process for process in psutil.Process().children(recursive=True) if process not in OTHERS]
+    _, alive = psutil.wait_procs(own, timeout=3)
     return [process for process in alive if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
 
 
