@@ -9,6 +9,7 @@ Readers see only what a manifest lists, so a killed run leaves nothing half-visi
 
 import fcntl
 import hashlib
+import io
 import os
 import shutil
 from collections.abc import Iterator
@@ -39,6 +40,13 @@ def write_atomically(path: Path, data: bytes) -> None:
         stream.flush()
         os.fsync(stream.fileno())
     os.replace(temporary, path)
+
+
+def write_table(path: Path, rows: pl.DataFrame) -> None:
+    """A table as Parquet, whole or not at all: a killed run leaves no half file that the next would take for done."""
+    stream = io.BytesIO()
+    rows.write_parquet(stream, compression="zstd")
+    write_atomically(path, stream.getvalue())
 
 
 class Lake:

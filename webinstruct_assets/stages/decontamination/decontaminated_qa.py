@@ -12,7 +12,6 @@ else are listed as ``common`` and drop nothing; the metrics count what they woul
 """
 
 import json
-import os
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from webinstruct_assets.core.config import settings_of
 from webinstruct_assets.core.errors import BadInput
 from webinstruct_assets.core.ids import row_id
 from webinstruct_assets.core.keys import PartitionKey, Ref
+from webinstruct_assets.core.lake import write_table
 from webinstruct_assets.core.stage import Job, Reject, Stage, Unit
 from webinstruct_assets.core.workspace import Workspace
 from webinstruct_assets.stages.decontamination.index import BenchmarkIndex, BenchmarkItem
@@ -116,13 +116,13 @@ def run(job: Job) -> None:
             texts = _texts(chunk, part) if rule["level"] == "page" else {}
             unit, hits = check_pages(part, texts, Lookups(index, near, rule["paraphrase_ratio"]), rule["level"])
             # Before the unit's own commit: a unit that is committed has its hits on disk.
-            _write(pl.DataFrame(hits, schema=HITS_SCHEMA), file)
+            write_table(file, pl.DataFrame(hits, schema=HITS_SCHEMA))
             job.progress.advance(unit.rows_in, {"contaminated": len(unit.rejects)})
             return unit
 
         job.unit(f"{number:05}", compute)
     hits = pl.read_parquet(hit_files) if hit_files else pl.DataFrame(schema=HITS_SCHEMA)
-    _write(hits, job.folder / "hits.parquet")
+    write_table(job.folder / "hits.parquet", hits)
     dropping = hits.filter(~pl.col("common"))
     table = by_benchmark(hits, pairs, items, rule["level"])
     column, field = ("parent_id", "page_id") if rule["level"] == "page" else ("id", "pair_id")
@@ -191,8 +191,8 @@ def _find_common(job: Job, index: BenchmarkIndex, chunks: list[list[Path]], scra
                 texts = pl.read_parquet(chunk, columns=["text"], hive_partitioning=False)["text"].to_list()
                 counts = index.count(texts)
                 held = np.flatnonzero(counts)
-                _write(
-                    pl.DataFrame({"gram": [-1, *held.tolist()], "pages": [len(texts), *counts[held].tolist()]}), file
+                write_table(
+                    file, pl.DataFrame({"gram": [-1, *held.tolist()], "pages": [len(texts), *counts[held].tolist()]})
                 )
             counted = pl.read_parquet(file)
             pages += counted["pages"][0]
@@ -205,7 +205,7 @@ def _find_common(job: Job, index: BenchmarkIndex, chunks: list[list[Path]], scra
         names = dict.fromkeys(f"{source.benchmark}/{source.item_id}" for source in sources)
         rows.append({"words": " ".join(words), "pages": int(total[number]), "items": list(names)})
     frame = pl.DataFrame(rows, schema=COMMON_SCHEMA).sort("pages", "words", descending=[True, False])
-    _write(frame, job.folder / "common.parquet")
+    write_table(job.folder / "common.parquet", frame)
 
 
 @dataclass(frozen=True)
@@ -313,13 +313,6 @@ def by_benchmark(
 def _lost(pairs: pl.DataFrame, column: str, names: pl.Series) -> pl.DataFrame:
     """The pairs that a list of pages or pairs drops."""
     return pairs.select("id", "parent_id").filter(pl.col(column).is_in(names.unique().to_list()))
-
-
-def _write(frame: pl.DataFrame, path: Path) -> None:
-    """Whole, then renamed: a killed run leaves no half file that the next would take for done."""
-    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
-    frame.write_parquet(temporary, compression="zstd")
-    os.replace(temporary, path)
 
 
 DECONTAMINATED_QA = Stage(

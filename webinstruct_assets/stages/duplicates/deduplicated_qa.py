@@ -19,11 +19,12 @@ import polars as pl
 from webinstruct_assets.core.config import DuplicatesConfig, settings_of
 from webinstruct_assets.core.ids import row_id
 from webinstruct_assets.core.keys import PartitionKey, Ref
+from webinstruct_assets.core.lake import write_table
 from webinstruct_assets.core.stage import Job, Reject, Stage, Unit
 from webinstruct_assets.core.workspace import Workspace
 from webinstruct_assets.stages.decontamination.decontaminated_qa import SCHEMA as PAIR_SCHEMA
 from webinstruct_assets.stages.duplicates.exact import pair_digest
-from webinstruct_assets.stages.duplicates.near import Block, clusters, write_whole
+from webinstruct_assets.stages.duplicates.near import Block, clusters
 
 if TYPE_CHECKING:
     from webinstruct_assets.stages.duplicates.shingles import Array
@@ -68,7 +69,7 @@ def run(job: Job) -> None:
     job.progress.start(total, "pairs")
     parents, edges = clusters(blocks, DuplicatesConfig.model_validate(job.settings), job.folder / "scratch/near")
     members = _members(chunks, blocks, parents, edges)
-    write_whole(members.select(*CLUSTERS_SCHEMA), job.folder / "clusters.parquet")
+    write_table(job.folder / "clusters.parquet", members.select(*CLUSTERS_SCHEMA))
     rejected = {row["id"]: row for row in members.filter(pl.col("reason") != "").iter_rows(named=True)}
     sizes = Counter(row["kept"] for row in rejected.values())
     for number, chunk in enumerate(chunks):

@@ -21,6 +21,7 @@ import numpy as np
 import polars as pl
 
 from webinstruct_assets.core.config import DuplicatesConfig
+from webinstruct_assets.core.lake import write_table
 from webinstruct_assets.stages.duplicates.exact import pair_digest
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def clusters(
     for number, block in enumerate(blocks):
         file = scratch / f"bands-{number:05}.parquet"
         if not file.exists():
-            write_whole(_bands(block, settings), file)
+            write_table(file, _bands(block, settings))
     edges = []
     if total:
         _candidates(blocks, settings, scratch)
@@ -77,7 +78,7 @@ def clusters(
         for number in range(len(blocks)):
             file = scratch / f"edges-{number:05}.parquet"
             if not file.exists():
-                write_whole(verify.block(number), file)
+                write_table(file, verify.block(number))
             found = pl.read_parquet(file)
             unite(parents, found["first"].to_numpy(), found["second"].to_numpy())
             edges.append(found)
@@ -196,10 +197,3 @@ class _Verifier:
             same = a.guards[first] == b.guards[second]
             similarities.append(float(jaccard(a.of(first), b.of(second))) if long and same else 0.0)
         return left[2][first] == right[2][second], similarities[0], similarities[1]
-
-
-def write_whole(frame: pl.DataFrame, path: Path) -> None:
-    """Writes beside, then renames."""
-    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
-    frame.write_parquet(temporary, compression="zstd")
-    os.replace(temporary, path)
