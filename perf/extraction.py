@@ -140,9 +140,7 @@ def throughput(ws: Workspace, pages: pl.DataFrame, runs: int, count: int) -> Non
 
         def ours(number: int) -> tuple[float, float]:
             ledger = Ledger(Path(folder) / f"{number}.sqlite")
-            client = LlmClient(
-                leased.base_url, leased.model, leased.model_identity, ledger, concurrency=leased.concurrency
-            )
+            client = LlmClient(leased.endpoint, leased.model_identity, ledger, concurrency=leased.concurrency)
             start, cpu = time.perf_counter(), time.process_time()
             replies = client.complete(requests)
             for (_, row, cut), reply in zip(asked, replies, strict=True):
