@@ -13,6 +13,7 @@ from webinstruct_assets.assets.decontaminated_qa import decontaminated_qa
 from webinstruct_assets.assets.deduplicated_qa import deduplicated_qa
 from webinstruct_assets.assets.extracted_qa import extracted_qa
 from webinstruct_assets.assets.fasttext_model import fasttext_model
+from webinstruct_assets.assets.funnel import funnel
 from webinstruct_assets.assets.later_rounds import later_rounds
 from webinstruct_assets.assets.pages import pages
 from webinstruct_assets.assets.quality_review import quality_review
@@ -66,6 +67,7 @@ defs = dg.Definitions(
         webinstruct,
         verified_qa,
         webinstruct_release,
+        funnel,
         sft_dataset,
         trained_checkpoint,
         benchmark_scores,
