@@ -67,7 +67,7 @@ def materialize(
     try:
         ws = prepare(resource.open())
         manifest = execute(
-            stage, key_of(context, stage), ws, log=log, run_id=context.run_id, listener=_observer(context, stage)
+            stage, key_of(context, stage), ws, log=log, run_id=context.run.run_id, listener=_observer(context, stage)
         )
         return dg.MaterializeResult(
             metadata={**more(ws, manifest), **metadata_of(ws, stage, manifest, plot(ws, manifest) if plot else None)},
