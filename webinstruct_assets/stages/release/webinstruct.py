@@ -18,6 +18,7 @@ import polars as pl
 
 from webinstruct_assets.core.ids import row_id
 from webinstruct_assets.core.keys import PartitionKey, Ref
+from webinstruct_assets.core.lineage import Chain, with_ancestors
 from webinstruct_assets.core.llm.client import LlmRequest
 from webinstruct_assets.core.stage import Job, Reject, Stage, Unit
 from webinstruct_assets.core.urls import host_of
@@ -25,7 +26,6 @@ from webinstruct_assets.core.workspace import Workspace
 from webinstruct_assets.stages.duplicates.exact import pair_digest
 from webinstruct_assets.stages.release.labels import label_request, load_label_prompt, read_label
 from webinstruct_assets.stages.release.levels import LEVELS, level_by_rule
-from webinstruct_assets.stages.release.lineage import CHAIN, LINEAGE, lineage
 from webinstruct_assets.stages.release.merge import best, pool
 from webinstruct_assets.stages.release.source_types import SOURCE_TYPES, source_type_by_rule
 from webinstruct_assets.stages.release.subjects import SUBJECTS, subject_by_rule
@@ -34,7 +34,24 @@ from webinstruct_assets.stages.release.subjects import SUBJECTS, subject_by_rule
 # subject: one of SUBJECTS           source_type: education | forum | other, one per host        level: one of LEVELS
 # subject_by, source_type_by, level_by: rule | llm, or llm_failed where the LLM gave no usable label (then Other, other, unknown)
 # language: ISO 639-1, "" where the words do not tell      agreed: two refiners or more end in the same final answer
-# final_answer, answer_type: as refinement compared it      the others: lineage.py
+# final_answer, answer_type: as refinement compared it
+# pair_id: qa-… of the extracted pair      page_id: pg-…      then where the page's WARC record lies (recalled_urls)
+LINEAGE: dict[str, pl.DataType] = {
+    "pair_id": pl.String(),
+    "page_id": pl.String(),
+    "warc_filename": pl.String(),
+    "warc_record_offset": pl.Int64(),
+    "warc_record_length": pl.Int64(),
+    "content_digest": pl.String(),
+    "fetch_time": pl.String(),
+}
+CHAIN: Chain = {
+    "deduplicated_qa": {},
+    "decontaminated_qa": {},
+    "extracted_qa": {"id": "pair_id"},
+    "pages": {"id": "page_id"},
+    "recalled_urls": {name: name for name in LINEAGE if name not in ("pair_id", "page_id")},
+}
 SCHEMA: dict[str, pl.DataType] = {
     "id": pl.String(),
     "parent_id": pl.String(),
@@ -96,7 +113,7 @@ def run(job: Job) -> None:
     merged, left_out = best(pooled) if job.settings["merge"] == "best" else (pooled, [])
     if left_out:
         job.unit("other-refiners", lambda: Unit(rows=[], rows_in=len(left_out), rejects=left_out))
-    rows = with_representatives(merged).join(lineage(job, merged), on="id", how="left", validate="1:1")
+    rows = with_ancestors(job, with_representatives(merged), CHAIN)
     source_types = _source_types(job, rows)
     ordered = rows.sort("id")
     job.progress.start(rows.height, "pairs")
@@ -287,8 +304,9 @@ WEBINSTRUCT = Stage(
     inputs=inputs,
     settings=settings,
     sources=(
-        *(f"stages/release/{name}.py" for name in ("webinstruct", "merge", "lineage", "labels", "levels", "subjects")),
+        *(f"stages/release/{name}.py" for name in ("webinstruct", "merge", "labels", "levels", "subjects")),
         "stages/release/source_types.py",
+        "core/lineage.py",
         "stages/release/prompts/*",
         "stages/release/rules/*",
         "stages/duplicates/exact.py",

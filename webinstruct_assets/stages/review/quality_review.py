@@ -20,12 +20,14 @@ from typing import Any
 
 import polars as pl
 
-from webinstruct_assets.core.errors import BadInput, QualityGate
+from webinstruct_assets.core.errors import QualityGate
 from webinstruct_assets.core.ids import digest_file, row_id
 from webinstruct_assets.core.intervals import wilson
 from webinstruct_assets.core.keys import PartitionKey, Ref
+from webinstruct_assets.core.lineage import Chain, with_ancestors
 from webinstruct_assets.core.stage import Job, Stage, Unit
 from webinstruct_assets.core.workspace import Workspace
+from webinstruct_assets.stages.refinement.refined_qa import TO_PAGE
 from webinstruct_assets.stages.review import reviews as records
 from webinstruct_assets.stages.review.agreement import consensus, kappa
 from webinstruct_assets.stages.review.judge import judge_request, prompt_hash, read_judgement
@@ -33,7 +35,7 @@ from webinstruct_assets.stages.review.reviews import CATEGORIES, Review
 from webinstruct_assets.stages.review.sample import draw
 
 PREFIX = "qr"
-CHAIN = ("deduplicated_qa", "decontaminated_qa", "extracted_qa", "pages")  # what a refined pair descends from
+CHAIN: Chain = {"deduplicated_qa": {name: name for name in ("question_spans", "answer_spans")}, **TO_PAGE}
 MARGIN = 400  # characters of page text shown on each side of a pair
 SPANS = pl.List(pl.Struct({"start": pl.Int64(), "end": pl.Int64()}))
 SCHEMA: dict[str, pl.DataType] = {
@@ -107,13 +109,13 @@ def _reviews(job: Job) -> list[Review]:
 
 
 def _unit(job: Job, sampled: pl.DataFrame, found: Sequence[Review]) -> Unit:
-    excerpts = _excerpts(job, sampled)
-    judged = _judged(job, sampled.to_dicts())
+    pairs = with_ancestors(job, sampled, CHAIN).to_dicts()
+    judged = _judged(job, pairs)
     said: dict[tuple[str, str], list[Review]] = {}
     for review in found:
         said.setdefault((review.pair, review.content), []).append(review)
     rows = []
-    for pair in sampled.iter_rows(named=True):
+    for pair in pairs:
         given = said.get((pair["id"], records.content_digest(pair["question"], pair["answer"])), [])
         category, reason = judged.get(pair["id"], ("", ""))
         shown = ("url", "refiner", "status", "question", "answer", "original_question", "original_answer")
@@ -122,7 +124,7 @@ def _unit(job: Job, sampled: pl.DataFrame, found: Sequence[Review]) -> Unit:
                 "id": row_id(PREFIX, pair["id"]),
                 "parent_id": pair["id"],
                 **{name: pair[name] for name in shown},
-                **excerpts[pair["id"]],
+                **excerpt(pair["page_text"], pair["question_spans"] or [], pair["answer_spans"] or []),
                 "judge_category": category,
                 "judge_reason": reason,
                 "reviews": [
@@ -144,37 +146,6 @@ def _judged(job: Job, pairs: Sequence[Mapping[str, Any]]) -> dict[str, tuple[str
             [judge_request(pair) for pair in pairs], on_reply=lambda index, reply: job.progress.advance(1)
         )
     return {pair["id"]: read_judgement(reply) for pair, reply in zip(pairs, replies, strict=True)}
-
-
-def _excerpts(job: Job, sampled: pl.DataFrame) -> dict[str, dict[str, Any]]:
-    """Refined pair -> the stretch of its page's text around it, and its spans there."""
-    *above, _ = CHAIN
-    pairs = _rows(job, above[0], sampled["parent_id"], ("id", "parent_id", "question_spans", "answer_spans"))
-    here = {name: row["parent_id"] for name, row in pairs.items()}
-    for asset in above[1:]:
-        rows = _rows(job, asset, pl.Series(list(here.values()), dtype=pl.String), ("id", "parent_id"))
-        here = {name: rows[parent]["parent_id"] for name, parent in here.items()}
-    texts = _rows(job, CHAIN[-1], pl.Series(list(here.values()), dtype=pl.String), ("id", "text"))
-    return {
-        row["id"]: excerpt(
-            texts[here[row["parent_id"]]]["text"],
-            pairs[row["parent_id"]]["question_spans"] or [],
-            pairs[row["parent_id"]]["answer_spans"] or [],
-        )
-        for row in sampled.iter_rows(named=True)
-    }
-
-
-def _rows(job: Job, asset: str, ids: pl.Series, columns: Sequence[str]) -> dict[str, dict[str, Any]]:
-    wanted = job.scan(asset).select(columns).filter(pl.col("id").is_in(ids.implode())).collect()
-    rows = {row["id"]: row for row in wanted.iter_rows(named=True)}
-    for identity in ids:
-        if identity not in rows:
-            raise BadInput(
-                f"quality_review {job.key}: a refined pair descends from {identity}, which {asset} does not have",
-                "materialize refined_qa again, then this",
-            )
-    return rows
 
 
 def excerpt(text: str, question: Sequence[Mapping[str, int]], answer: Sequence[Mapping[str, int]]) -> dict[str, Any]:
@@ -256,5 +227,5 @@ QUALITY_REVIEW = Stage(
     run=run,
     inputs=inputs,
     settings=settings,
-    sources=("stages/review/*.py", "stages/review/prompts/*"),
+    sources=("stages/review/*.py", "stages/review/prompts/*", "core/lineage.py"),
 )
