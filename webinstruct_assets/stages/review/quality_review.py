@@ -27,7 +27,7 @@ from webinstruct_assets.core.keys import PartitionKey, Ref
 from webinstruct_assets.core.lineage import Chain, with_ancestors
 from webinstruct_assets.core.stage import Job, Stage, Unit
 from webinstruct_assets.core.workspace import Workspace
-from webinstruct_assets.stages.refinement.refined_qa import TO_PAGE
+from webinstruct_assets.stages.pages.schema import SPANS
 from webinstruct_assets.stages.review import reviews as records
 from webinstruct_assets.stages.review.agreement import consensus, kappa
 from webinstruct_assets.stages.review.judge import judge_request, prompt_hash, read_judgement
@@ -35,9 +35,13 @@ from webinstruct_assets.stages.review.reviews import CATEGORIES, Review
 from webinstruct_assets.stages.review.sample import draw
 
 PREFIX = "qr"
-CHAIN: Chain = {"deduplicated_qa": {name: name for name in ("question_spans", "answer_spans")}, **TO_PAGE}
+CHAIN: Chain = {
+    "deduplicated_qa": {name: name for name in ("question_spans", "answer_spans")},
+    "decontaminated_qa": {},
+    "extracted_qa": {},
+    "pages": {"text": "page_text"},
+}
 MARGIN = 400  # characters of page text shown on each side of a pair
-SPANS = pl.List(pl.Struct({"start": pl.Int64(), "end": pl.Int64()}))
 SCHEMA: dict[str, pl.DataType] = {
     "id": pl.String(),
     "parent_id": pl.String(),
@@ -100,7 +104,8 @@ def run(job: Job) -> None:
     job.progress.start(sampled.height, "pairs")
     job.unit("sample", lambda: _unit(job, sampled, found))
     rows = pl.read_parquet(job.folder / "part-sample.parquet").to_dicts()
-    job.metrics |= {"refined_pairs": pairs.height, "sampled": sampled.height, **summary(rows)}
+    tokens = {name: int(job.count(name)) for name in ("tokens_in", "tokens_out")}
+    job.metrics |= {"refined_pairs": pairs.height, "sampled": sampled.height, **tokens, **summary(rows)}
 
 
 def _reviews(job: Job) -> list[Review]:
@@ -110,7 +115,8 @@ def _reviews(job: Job) -> list[Review]:
 
 def _unit(job: Job, sampled: pl.DataFrame, found: Sequence[Review]) -> Unit:
     pairs = with_ancestors(job, sampled, CHAIN).to_dicts()
-    judged = _judged(job, pairs)
+    counts: Counter[str] = Counter()
+    judged = _judged(job, pairs, counts)
     said: dict[tuple[str, str], list[Review]] = {}
     for review in found:
         said.setdefault((review.pair, review.content), []).append(review)
@@ -134,10 +140,10 @@ def _unit(job: Job, sampled: pl.DataFrame, found: Sequence[Review]) -> Unit:
                 "verdict": consensus([item.category for item in given]),
             }
         )
-    return Unit(rows=rows, rows_in=len(rows))
+    return Unit(rows=rows, rows_in=len(rows), counts=counts)
 
 
-def _judged(job: Job, pairs: Sequence[Mapping[str, Any]]) -> dict[str, tuple[str, str]]:
+def _judged(job: Job, pairs: Sequence[Mapping[str, Any]], counts: Counter[str]) -> dict[str, tuple[str, str]]:
     model = job.ws.config.review.judge_model
     if not model:
         return {}
@@ -145,6 +151,8 @@ def _judged(job: Job, pairs: Sequence[Mapping[str, Any]]) -> dict[str, tuple[str
         replies = client.complete(
             [judge_request(pair) for pair in pairs], on_reply=lambda index, reply: job.progress.advance(1)
         )
+    for reply in replies:
+        counts.update(tokens_in=reply.tokens_in, tokens_out=reply.tokens_out)
     return {pair["id"]: read_judgement(reply) for pair, reply in zip(pairs, replies, strict=True)}
 
 
@@ -227,5 +235,5 @@ QUALITY_REVIEW = Stage(
     run=run,
     inputs=inputs,
     settings=settings,
-    sources=("stages/review/*.py", "stages/review/prompts/*", "core/lineage.py"),
+    sources=("stages/review/*.py", "stages/review/prompts/*", "stages/pages/schema.py", "core/lineage.py"),
 )
