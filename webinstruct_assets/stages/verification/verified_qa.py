@@ -161,11 +161,12 @@ def solve_requests(pair: Mapping[str, Any], settings: Mapping[str, Any]) -> list
 def judge(pair: Mapping[str, Any], replies: Sequence[LlmReply], *, drop_extremes: bool) -> int | str:
     """How many attempts end in the given answer; or, where the pair is not verified, ``reason: detail``.
 
-    Attempts that end alike are one camp; the given answer is confirmed when its camp is larger than every other.
+    Attempts that end alike are one camp; the given answer is confirmed when its camp is larger than every other. An
+    attempt that was cut off has no end: what stands last in it is no answer.
     """
-    answered = [reply.text for reply in replies if reply.error is None]
-    if not answered:
+    if all(reply.error is not None for reply in replies):
         return f"llm_error: {replies[0].error}"
+    answered = [reply.text for reply in replies if reply.error is None and reply.finish_reason != "length"]
     camps: list[list[str]] = []
     right = 0
     for text in answered:
