@@ -145,6 +145,9 @@ def _vllm_command(model_dir: Path, name: str, max_model_len: int, vllm_args: Seq
         # Compiling saves little on a small model and costs a minute at every start. One process for engine and
         # worker ("uni") saves a quarter of the start: each process takes some 15 s to import vLLM.
         command += ["--dtype", _cpu_dtype(), "--enforce-eager", "--distributed-executor-backend", "uni"]
+        # A prompt that is prefilled in pieces ends the engine when its request samples with a seed (vLLM 0.32: "CPU
+        # Generator does not use offset").
+        command += ["--no-enable-chunked-prefill"]
     return [*command, *vllm_args]
 
 

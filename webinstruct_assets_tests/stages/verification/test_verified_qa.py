@@ -1,5 +1,6 @@
 """verified_qa: majorities over recorded attempts, and off by default."""
 
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -58,6 +59,13 @@ def test_majority(answers: tuple[str | None, ...], outcome: int | str) -> None:
     assert (found.partition(":")[0] if isinstance(found, str) else found) == outcome, found
 
 
+def test_an_attempt_that_was_cut_off_has_no_answer() -> None:
+    """As the demo's model leaves them: the last number of an unfinished derivation."""
+    cut = [LlmReply("So we have 6 * 40 + 6 * 2 = 240", "length", 9, 9)] * 2
+    assert judge(PAIR, [*said("42"), *cut], drop_extremes=True) == 1
+    assert str(judge(PAIR, cut, drop_extremes=True)).startswith("no_majority: 0 of 2")
+
+
 def test_extremes_may_stay() -> None:
     assert judge(PAIR, said("42", "42"), drop_extremes=False) == 2
 
@@ -66,9 +74,15 @@ def test_difficulty() -> None:
     assert [difficulty(rate) for rate in (1.0, 0.75, 0.5, 0.375, 0.25)] == ["easy", "easy", "medium", "medium", "hard"]
 
 
-def publish_pairs(ws: Workspace) -> None:
+EASY = [
+    {"id": f"wi-{n}", "question": f"What is {n} + {n}?", "answer": str(2 * n), "final_answer": str(2 * n)}
+    for n in range(3, 11)
+]
+
+
+def publish_pairs(ws: Workspace, *more: dict[str, str]) -> None:
     rows: list[dict[str, Any]] = [
-        filled(WEBINSTRUCT, subject="Mathematics", level="secondary", **pair) for pair in (PAIR, PROSE)
+        filled(WEBINSTRUCT, subject="Mathematics", level="secondary", **pair) for pair in (PAIR, PROSE, *more)
     ]
     publish(ws, WEBINSTRUCT, SNAPSHOT, rows)
 
@@ -103,3 +117,24 @@ def test_pairs_are_verified_or_have_their_reason(workspace: Workspace) -> None:
     (reject,) = pl.read_parquet(workspace.lake.reject_paths(manifest)).to_dicts()
     assert (reject["parent_id"], reject["reason"]) == ("wi-2", "no_final_answer")
     assert manifest.metrics["tokens_out"] == 27
+
+
+@pytest.mark.llm
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_with_the_real_model(home: Path) -> None:
+    """What the small model solves is its own affair; it must be asked, and every pair must have its outcome."""
+    workspace = Workspace.open(home)
+    verification = workspace.config.verification.model_copy(
+        update={"model": "smollm2-135m", "attempts": 3, "max_output_tokens": 96, "drop_extremes": False}
+    )
+    workspace.files.environment = workspace.config.model_copy(update={"verification": verification})
+    publish_pairs(workspace, *({**pair, "answer_type": "number"} for pair in EASY))
+    manifest = execute(VERIFIED_QA, SNAPSHOT, workspace, log=print, run_id="test")
+    rows = workspace.lake.read(manifest).to_dicts()
+    reasons = dict(pl.read_parquet(workspace.lake.reject_paths(manifest)).select("parent_id", "reason").iter_rows())
+    print(rows, reasons)
+    assert manifest.rows_in == 10 and len(rows) + len(reasons) == 10
+    assert reasons.pop("wi-2") == "no_final_answer" and set(reasons.values()) <= {"majority_differs", "no_majority"}
+    assert 27 <= manifest.metrics["tokens_out"] <= 27 * 96
+    assert all(0 < row["right"] <= row["attempts"] == 3 and "smollm2" in row["model"] for row in rows)
