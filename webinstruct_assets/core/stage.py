@@ -15,7 +15,8 @@ import platform
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -29,13 +30,16 @@ from webinstruct_assets.core.engine import engine_of
 from webinstruct_assets.core.errors import QualityGate, UnitsFailed
 from webinstruct_assets.core.ids import digest_file, digest_json
 from webinstruct_assets.core.keys import PartitionKey, Ref
+from webinstruct_assets.core.llm.batches import Batch, answered
+from webinstruct_assets.core.llm.client import LlmReply
 from webinstruct_assets.core.manifest import Manifest, Part, data_version
 from webinstruct_assets.core.progress import Progress
 from webinstruct_assets.core.unit import Entry, Failed, Ledger, Reject, Schema, Unit, Work
 
-__all__ = ["Job", "Reject", "Stage", "Unit", "execute", "identify"]
+__all__ = ["AskedUnit", "Job", "Reject", "Stage", "Unit", "execute", "identify"]
 
 if TYPE_CHECKING:
+    from webinstruct_assets.core.llm.client import LlmClient
     from webinstruct_assets.core.workspace import Workspace
 
 PACKAGE = Path(__file__).parents[1]
@@ -43,6 +47,16 @@ Argument = TypeVar("Argument")
 Number = TypeVar("Number", int, float)
 MENTIONED = 10  # failed units that an error describes
 TRACEBACKS = 2
+
+
+class AskedUnit(Batch, ABC):
+    """A unit of work that is made of a model's answers; ``Job.ask`` gives it its name."""
+
+    name: str
+
+    @abstractmethod
+    def made_of(self, replies: Sequence[LlmReply]) -> Unit:
+        """The unit, from the last reply to each of its requests."""
 
 
 @dataclass(frozen=True)
@@ -140,9 +154,22 @@ class Job:
 
     def scan(self, asset: str) -> pl.LazyFrame:
         """Rows of the only input from ``asset``, read when and as far as they are needed."""
+        return pl.scan_parquet(self._part_paths(asset), hive_partitioning=False)
+
+    def parts(self, asset: str, rows: int = 1) -> Iterator[pl.DataFrame]:
+        """Rows of the only input from ``asset``, one of its parts at a time, or as many as have ``rows`` rows."""
+        found: list[pl.DataFrame] = []
+        for path in self._part_paths(asset):
+            found.append(pl.read_parquet(path, hive_partitioning=False))
+            if sum(part.height for part in found) >= rows:
+                yield pl.concat(found)
+                found = []
+        if found:
+            yield pl.concat(found)
+
+    def _part_paths(self, asset: str) -> list[Path]:
         (manifest,) = self.manifests(asset)
-        paths = self.ws.lake.part_paths(self.ws.lake.source(manifest, self.stage.asset))
-        return pl.scan_parquet(paths, hive_partitioning=False)
+        return self.ws.lake.part_paths(self.ws.lake.source(manifest, self.stage.asset))
 
     def input_file(self, asset: str, name: str) -> Path:
         """Path of a file of the only input from ``asset``."""
@@ -151,8 +178,34 @@ class Job:
 
     def unit(self, name: str, compute: Callable[[], Unit]) -> None:
         """Runs ``compute`` here and commits its result as unit ``name``, unless that unit is committed already."""
-        self._entries[name] = self.ledger.committed(name) or self.ledger.compute(name, compute)
-        for warning in self._entries[name].warnings:
+        self._take(name, self.ledger.committed(name) or self.ledger.compute(name, compute))
+
+    def ask(self, client: "LlmClient | None", units: Iterable[Callable[[], "AskedUnit"]]) -> None:
+        """Commits units that are made of a model's answers, each as soon as it has them all, by their number.
+
+        ``units`` prepare one each. They are called when the requests of those before no longer keep the endpoint busy, and
+        not at all for a unit that is committed already. No ``client``: no unit has a request.
+        """
+
+        def left() -> Iterator[AskedUnit]:
+            for number, prepare in enumerate(units):
+                name = f"{number:05}"
+                if entry := self.ledger.committed(name):
+                    self._take(name, entry)
+                else:
+                    unit = prepare()
+                    unit.name = name
+                    yield unit
+
+        start = time.process_time()
+        with closing(answered(client, left()) if client else ((unit, []) for unit in left())) as done:
+            for unit, replies in done:
+                self._take(unit.name, self.ledger.commit(unit.name, unit.made_of(replies), start))
+                start = time.process_time()  # units overlap: each is charged what was spent since the one before
+
+    def _take(self, name: str, entry: Entry) -> None:
+        self._entries[name] = entry
+        for warning in entry.warnings:
             self.log(f"{self.ledger.label}: {warning}")
 
     def map(

@@ -1,9 +1,12 @@
 """Many requests to an OpenAI-compatible endpoint: kept in flight, retried, and remembered in a ledger."""
 
 import asyncio
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -12,6 +15,7 @@ from webinstruct_assets.core.ids import digest_json
 from webinstruct_assets.core.llm.ledger import Ledger
 
 if TYPE_CHECKING:
+    from anyio.from_thread import BlockingPortal
     from openai import AsyncOpenAI
 
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
@@ -58,20 +62,20 @@ class LlmReply:
 
 @dataclass
 class Usage:
-    """Totals of a client; ``seconds`` is wall time inside ``complete``, tokens are newly paid ones only."""
+    """Totals of a client; tokens are newly paid ones only."""
 
     requests: int = 0
     from_ledger: int = 0
     tokens_in: int = 0
     tokens_out: int = 0
-    seconds: float = 0.0
 
 
 class LlmClient:
     """Client of one model on one endpoint, which is started or looked up when the first open question needs it.
 
-    ``endpoint``: (base URL, name that the server knows the model by), or a function that gives both. ``concurrency`` requests are kept in flight; each is tried ``1 + max_retries`` times with exponential
-    backoff (0.5 s to 8 s), and a try may take ``timeout`` seconds.
+    ``endpoint``: (base URL, name that the server knows the model by), or a function that gives both. ``concurrency``
+    requests are kept in flight; each is tried ``1 + max_retries`` times with exponential backoff (0.5 s to 8 s), and a
+    try may take ``timeout`` seconds.
     """
 
     def __init__(
@@ -115,72 +119,26 @@ class LlmClient:
     ) -> list[LlmReply]:
         """Replies in the order of ``requests``; ``on_reply(index, reply)`` hears each as it arrives.
 
-        Known answers come from the ledger, equal requests are asked once, and new answers are stored. A request
-        that fails for itself (too long, refused by the server) becomes a reply with ``error`` and is not stored.
-        Raises DeadEndpoint when nothing can be reached, ConfigError when the endpoint refuses key or model name.
-        Runs an event loop of its own, so call it from a thread that has none.
+        See ``InFlight`` for what is asked, stored and raised.
         """
-        started = time.monotonic()
-        places: dict[str, list[int]] = {}
-        for index, request in enumerate(requests):
-            places.setdefault(request.key(self.model_identity), []).append(index)
         replies: dict[int, LlmReply] = {}
-
-        def deliver(key: str, reply: LlmReply) -> None:
-            for nth, index in enumerate(places[key]):
-                # A repeated request is answered by its first occurrence, so it counts as known.
-                known = reply.from_ledger or (nth > 0 and reply.error is None)
-                replies[index] = replace(reply, from_ledger=known)
-                self.usage.requests += 1
-                self.usage.from_ledger += known
+        with self.in_flight() as flight:
+            flight.send(enumerate(requests))
+            while flight.open:
+                index, reply = flight.receive()
+                replies[index] = reply
                 if on_reply:
-                    on_reply(index, replies[index])
-
-        try:
-            for key, known in self.ledger.get_many(places).items():
-                deliver(key, LlmReply(**known, error=None, from_ledger=True))
-            open_keys = [key for key, indexes in places.items() if indexes[0] not in replies]
-            if open_keys:
-                _ = self.endpoint  # started outside the event loop
-                asyncio.run(self._ask_all([(key, requests[places[key][0]]) for key in open_keys], deliver))
-        finally:
-            self.usage.seconds += time.monotonic() - started
+                    on_reply(index, reply)
         return [replies[index] for index in range(len(requests))]
 
-    async def _ask_all(self, asked: list[tuple[str, LlmRequest]], deliver: Callable[[str, LlmReply], None]) -> None:
-        from openai import AsyncOpenAI, DefaultAsyncHttpxClient
+    @contextmanager
+    def in_flight(self) -> "Iterator[InFlight]":
+        """Sends requests while it is open; what is not answered by its end is given up."""
+        with ExitStack() as stack:
+            yield InFlight(self, stack)
 
-        # A proxy from the environment must not get requests for this machine.
-        direct = (urlsplit(self.base_url).hostname or "") in LOOPBACK
-        queue: Iterator[tuple[str, LlmRequest]] = iter(asked)
-        async with AsyncOpenAI(
-            base_url=self.base_url,
-            api_key=self.api_key or "none",
-            max_retries=self.max_retries,
-            timeout=self.timeout,
-            http_client=DefaultAsyncHttpxClient(trust_env=not direct),
-        ) as api:
-
-            async def worker() -> None:
-                for key, request in queue:  # shared by the workers: each takes the next open request
-                    reply = await self._ask(api, request)
-                    if reply.error is None:
-                        stored = asdict(reply)
-                        del stored["error"], stored["from_ledger"]
-                        self.ledger.put(key, self.model_identity, stored)
-                        self.usage.tokens_in += reply.tokens_in
-                        self.usage.tokens_out += reply.tokens_out
-                    deliver(key, reply)
-
-            workers = [asyncio.create_task(worker()) for _ in range(min(self.concurrency, len(asked)))]
-            try:
-                await asyncio.gather(*workers)
-            finally:
-                for task in workers:
-                    task.cancel()
-                await asyncio.gather(*workers, return_exceptions=True)
-
-    async def _ask(self, api: "AsyncOpenAI", request: LlmRequest) -> LlmReply:
+    async def ask(self, api: "AsyncOpenAI", request: LlmRequest) -> LlmReply:
+        """Asks the endpoint; errors as ``InFlight`` has them."""
         import openai
 
         options: dict[str, Any] = {
@@ -226,6 +184,104 @@ class LlmClient:
         return LlmReply(
             text or "", finish, usage.prompt_tokens if usage else 0, usage.completion_tokens if usage else 0
         )
+
+
+class InFlight:
+    """Requests on their way, asked by a thread of their own: they go on while the caller is at work on replies.
+
+    Known answers come from the ledger, a request equal to one in flight is not asked again, and new answers are stored. A
+    request that fails for itself (too long, refused by the server) gets a reply with ``error``, which is not stored.
+    ``receive`` raises DeadEndpoint when nothing can be reached, ConfigError when the endpoint refuses key or model name.
+    """
+
+    def __init__(self, client: LlmClient, stack: ExitStack):
+        self._client, self._stack = client, stack
+        self._ready: deque[tuple[Any, LlmReply]] = deque()
+        self._answers: SimpleQueue[tuple[str, LlmReply] | BaseException] = SimpleQueue()
+        self._places: dict[str, list[Any]] = {}  # of each request in flight, by its key
+        self._futures: set[Future[None]] = set()
+        self._portal: BlockingPortal | None = None
+        self.open = 0  # sent and not received yet
+
+    def send(self, asked: Iterable[tuple[Any, LlmRequest]]) -> None:
+        """Queues requests, each with whatever ``receive`` should return beside its reply."""
+        keyed = [(request.key(self._client.model_identity), place, request) for place, request in asked]
+        known = self._client.ledger.get_many({key for key, _, _ in keyed})
+        for key, place, request in keyed:
+            self.open += 1
+            if key in known:
+                self._ready.append((place, LlmReply(**known[key], from_ledger=True)))
+            elif key in self._places:
+                self._places[key].append(place)
+            else:
+                self._places[key] = [place]
+                self._start(key, request)
+
+    def receive(self) -> tuple[Any, LlmReply]:
+        """The next reply; waits for it."""
+        if not self._ready:
+            answer = self._answers.get()
+            if isinstance(answer, BaseException):
+                raise answer
+            key, reply = answer
+            first, *others = self._places.pop(key)
+            self._client.usage.tokens_in += reply.tokens_in
+            self._client.usage.tokens_out += reply.tokens_out
+            self._ready.append((first, reply))
+            # A repeated request is answered by its first occurrence, so it counts as known.
+            self._ready.extend((place, replace(reply, from_ledger=reply.error is None)) for place in others)
+        self.open -= 1
+        place, reply = self._ready.popleft()
+        self._client.usage.requests += 1
+        self._client.usage.from_ledger += reply.from_ledger
+        return place, reply
+
+    def _start(self, key: str, request: LlmRequest) -> None:
+        if self._portal is None:
+            self._portal = self._open()
+        future = self._portal.start_task_soon(self._ask, key, request)
+        self._futures.add(future)
+        future.add_done_callback(self._futures.discard)
+
+    def _open(self) -> "BlockingPortal":
+        from anyio.from_thread import start_blocking_portal
+        from openai import AsyncOpenAI, DefaultAsyncHttpxClient
+
+        client = self._client
+        # A proxy from the environment must not get requests for this machine. (The endpoint is started here, by the caller.)
+        direct = (urlsplit(client.base_url).hostname or "") in LOOPBACK
+        portal = self._stack.enter_context(start_blocking_portal())
+
+        def connect() -> AsyncOpenAI:
+            return AsyncOpenAI(
+                base_url=client.base_url,
+                api_key=client.api_key or "none",
+                max_retries=client.max_retries,
+                timeout=client.timeout,
+                http_client=DefaultAsyncHttpxClient(trust_env=not direct),
+            )
+
+        self._api = self._stack.enter_context(portal.wrap_async_context_manager(portal.call(connect)))
+        self._free = asyncio.Semaphore(client.concurrency)
+        self._stack.callback(self._give_up)
+        return portal
+
+    def _give_up(self) -> None:
+        for future in list(self._futures):
+            future.cancel()
+
+    async def _ask(self, key: str, request: LlmRequest) -> None:
+        try:
+            async with self._free:
+                reply = await self._client.ask(self._api, request)
+            if reply.error is None:
+                stored = asdict(reply)
+                del stored["error"], stored["from_ledger"]
+                self._client.ledger.put(key, self._client.model_identity, stored)
+        except Exception as error:
+            self._answers.put(error)
+        else:
+            self._answers.put((key, reply))
 
 
 def _failed(error: str) -> LlmReply:

@@ -15,7 +15,6 @@ question and the answer); ``model`` (identity, "" for rules); ``prompt_hash`` ("
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
@@ -26,11 +25,10 @@ from webinstruct_assets.core.config import ExtractionConfig
 from webinstruct_assets.core.errors import ConfigError
 from webinstruct_assets.core.ids import row_id
 from webinstruct_assets.core.keys import PartitionKey, Ref
-from webinstruct_assets.core.lake import REJECT_SCHEMA
+from webinstruct_assets.core.llm.batches import Wanted
 from webinstruct_assets.core.llm.client import LlmReply, LlmRequest
-from webinstruct_assets.core.llm.retries import Wanted, complete_with_retries
 from webinstruct_assets.core.llm.tokens import chat_tokens
-from webinstruct_assets.core.stage import Job, Reject, Stage, Unit
+from webinstruct_assets.core.stage import AskedUnit, Job, Reject, Stage, Unit
 from webinstruct_assets.stages.extraction.lines import Cut, cuts, line_spans
 from webinstruct_assets.stages.extraction.prompt import Prompt, line_costs, load_prompt, messages_for
 from webinstruct_assets.stages.extraction.quality import measure, read_gold, site_kinds, skipped
@@ -41,12 +39,11 @@ from webinstruct_assets.stages.pages.questions import asks, open_question
 from webinstruct_assets.stages.pages.rules.spans import overlap
 
 if TYPE_CHECKING:
-    from webinstruct_assets.core.llm.client import LlmClient
     from webinstruct_assets.core.llm.tokens import TokenCounts
     from webinstruct_assets.core.workspace import Workspace
 
 PREFIX = "qa"
-UNIT_PAGES = 512  # large, so that one unit's requests keep the server full; answered ones survive a kill in the ledger
+UNIT_PAGES = 512  # at least; answered requests of a unit that is killed are in the ledger
 SCHEMA: dict[str, pl.DataType] = {
     "id": pl.String(),
     "parent_id": pl.String(),
@@ -62,6 +59,8 @@ SCHEMA: dict[str, pl.DataType] = {
     "model": pl.String(),
     "prompt_hash": pl.String(),
 }
+# steps-*.parquet: which step decided over each page (STEPS, or llm_budget)
+STEPS_SCHEMA: dict[str, pl.DataType] = {"url": pl.String(), "step": pl.String()}
 FINAL_ANSWER_WORDS = 8
 LEAST_PAGE_TOKENS = 100  # with less of a page in sight there is nothing to read
 Cutting = Callable[[str, Sequence[Span], Sequence[int]], list[Cut]]
@@ -86,11 +85,10 @@ class _Page:
 
 
 class _Llm:
-    """The configured model, started when the first request needs it."""
+    """The configured model's view of a page, loaded when the first page needs it."""
 
-    def __init__(self, job: Job, stack: ExitStack):
-        self._job, self._stack = job, stack
-        self._client: LlmClient | None = None
+    def __init__(self, job: Job):
+        self._job = job
 
     def tokens(self, texts: Sequence[str]) -> list[int]:
         """Tokens as the model counts them."""
@@ -111,14 +109,6 @@ class _Llm:
     @cached_property
     def _counts(self) -> "TokenCounts":
         return self._job.ws.token_counts(self._job.ws.config.extraction.model, self._job.log)
-
-    @property
-    def client(self) -> "LlmClient":
-        if self._client is None:
-            self._client = self._stack.enter_context(
-                self._job.ws.llm(self._job.ws.config.extraction.model, self._job.log)
-            )
-        return self._client
 
 
 def page_budget(ws: "Workspace", prompt: Prompt, count: "TokenCounts") -> int:
@@ -141,13 +131,17 @@ def page_budget(ws: "Workspace", prompt: Prompt, count: "TokenCounts") -> int:
 
 def run(job: Job) -> None:
     """Rules, then the LLM for the pages they leave."""
-    pages = job.read("pages").sort("id")
-    job.progress.start(pages.height, "pages")
-    with ExitStack() as stack:
-        llm = _Llm(job, stack)
-        for number, start in enumerate(range(0, pages.height, UNIT_PAGES)):
-            chunk = pages.slice(start, UNIT_PAGES).to_dicts()
-            job.unit(f"{number:05d}", partial(_unit, job, llm, chunk, _share(job, len(chunk), pages.height)))
+    config, (manifest,), llm = job.ws.config.extraction, job.manifests("pages"), _Llm(job)
+    job.progress.start(manifest.rows, "pages")
+    units = (
+        partial(_Extracting, job, llm, part.sort("id").to_dicts(), _share(job, part.height, manifest.rows))
+        for part in job.parts("pages", UNIT_PAGES)
+    )
+    if config.llm:
+        with job.ws.llm(config.model, job.log) as client:
+            job.ask(client, units)
+    else:
+        job.ask(None, units)
     for name in (
         "pages",
         "pages_with_pairs",
@@ -164,7 +158,7 @@ def run(job: Job) -> None:
     ):
         job.metrics[name] = int(job.count(name))
     job.metrics["void_by_step"] = {step: count for step in STEPS if (count := int(job.count(f"void_{step}")))}
-    _measure(job, pages)
+    _measure(job)
 
 
 STEPS = ("rules_only", "no_question", "llm", "llm_off")
@@ -183,29 +177,82 @@ def _within_budget(pages: list[_Page], share: int | None) -> None:
         page.step, page.cuts = "llm_budget", []
 
 
-def _unit(job: Job, llm: _Llm, chunk: list[dict[str, Any]], share: int | None) -> Unit:
-    config = job.ws.config.extraction
-    prompt = load_prompt(config.mode)
-    counts: Counter[str] = Counter(pages=len(chunk))
-    pages = [_plan(row, config, llm.cuts) for row in chunk]
-    _within_budget(pages, share)
-    asked = [(page, cut) for page in pages for cut in page.cuts]
-    job.progress.advance(sum(1 for page in pages if not page.cuts))
-    if asked:
-        _ask(job, llm, asked, prompt, counts)
-    model = job.settings.get("model_identity", "") if asked else ""
-    rows: list[dict[str, Any]] = []
-    rejects: list[Reject] = []
-    for page in pages:
-        own = _rows(page, prompt, model, counts)
-        rows += own
-        counts.update(pages_with_pairs=bool(own), pages_to_llm=bool(page.cuts))
-        if not own:
-            reject = _reject(page)
-            rejects.append(reject)
-            if reject.reason == "void":
-                counts[f"void_{page.step}"] += 1
-    return Unit(rows=rows, rows_in=len(chunk), rejects=rejects, rows_kept=len(chunk) - len(rejects), counts=counts)
+class _Extracting(AskedUnit):
+    """Some pages on their way; the cuts that the LLM has to see are the requests."""
+
+    def __init__(self, job: Job, llm: _Llm, rows: Sequence[dict[str, Any]], share: int | None):
+        self._job, self._llm = job, llm
+        self._config = config = job.ws.config.extraction
+        self._prompt = prompt = load_prompt(config.mode)
+        self._pages = [_plan(row, config, llm.cuts) for row in rows]
+        _within_budget(self._pages, share)
+        self._asked = [(page, cut) for page in self._pages for cut in page.cuts]
+        self._waiting = Counter(page.row["id"] for page, _ in self._asked)
+        self._counts: Counter[str] = Counter(pages=len(rows))
+        self.retries = config.retries
+        self.requests = [
+            LlmRequest(
+                messages=messages_for(prompt, page.row["text"], page.lines, cut),
+                max_tokens=config.max_output_tokens,
+                json_schema=prompt.schema,
+                tag=f"extraction {page.row['id']} {cut.first}-{cut.last}",
+            )
+            for page, cut in self._asked
+        ]
+        job.progress.advance(len(rows) - len(self._waiting))
+
+    def _read(self, index: int, reply: LlmReply) -> Reading:
+        page, cut = self._asked[index]
+        return read_reply(
+            self._prompt.mode,
+            page.row["text"],
+            page.lines,
+            cut,
+            reply.text,
+            finish_reason=reply.finish_reason,
+            error=reply.error,
+        )
+
+    def wanted(self, index: int, reply: LlmReply) -> Wanted:
+        problem = self._read(index, reply).problem
+        return "more_tokens" if problem == "llm_truncated" else "another" if problem in RETRIED else ""
+
+    def room(self, index: int) -> int:
+        context = self._job.ws.model_spec(self._config.model).max_model_len
+        return context - chat_tokens(self._llm.tokens, self.requests[index].messages or ())
+
+    def heard(self, index: int, attempt: int, reply: LlmReply) -> None:
+        self._counts.update(
+            llm_requests=1, llm_retries=attempt > 0, tokens_in=reply.tokens_in, tokens_out=reply.tokens_out
+        )
+        if attempt == 0:
+            identity = self._asked[index][0].row["id"]
+            self._waiting[identity] -= 1
+            if not self._waiting[identity]:
+                self._job.progress.advance(1)
+
+    def made_of(self, replies: Sequence[LlmReply]) -> Unit:
+        counts = self._counts
+        for index, reply in enumerate(replies):
+            reading = self._read(index, reply)
+            self._asked[index][0].readings.append(reading)
+            counts.update(llm_not_asking=reading.not_asking)
+        model = self._job.settings.get("model_identity", "") if replies else ""
+        rows: list[dict[str, Any]] = []
+        rejects: list[Reject] = []
+        for page in self._pages:
+            own = _rows(page, self._prompt, model, counts)
+            rows += own
+            counts.update(pages_with_pairs=bool(own), pages_to_llm=bool(page.cuts))
+            if not own:
+                reject = _reject(page)
+                rejects.append(reject)
+                if reject.reason == "void":
+                    counts[f"void_{page.step}"] += 1
+        kept = len(self._pages) - len(rejects)
+        steps = pl.DataFrame([(page.row["url"], page.step) for page in self._pages], schema=STEPS_SCHEMA, orient="row")
+        files = {f"steps-{self.name}.parquet": steps}
+        return Unit(rows=rows, rows_in=len(self._pages), rejects=rejects, rows_kept=kept, counts=counts, files=files)
 
 
 def _plan(row: dict[str, Any], config: ExtractionConfig, cutting: Cutting) -> _Page:
@@ -254,60 +301,6 @@ def kind_of(rule: str, answer: str) -> str:
     if rule == "forum_accepted":
         return "discussion"
     return "final_answer" if len(answer.split()) <= FINAL_ANSWER_WORDS else "solution"
-
-
-def _ask(job: Job, llm: _Llm, asked: list[tuple[_Page, Cut]], prompt: Prompt, counts: Counter[str]) -> None:
-    """Sends all cuts in one batch and reads the replies; what failed is sent again, ``extraction.retries`` times."""
-    config = job.ws.config.extraction
-    requests = [
-        LlmRequest(
-            messages=messages_for(prompt, page.row["text"], page.lines, cut),
-            max_tokens=config.max_output_tokens,
-            json_schema=prompt.schema,
-            tag=f"extraction {page.row['id']} {cut.first}-{cut.last}",
-        )
-        for page, cut in asked
-    ]
-
-    def read(index: int, reply: LlmReply) -> Reading:
-        page, cut = asked[index]
-        return read_reply(
-            prompt.mode,
-            page.row["text"],
-            page.lines,
-            cut,
-            reply.text,
-            finish_reason=reply.finish_reason,
-            error=reply.error,
-        )
-
-    def wanted(index: int, reply: LlmReply) -> Wanted:
-        problem = read(index, reply).problem
-        return "more_tokens" if problem == "llm_truncated" else "another" if problem in RETRIED else ""
-
-    context = job.ws.model_spec(config.model).max_model_len
-    waiting = Counter(page.row["id"] for page, _ in asked)
-
-    def heard(index: int, attempt: int, reply: LlmReply) -> None:
-        counts.update(llm_requests=1, llm_retries=attempt > 0, tokens_in=reply.tokens_in, tokens_out=reply.tokens_out)
-        if attempt == 0:
-            identity = asked[index][0].row["id"]
-            waiting[identity] -= 1
-            if not waiting[identity]:
-                job.progress.advance(1)
-
-    replies = complete_with_retries(
-        llm.client,
-        requests,
-        wanted,
-        retries=config.retries,
-        room=lambda index: context - chat_tokens(llm.tokens, requests[index].messages or ()),
-        on_reply=heard,
-    )
-    for index, reply in enumerate(replies):
-        reading = read(index, reply)
-        asked[index][0].readings.append(reading)
-        counts.update(llm_not_asking=reading.not_asking)
 
 
 def _rows(page: _Page, prompt: Prompt, model: str, counts: Counter[str]) -> list[dict[str, Any]]:
@@ -383,39 +376,23 @@ def _reject(page: _Page) -> Reject:
     return Reject(identity, page.row["id"], "void", f"{page.step}: {detail} ({page.row['url']})")
 
 
-def _measure(job: Job, pages: pl.DataFrame) -> None:
+def _measure(job: Job) -> None:
     """Accuracy on gold, where the crawl's sources come with gold for pages of this snapshot."""
     sources = job.ws.path(job.ws.config.crawl.demo_sources)
     if not (sources / "gold.jsonl").exists():
         return
-    gold, texts = read_gold(sources / "gold.jsonl"), dict(pages.select("url", "text").iter_rows())
-    if not any(entry["url"] in texts for entry in gold):
+    gold, pages = read_gold(sources / "gold.jsonl"), job.scan("pages").select("url", "text")
+    if pages.filter(pl.col("url").is_in({entry["url"] for entry in gold})).head(1).collect().is_empty():
         return
+    texts = dict(pages.collect().iter_rows())
     columns = ("url", "question", "answer", "rule", "question_spans", "answer_spans")
-    pairs = (
-        pl.concat([pl.read_parquet(part) for part in sorted(job.folder.glob("part-*.parquet"))])
-        .select(columns)
-        .to_dicts()
-    )
-    job.metrics["gold"] = measure(pairs, gold, texts, site_kinds(sources / "domains.jsonl"))
-    written = [pl.read_parquet(part) for part in sorted(job.folder.glob("rejects-*.parquet"))]
-    rejects = pl.concat([pl.DataFrame(schema=REJECT_SCHEMA), *written])
-    urls = dict(pages.select("id", "url").iter_rows())
-    voided = rejects.filter((pl.col("reason") == "void") & pl.col("detail").str.starts_with("no_question"))["parent_id"]
-    unasked = [urls[identity] for identity in voided]
-    rules_only = {pair["url"] for pair in pairs} - _asked_urls(job, pages)
-    job.metrics["gold"]["skipped_without_llm"] = skipped(pairs, gold, texts, unasked, rules_only)
-
-
-def _asked_urls(job: Job, pages: pl.DataFrame) -> set[str]:
-    """Pages with lines that only the LLM could explain."""
-    config = job.ws.config.extraction
-    asking = config.model_copy(update={"llm": True})
-
-    def whole(text: str, lines: Sequence[Span], open_lines: Sequence[int]) -> list[Cut]:
-        return [Cut(1, len(lines))]
-
-    return {row["url"] for row in pages.to_dicts() if _plan(row, asking, whole).cuts}
+    pairs = pl.read_parquet(job.folder / "part-*.parquet", columns=list(columns)).to_dicts()
+    steps = pl.read_parquet(job.folder / "steps-*.parquet")
+    decided = {step: set(steps.filter(step=step)["url"]) for step in ("no_question", "rules_only")}
+    job.metrics["gold"] = {
+        **measure(pairs, gold, texts, site_kinds(sources / "domains.jsonl")),
+        "skipped_without_llm": skipped(pairs, gold, texts, decided["no_question"], decided["rules_only"]),
+    }
 
 
 def settings(ws: "Workspace", key: PartitionKey) -> dict[str, Any]:
@@ -447,6 +424,6 @@ EXTRACTED_QA = Stage(
         "stages/pages/questions.py",
         "stages/pages/markup.py",
         "stages/pages/document.py",
-        "core/llm/retries.py",
+        "core/llm/batches.py",
     ),
 )

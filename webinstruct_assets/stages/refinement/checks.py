@@ -16,8 +16,8 @@ import json
 import re
 from dataclasses import dataclass
 
+from webinstruct_assets.core.llm.batches import Wanted
 from webinstruct_assets.core.llm.client import LlmReply
-from webinstruct_assets.core.llm.retries import Wanted
 from webinstruct_assets.stages.decontamination.words import words
 from webinstruct_assets.stages.refinement.answers import (
     MARKS,

@@ -6,7 +6,7 @@ the reasons of ``checks.py``, or ``too_long`` (the pair does not fit the refiner
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -16,9 +16,9 @@ from webinstruct_assets.core.config import RefinerConfig, settings_of
 from webinstruct_assets.core.errors import ConfigError
 from webinstruct_assets.core.ids import row_id
 from webinstruct_assets.core.keys import PartitionKey, Ref
+from webinstruct_assets.core.llm.batches import Wanted
 from webinstruct_assets.core.llm.client import LlmReply, LlmRequest
-from webinstruct_assets.core.llm.retries import complete_with_retries
-from webinstruct_assets.core.stage import Job, Reject, Stage, Unit
+from webinstruct_assets.core.stage import AskedUnit, Job, Reject, Stage, Unit
 from webinstruct_assets.core.workspace import Workspace
 from webinstruct_assets.stages.extraction.quality import read_gold
 from webinstruct_assets.stages.refinement.checks import check_reply, retry_of
@@ -50,8 +50,6 @@ SCHEMA: dict[str, pl.DataType] = {
     "prompt_hash": pl.String(),
 }
 PAIRS_PER_UNIT = 64
-# Units asked for together: a server is full only while more requests wait than it runs at once.
-UNITS_PER_WINDOW = 8
 
 
 def refiner_config(ws: Workspace, name: str) -> RefinerConfig:
@@ -86,27 +84,25 @@ def settings(ws: Workspace, key: PartitionKey) -> dict[str, Any]:
 
 
 def run(job: Job) -> None:
-    """Asks for windows of units at a time and commits unit by unit."""
+    """Asks for the sampled pairs, part by part of the input, and commits some dozens at a time."""
     refiner = refiner_config(job.ws, job.key["refiner"])
     count = job.ws.token_counts(refiner.model, job.log)
     requests = Requests(load_prompt(refiner.prompt), refiner, count, job.settings["max_model_len"])
-    everything = job.read("deduplicated_qa").sort("id")  # ids are digests: their order is a fixed random one
-    contexts = _contexts(job, everything) if refiner.give_context else {}
-    pairs = everything.head(_within_budget(requests, everything, contexts))
-    if left_out := everything.height - pairs.height:
-        job.unit("not-sampled", lambda: _not_sampled(everything.tail(left_out)))
-    units = [
-        list(pairs[start : start + PAIRS_PER_UNIT].iter_rows(named=True))
-        for start in range(0, pairs.height, PAIRS_PER_UNIT)
-    ]
-    job.progress.start(pairs.height, "pairs")
-    for first in range(0, len(units), UNITS_PER_WINDOW):
-        window = _Window(job, requests, units[first : first + UNITS_PER_WINDOW], contexts)
-        for offset in range(len(window.units)):
-            job.unit(f"{first + offset:05}", partial(window.compute, offset))
+    every, last = job.scan("deduplicated_qa"), _last_sampled(job, requests)
+    sampled = pl.lit(True) if last is None else pl.col("id") <= last
+    left_out = every.filter(~sampled).select("id", "parent_id", "url").collect()
+    if left_out.height:
+        job.unit("not-sampled", lambda: _not_sampled(left_out))
+    pairs = int(every.filter(sampled).select(pl.len()).collect().item())
+    contexts = _contexts(job, every.collect()) if refiner.give_context else {}
+    parts = (part.filter(sampled) for part in job.parts("deduplicated_qa"))
+    chunks = (chunk for part in parts for chunk in part.iter_slices(PAIRS_PER_UNIT))
+    job.progress.start(pairs, "pairs")
+    with job.ws.llm(refiner.model, job.log) as client:
+        job.ask(client, (partial(_Refining, job, requests, chunk.to_dicts(), contexts) for chunk in chunks))
     statuses = {name: int(job.count(name)) for name in ("refined", "unchanged", "corrected")}
     job.metrics |= {
-        "pairs": pairs.height, "by_status": statuses, **statuses, "reasoning_added": int(job.count("reasoning_added")), "asked": int(job.count("asked")),
+        "pairs": pairs, "by_status": statuses, **statuses, "reasoning_added": int(job.count("reasoning_added")), "asked": int(job.count("asked")),
         "kept_of_asked": round(sum(statuses.values()) / job.count("asked"), 3) if job.count("asked") else 0.0,
         "retries": int(job.count("retries")), "tokens_in": int(job.count("tokens_in")), "tokens_out": int(job.count("tokens_out")),
         "prompt": refiner.prompt, "model": job.settings["model"],
@@ -120,17 +116,23 @@ def run(job: Job) -> None:
             job.metrics["gold"] = measured
 
 
-def _within_budget(requests: Requests, pairs: pl.DataFrame, contexts: dict[str, str]) -> int:
-    """How many pairs, from the first, hold ``max_pairs`` that can be asked for (all without a budget)."""
+def _last_sampled(job: Job, requests: Requests) -> str | None:
+    """The last of the first pairs, by id, that hold ``max_pairs`` which can be asked for; None: no pair is beyond them."""
     budget = requests.refiner.max_pairs
     if budget is None:
-        return pairs.height
-    fitting = 0
-    for number, pair in enumerate(pairs.iter_rows(named=True)):
-        if fitting == budget:
-            return number
-        fitting += isinstance(requests.build(pair, contexts.get(pair["id"], "")), LlmRequest)
-    return pairs.height
+        return None
+    every, fitting, last = job.scan("deduplicated_qa"), 0, ""
+    ids = every.select("id").collect()["id"].sort()  # ids are digests: their order is a fixed random one
+    for start in range(0, len(ids), max(budget, PAIRS_PER_UNIT)):
+        block = ids[start : start + max(budget, PAIRS_PER_UNIT)]
+        pairs = every.filter(pl.col("id").is_between(pl.lit(block[0]), pl.lit(block[-1]))).select(
+            "id", "question", "answer"
+        )
+        for pair in pairs.collect().sort("id").iter_rows(named=True):
+            if fitting == budget:
+                return last
+            fitting, last = fitting + isinstance(requests.build(pair, ""), LlmRequest), pair["id"]
+    return None
 
 
 def _not_sampled(pairs: pl.DataFrame) -> Unit:
@@ -150,46 +152,45 @@ def _contexts(job: Job, pairs: pl.DataFrame) -> dict[str, str]:
     }
 
 
-class _Window:
-    """Some units whose requests are in flight together; asked when the first of them is computed."""
+class _Refining(AskedUnit):
+    """Some pairs on their way through the refiner."""
 
-    def __init__(
-        self,
-        job: Job,
-        requests: Requests,
-        units: list[list[dict[str, Any]]],
-        contexts: dict[str, str],
-    ):
-        self.job, self.requests, self.units, self.contexts = job, requests, units, contexts
-        prompt = requests.prompt
-        self._shown = "\n".join(
-            [prompt.system, *(f"{example.refined_question}\n{example.refined_answer}" for example in prompt.examples)]
-        )
-        self._requests: dict[str, LlmRequest | str] = {}
-        self._replies: dict[str, LlmReply] = {}
-        self._spent: dict[str, Counter[str]] = {}
+    def __init__(self, job: Job, requests: Requests, pairs: Sequence[dict[str, Any]], contexts: Mapping[str, str]):
+        self._job, self._sized, self._pairs, self._contexts = job, requests, pairs, contexts
+        self._built = [requests.build(pair, contexts.get(pair["id"], "")) for pair in pairs]
+        self.requests = [request for request in self._built if isinstance(request, LlmRequest)]
+        self.retries = requests.refiner.retries
+        self._counts: Counter[str] = Counter()
+        job.progress.advance(len(pairs) - len(self.requests))
 
-    def compute(self, offset: int) -> Unit:
-        """The unit at ``offset``."""
-        if not self._requests:
-            self._ask(offset)
+    def wanted(self, index: int, reply: LlmReply) -> Wanted:
+        return retry_of(reply)
+
+    def room(self, index: int) -> int:
+        return self._sized.longest(self.requests[index])
+
+    def heard(self, index: int, attempt: int, reply: LlmReply) -> None:
+        self._counts.update(tokens_in=reply.tokens_in, tokens_out=reply.tokens_out, retries=attempt > 0)
+        self._job.progress.advance(int(attempt == 0))
+
+    def made_of(self, replies: Sequence[LlmReply]) -> Unit:
+        prompt, settings, counts = self._sized.prompt, self._job.settings, self._counts
+        shown = [f"{example.refined_question}\n{example.refined_answer}" for example in prompt.examples]
         rows: list[dict[str, Any]] = []
         rejects: list[Reject] = []
-        counts: Counter[str] = Counter()
-        for pair in self.units[offset]:
-            reply = self._replies.get(pair["id"])
-            if reply is None:
-                rejects.append(Reject(pair["id"], pair["parent_id"], "too_long", str(self._requests[pair["id"]])))
+        counts["asked"] += len(replies)
+        left = iter(replies)
+        for pair, built in zip(self._pairs, self._built, strict=True):
+            if not isinstance(built, LlmRequest):
+                rejects.append(Reject(pair["id"], pair["parent_id"], "too_long", built))
                 continue
-            counts.update({"asked": 1, **self._spent[pair["id"]]})
-            context = self.contexts.get(pair["id"], "")
             outcome = check_reply(
                 pair["question"],
                 pair["answer"],
-                reply,
-                context=context,
-                prompt_text=self._shown,
-                corrections=self.requests.prompt.corrections,
+                next(left),
+                context=self._contexts.get(pair["id"], ""),
+                prompt_text="\n".join([prompt.system, *shown]),
+                corrections=prompt.corrections,
             )
             if not outcome.status:
                 rejects.append(Reject(pair["id"], pair["parent_id"], outcome.reason, outcome.detail))
@@ -198,40 +199,13 @@ class _Window:
             before, after = outcome.finals
             counts.update({outcome.status: 1, "reasoning_added": outcome.reasoning_added})
             rows.append({
-                "id": row_id("rq", pair["id"], self.job.key["refiner"]), "parent_id": pair["id"], "url": pair["url"], "domain": pair["domain"],
+                "id": row_id("rq", pair["id"], self._job.key["refiner"]), "parent_id": pair["id"], "url": pair["url"], "domain": pair["domain"],
                 "question": outcome.question, "answer": outcome.answer, "original_question": pair["question"], "original_answer": pair["answer"],
                 "status": outcome.status, "final_before": str(before), "final_after": str(after), "answer_type": after.kind,
-                "correction": outcome.correction, "reasoning_added": outcome.reasoning_added, "model": self.job.settings["model"], "prompt_hash": self.job.settings["prompt_hash"],
+                "correction": outcome.correction, "reasoning_added": outcome.reasoning_added, "model": settings["model"], "prompt_hash": settings["prompt_hash"],
             })  # fmt: skip
-        self.job.progress.advance(0, Counter(reject.reason for reject in rejects))
-        return Unit(rows=rows, rows_in=len(self.units[offset]), rejects=rejects, counts=counts)
-
-    def _ask(self, offset: int) -> None:
-        """Sends the requests of this and the later units, longest replies first so that none straggles at the end."""
-        for pair in (pair for unit in self.units[offset:] for pair in unit):
-            context = self.contexts.get(pair["id"], "")
-            self._requests[pair["id"]] = self.requests.build(pair, context)
-        asked = {identity: request for identity, request in self._requests.items() if isinstance(request, LlmRequest)}
-        order = sorted(asked, key=lambda identity: (-asked[identity].max_tokens, identity))
-        self.job.progress.advance(len(self._requests) - len(asked))
-        if not order:
-            return
-
-        def heard(index: int, attempt: int, reply: LlmReply) -> None:
-            spent = self._spent.setdefault(order[index], Counter())
-            spent.update(tokens_in=reply.tokens_in, tokens_out=reply.tokens_out, retries=attempt > 0)
-            self.job.progress.advance(int(attempt == 0))
-
-        with self.job.ws.llm(self.requests.refiner.model, self.job.log) as client:
-            replies = complete_with_retries(
-                client,
-                [asked[identity] for identity in order],
-                lambda index, reply: retry_of(reply),
-                retries=self.requests.refiner.retries,
-                room=lambda index: self.requests.longest(asked[order[index]]),
-                on_reply=heard,
-            )
-        self._replies = dict(zip(order, replies, strict=True))
+        self._job.progress.advance(0, Counter(reject.reason for reject in rejects))
+        return Unit(rows=rows, rows_in=len(self._pairs), rejects=rejects, counts=counts)
 
 
 REFINED_QA = Stage(
@@ -246,6 +220,6 @@ REFINED_QA = Stage(
         "stages/refinement/*.py",
         "stages/refinement/prompts/*",
         "stages/decontamination/words.py",
-        "core/llm/retries.py",
+        "core/llm/batches.py",
     ),
 )

@@ -24,7 +24,7 @@ from webinstruct_assets.core.config import Section, load_yaml, settings_of
 from webinstruct_assets.core.ids import digest_json, row_id
 from webinstruct_assets.core.keys import PartitionKey, Ref
 from webinstruct_assets.core.llm.client import LlmReply, LlmRequest
-from webinstruct_assets.core.stage import Job, Reject, Stage, Unit
+from webinstruct_assets.core.stage import AskedUnit, Job, Reject, Stage, Unit
 from webinstruct_assets.core.workspace import Workspace
 from webinstruct_assets.stages.refinement.answers import same_final
 
@@ -68,17 +68,18 @@ def settings(ws: Workspace, key: PartitionKey) -> dict[str, Any]:
 
 def run(job: Job) -> None:
     """Asks and compares, a few dozen pairs per unit."""
-    if job.settings["model"] is None:
+    model = job.ws.config.verification.model
+    if model is None:
         job.metrics["note"] = "verification is off; name a model under `verification:` in the environment"
         return
-    pairs = job.read("webinstruct").sort("id")
-    job.progress.start(pairs.height * job.settings["attempts"], "attempts")
-    for number, start in enumerate(range(0, pairs.height, PAIRS_PER_UNIT)):
-        chunk = pairs.slice(start, PAIRS_PER_UNIT).to_dicts()
-        job.unit(f"{number:05}", partial(_unit, job, chunk))
+    (manifest,) = job.manifests("webinstruct")
+    job.progress.start(manifest.rows * job.settings["attempts"], "attempts")
+    with job.ws.llm(model, job.log) as client:
+        chunks = (chunk for part in job.parts("webinstruct") for chunk in part.iter_slices(PAIRS_PER_UNIT))
+        job.ask(client, (partial(_Solving, job, chunk.to_dicts()) for chunk in chunks))
     counts = job.counts
     job.metrics |= {
-        "pairs": pairs.height,
+        "pairs": manifest.rows,
         "verified": int(counts.get("verified", 0)),
         "tokens_in": int(counts.get("tokens_in", 0)),
         "tokens_out": int(counts.get("tokens_out", 0)),
@@ -87,57 +88,55 @@ def run(job: Job) -> None:
     }
 
 
-def _unit(job: Job, pairs: Sequence[Mapping[str, Any]]) -> Unit:
-    comparable = [pair for pair in pairs if pair["answer_type"] != "prose"]
-    job.progress.advance((len(pairs) - len(comparable)) * job.settings["attempts"])
-    replies = _solved(job, comparable)
-    rows: list[dict[str, Any]] = []
-    rejects = [
-        Reject(row_id(PREFIX, pair["id"]), pair["id"], "no_final_answer", pair["answer"][:200])
-        for pair in pairs
-        if pair["answer_type"] == "prose"
-    ]
-    for pair in comparable:
-        identity, given = row_id(PREFIX, pair["id"]), replies[pair["id"]]
-        outcome = judge(pair, given, drop_extremes=job.settings["drop_extremes"])
-        if isinstance(outcome, str):
-            reason, _, detail = outcome.partition(": ")
-            rejects.append(Reject(identity, pair["id"], reason, detail))
-            continue
-        copied = ("url", "question", "answer", "final_answer", "answer_type", "subject", "level")
-        rate = outcome / len(given)
-        rows.append(
-            {
-                "id": identity,
-                "parent_id": pair["id"],
-                **{name: pair[name] for name in copied},
-                "attempts": len(given),
-                "right": outcome,
-                "pass_rate": rate,
-                "difficulty": difficulty(rate),
-                "model": job.settings["model"],
-            }
-        )
-    counts = {
-        "verified": len(rows),
-        "tokens_in": sum(reply.tokens_in for group in replies.values() for reply in group),
-        "tokens_out": sum(reply.tokens_out for group in replies.values() for reply in group),
-        **{name: sum(row["difficulty"] == name for row in rows) for name in ("easy", "medium", "hard")},
-    }
-    return Unit(rows=rows, rejects=rejects, rows_in=len(pairs), counts=counts)
+class _Solving(AskedUnit):
+    """Some pairs whose questions are being solved: all attempts at one, then all at the next."""
 
+    def __init__(self, job: Job, pairs: Sequence[Mapping[str, Any]]):
+        self._job, self._pairs = job, pairs
+        self._comparable = [pair for pair in pairs if pair["answer_type"] != "prose"]
+        self.requests = [request for pair in self._comparable for request in solve_requests(pair, job.settings)]
+        job.progress.advance((len(pairs) - len(self._comparable)) * job.settings["attempts"])
 
-def _solved(job: Job, pairs: Sequence[Mapping[str, Any]]) -> dict[str, list[LlmReply]]:
-    """All attempts at each pair's question."""
-    attempts = job.settings["attempts"]
-    requests = [request for pair in pairs for request in solve_requests(pair, job.settings)]
-    if not requests:
-        return {}
-    model = job.ws.config.verification.model
-    assert model is not None
-    with job.ws.llm(model, job.log) as client:
-        replies = client.complete(requests, on_reply=lambda index, reply: job.progress.advance(1))
-    return {pair["id"]: replies[n * attempts : (n + 1) * attempts] for n, pair in enumerate(pairs)}
+    def heard(self, index: int, attempt: int, reply: LlmReply) -> None:
+        self._job.progress.advance(1)
+
+    def made_of(self, replies: Sequence[LlmReply]) -> Unit:
+        settings = self._job.settings
+        rows: list[dict[str, Any]] = []
+        rejects = [
+            Reject(row_id(PREFIX, pair["id"]), pair["id"], "no_final_answer", pair["answer"][:200])
+            for pair in self._pairs
+            if pair["answer_type"] == "prose"
+        ]
+        attempts = settings["attempts"]
+        for number, pair in enumerate(self._comparable):
+            identity, given = row_id(PREFIX, pair["id"]), replies[number * attempts : (number + 1) * attempts]
+            outcome = judge(pair, given, drop_extremes=settings["drop_extremes"])
+            if isinstance(outcome, str):
+                reason, _, detail = outcome.partition(": ")
+                rejects.append(Reject(identity, pair["id"], reason, detail))
+                continue
+            copied = ("url", "question", "answer", "final_answer", "answer_type", "subject", "level")
+            rate = outcome / len(given)
+            rows.append(
+                {
+                    "id": identity,
+                    "parent_id": pair["id"],
+                    **{name: pair[name] for name in copied},
+                    "attempts": len(given),
+                    "right": outcome,
+                    "pass_rate": rate,
+                    "difficulty": difficulty(rate),
+                    "model": settings["model"],
+                }
+            )
+        counts = {
+            "verified": len(rows),
+            "tokens_in": sum(reply.tokens_in for reply in replies),
+            "tokens_out": sum(reply.tokens_out for reply in replies),
+            **{name: sum(row["difficulty"] == name for row in rows) for name in ("easy", "medium", "hard")},
+        }
+        return Unit(rows=rows, rejects=rejects, rows_in=len(self._pairs), counts=counts)
 
 
 def solve_requests(pair: Mapping[str, Any], settings: Mapping[str, Any]) -> list[LlmRequest]:

@@ -1,7 +1,7 @@
 """The asset ``extracted_qa``: which pages the LLM sees, conservation over pages, and a run on the real model."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,13 +14,15 @@ from webinstruct_assets.checks import not_verbatim
 from webinstruct_assets.core.errors import ConfigError
 from webinstruct_assets.core.ids import row_id
 from webinstruct_assets.core.keys import PartitionKey
-from webinstruct_assets.core.llm.client import LlmReply, LlmRequest
+from webinstruct_assets.core.llm.batches import answered
+from webinstruct_assets.core.llm.client import LlmClient
+from webinstruct_assets.core.llm.ledger import Ledger
 from webinstruct_assets.core.manifest import Manifest
 from webinstruct_assets.core.stage import Job, Unit, execute
 from webinstruct_assets.core.workspace import Workspace
 from webinstruct_assets.stages.extraction.extracted_qa import (
     EXTRACTED_QA,
-    _ask,
+    _Extracting,
     _Page,
     _plan,
     _rows,
@@ -143,30 +145,33 @@ def test_explained_pages_are_skipped_unless_told_otherwise(home: Path) -> None:
     ],
 )
 def test_failures_are_asked_again_within_the_budget(
-    home: Path, answers: list[tuple[str, str]], problem: str, pairs: int, requests: int
+    home: Path, tmp_path: Path, answers: list[tuple[str, str]], problem: str, pairs: int, requests: int
 ) -> None:
     """On replies as recorded: which end a model's answer takes cannot be ordered from a real one."""
     workspace = with_extraction(home, retries=2, max_output_tokens=100)
-    asked: list[LlmRequest] = []
-
-    class Recorded:
-        def complete(self, batch: list[LlmRequest], on_reply: Callable[[int, LlmReply], None]) -> list[LlmReply]:
-            text, finish = answers[len(asked)]
-            asked.extend(batch)
-            on_reply(0, reply := LlmReply(text, finish, 10, 5))
-            return [reply]
-
-    row = {"id": "pg-1", "url": "u", "domain": "d", "title": "t", "text": "# Sums\nWhat is 1 + 1?\nTwo."}
-    page = _Page(row, [], line_spans(str(row["text"])), "llm", [Cut(1, 3)])
-    counts: Counter[str] = Counter()
-    job: Any = SimpleNamespace(ws=workspace, progress=SimpleNamespace(advance=lambda number: None))
-    llm: Any = SimpleNamespace(client=Recorded(), tokens=four_characters)
-    _ask(job, llm, [(page, page.cuts[0])], load_prompt("point"), counts)
-    assert (page.readings[0].problem, len(page.readings[0].pairs), len(asked)) == (problem, pairs, requests)
-    assert (counts["llm_requests"], counts["llm_retries"]) == (requests, requests - 1)
-    assert len({request.key("m") for request in asked}) == requests  # the ledger keeps them apart
-    if answers[0][1] == "length":
-        assert [request.max_tokens for request in asked] == [100, 200, 400][:requests]
+    row = {
+        "id": "pg-1",
+        "url": "u",
+        "domain": "d",
+        "title": "t",
+        "text": "# Sums\nWhat is 1 + 1?\nTwo.",
+        "markup_pairs": [],
+    }
+    job: Any = SimpleNamespace(ws=workspace, progress=SimpleNamespace(advance=lambda number: None), settings={})
+    llm: Any = SimpleNamespace(cuts=whole, tokens=four_characters)
+    unit = _Extracting(job, llm, [row], None)
+    unit.name = "00000"
+    ledger = Ledger(tmp_path / "ledger.sqlite")
+    request = unit.requests[0]
+    for attempt, (text, finish) in enumerate(answers, 1):
+        ledger.put(request.key("m"), "m", {"text": text, "finish_reason": finish, "tokens_in": 10, "tokens_out": 5})
+        room = {"max_tokens": 2 * request.max_tokens} if finish == "length" else {"temperature": 0.3, "seed": attempt}
+        request = replace(request, **room)
+    # Nobody serves the endpoint: what is asked, and not in the ledger, would be an error.
+    ((_, replies),) = answered(LlmClient(("http://127.0.0.1:9/v1", "m"), "m", ledger, max_retries=0), [unit])
+    made = unit.made_of(replies)
+    assert ([reject.reason for reject in made.rejects], len(made.rows)) == ([problem] if problem else [], pairs)
+    assert (made.counts["llm_requests"], made.counts["llm_retries"]) == (requests, requests - 1)
 
 
 def test_page_budget_is_what_the_context_leaves(home: Path) -> None:

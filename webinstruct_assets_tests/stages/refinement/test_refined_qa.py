@@ -1,6 +1,7 @@
 """refined_qa as a stage: recorded replies from the ledger, limits, context; and one run on the real server."""
 
 import json
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,11 @@ from webinstruct_assets.core.stage import execute
 from webinstruct_assets.core.workspace import Workspace
 from webinstruct_assets.stages.duplicates.deduplicated_qa import DEDUPLICATED_QA
 from webinstruct_assets.stages.pages.pages import PAGES
+from webinstruct_assets.stages.refinement import refined_qa
 from webinstruct_assets.stages.refinement.prompt import PROMPTS, Requests, load_prompt, page_context
 from webinstruct_assets.stages.refinement.refined_qa import REFINED_QA
+from webinstruct_assets_tests.conftest import make_home
+from webinstruct_assets_tests.endpoint import Endpoint, serving
 from webinstruct_assets_tests.partitions import filled, publish
 
 SNAPSHOT = PartitionKey.of({"snapshot": "local-demo"})
@@ -198,6 +202,52 @@ def test_what_is_no_answer_is_asked_again_and_what_is_one_is_not(workspace: Work
     assert reasons == {"dq-2": "defect_invalid", "dq-3": "answer_changed", "dq-4": "too_long"}
     expected = {"asked": 3, "retries": 3, "tokens_out": 180}
     assert expected.items() <= manifest.metrics.items()
+
+
+def refined(body: dict[str, Any]) -> str:
+    """The reply to a refiner's request: the pair, its answer in a sentence."""
+    shown = body["messages"][-1]["content"]
+    pair = json.loads(shown[shown.index('{"question"') :])
+    return json.dumps({"question": pair["question"], "answer": f"The answer is {pair['answer']}."})
+
+
+def served(root: Path, url: str, concurrency: int) -> Workspace:
+    """A root of its own whose refiner is at ``url``, with 24 pairs in units of four."""
+    workspace = recorded(Workspace.open(make_home(root)))
+    model = workspace.config.models["smollm2-135m"].model_copy(update={"base_url": url, "concurrency": concurrency})
+    workspace.files.environment = workspace.config.model_copy(update={"models": {"smollm2-135m": model}})
+    rows = [
+        filled(DEDUPLICATED_QA, id=f"dd-{n:02}", parent_id=f"dq-{n}", question=f"What is {n} + 1?", answer=str(n + 1))
+        for n in range(24)
+    ]
+    publish(workspace, DEDUPLICATED_QA, SNAPSHOT, rows)
+    return workspace
+
+
+def test_requests_of_later_units_are_in_flight_and_change_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The endpoint answers eight at a time and nothing before, units are of four; then one request after the other."""
+    monkeypatch.setattr(refined_qa, "PAIRS_PER_UNIT", 4)
+    with serving(Endpoint(refined, together=8)) as endpoint:
+        many = execute(REFINED_QA, KEY, served(tmp_path / "many", endpoint.url, 8), log=print, run_id="test")
+        endpoint.barrier = threading.Barrier(1)
+        one = execute(REFINED_QA, KEY, served(tmp_path / "one", endpoint.url, 1), log=print, run_id="test")
+    assert (many.rows, len(many.parts), many.metrics["tokens_out"], endpoint.answered) == (24, 6, 72, 48)
+    assert many.data_version == one.data_version and many.metrics == one.metrics
+
+
+def test_answers_before_a_failure_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(refined_qa, "PAIRS_PER_UNIT", 4)
+    with serving(Endpoint(refined, refuse_from=10)) as endpoint:
+        workspace = served(tmp_path / "home", endpoint.url, 2)
+        with pytest.raises(ConfigError, match=r"refuses model 'm': (?s:.*)no more"):
+            run(workspace)
+        committed = {path: path.read_bytes() for path in workspace.lake.root.glob("refined_qa/*/*/*/unit-*.json")}
+        endpoint.refuse_from = None
+        manifest = execute(REFINED_QA, KEY, workspace, log=print, run_id="test")
+    assert (manifest.rows, endpoint.answered) == (24, 24)  # each was asked once
+    assert committed and all(path.read_bytes() == content for path, content in committed.items())
 
 
 def test_page_context() -> None:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from webinstruct_assets.core.llm.batches import TEMPERATURE, Batch, Wanted, answered
 from webinstruct_assets.core.llm.client import LlmClient, LlmReply, LlmRequest
 from webinstruct_assets.core.llm.ledger import Ledger
-from webinstruct_assets.core.llm.retries import TEMPERATURE, Wanted, complete_with_retries
 
 FIRST = LlmRequest(prompt="Say something.", max_tokens=10)
 LONGER = replace(FIRST, max_tokens=20)
@@ -27,17 +27,26 @@ def client(tmp_path: Path, answers: dict[LlmRequest, tuple[str, str]]) -> LlmCli
     return LlmClient(start, "m", ledger)
 
 
-def wanted(index: int, reply: LlmReply) -> Wanted:
-    return "more_tokens" if reply.finish_reason == "length" else "another" if reply.text == "odd" else ""
+class First(Batch):
+    """FIRST, asked again for what was cut off or odd."""
+
+    def __init__(self, retries: int, most: int):
+        self.requests, self.retries, self.most = [FIRST], retries, most
+        self.attempts: list[int] = []
+
+    def wanted(self, index: int, reply: LlmReply) -> Wanted:
+        return "more_tokens" if reply.finish_reason == "length" else "another" if reply.text == "odd" else ""
+
+    def room(self, index: int) -> int:
+        return self.most
+
+    def heard(self, index: int, attempt: int, reply: LlmReply) -> None:
+        self.attempts.append(attempt)
 
 
 def ask(asking: LlmClient, retries: int, room: int = 100) -> tuple[LlmReply, list[int]]:
-    attempts: list[int] = []
-    (reply,) = complete_with_retries(
-        asking, [FIRST], wanted, retries=retries, room=lambda index: room,
-        on_reply=lambda index, attempt, reply: attempts.append(attempt),
-    )  # fmt: skip
-    return reply, attempts
+    ((batch, (reply,)),) = answered(asking, [First(retries, room)])
+    return reply, batch.attempts
 
 
 def test_a_good_reply_is_asked_for_once_and_starts_no_server(tmp_path: Path) -> None:

@@ -1,0 +1,68 @@
+"""An OpenAI-compatible endpoint whose answers are known beforehand: for what cannot be ordered from a real model."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+PATIENCE = 20.0  # seconds
+
+
+@dataclass
+class Endpoint:
+    """``together``: requests have to be here at the same time before any is answered. ``refuse_from``: from which on."""
+
+    answer: Callable[[dict[str, Any]], str]
+    together: int = 1
+    refuse_from: int | None = None
+    url: str = ""
+    answered: int = 0
+    barrier: threading.Barrier = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.barrier = threading.Barrier(self.together)
+
+
+@contextmanager
+def serving(endpoint: Endpoint) -> Iterator[Endpoint]:
+    """Serves chat completions on loopback, as ``endpoint.url``."""
+    lock = threading.Lock()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            try:
+                endpoint.barrier.wait(PATIENCE)
+            except threading.BrokenBarrierError:
+                return self._reply(400, {"error": {"message": f"fewer than {endpoint.together} requests in flight"}})
+            with lock:
+                if endpoint.refuse_from is not None and endpoint.answered >= endpoint.refuse_from:
+                    return self._reply(401, {"error": {"message": "no more"}})
+                endpoint.answered += 1
+            message = {"role": "assistant", "content": endpoint.answer(body)}
+            choice = {"index": 0, "message": message, "finish_reason": "stop"}
+            usage = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
+            self._reply(200, {"id": "x", "object": "chat.completion", "created": 0, "model": "m", "choices": [choice], "usage": usage})  # fmt: skip
+
+        def _reply(self, status: int, content: dict[str, Any]) -> None:
+            data = json.dumps(content).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    endpoint.url = f"http://127.0.0.1:{server.server_port}/v1"
+    try:
+        yield endpoint
+    finally:
+        server.shutdown()
+        server.server_close()
