@@ -36,6 +36,8 @@ _STATED = re.compile(r"(?:answer|option|choice)\s*(?:is|:|=)?\s*\(?([A-H])\)?(?!
 _ROUNDED = re.compile(
     r"[\s,;(]*(?:(?:that is|or|which is|i\.e\.)[\s,]*)?(?:about|approximately|approx\.|roughly|≈|\\approx)[\s$]*[-+]?\d[\d.,]*\s*[%\w]{0,4}[\s$).]*$"
 )
+# "5 + 3 = 8 new limbs after 15 days.": the last equation, when nothing is concluded from it.
+_EQUATION = re.compile(r"=\s*\$?([-+]?\d[\d,.]*)(?![\d.,]*\s*[-+*/^=])(?:(?!\b(?:so|thus|hence|therefore|which|and)\b)[^=,;.\n]|\.(?=\d))*\.?$")
 _SUM = re.compile(r"[-+]?\s*(?:\d*\s*\*?[a-zA-Z]|\d[\d.]*)(?:\s*[-+−]\s*(?:\d*\s*\*?[a-zA-Z]|\d[\d.]*))+")
 _TUPLE = re.compile(r"[(\[](?![^)\]]*(?<![\\a-zA-Z])[a-zA-Z]{3})[^()\[\]'\"]*,[^()\[\]'\"]*[)\]]")
 _YES_NO = re.compile(r"(yes|no|true|false)\b", re.IGNORECASE)
@@ -240,11 +242,13 @@ def same_final(question: str, before: str, after: str) -> SameFinal:
     """Compares the results of two answers to ``question``."""
     before, after = MARKS.sub(" ", before).strip(), MARKS.sub(" ", after).strip()
     old, new = final_answer(question, before), final_answer(question, after)
-    same = _same(old, new, before, after)
-    if not same and (exact := _ROUNDED.sub("", after)) != after and exact:
-        new = final_answer(question, exact)
-        same = _same(old, new, before, exact)
-    return SameFinal(same, old, new)
+    if _same(old, new, before, after):
+        return SameFinal(True, old, new)
+    equation = _EQUATION.search(after) if old.kind == "number" else None
+    for stated in (_ROUNDED.sub("", after), after[: equation.end(1)] if equation else ""):
+        if stated and stated != after and _same(old, other := final_answer(question, stated), before, stated):
+            return SameFinal(True, old, other)
+    return SameFinal(False, old, new)
 
 
 def _same(old: Final, new: Final, before: str, after: str) -> bool:

@@ -73,6 +73,7 @@ _DANGLING = re.compile(
     r"|\b(?:in|from|see|refer to|use|using)\s+(?:the\s+)?(?:fig(?:ure)?|diagram|graph|exercise|question|problem|example|equation)s?\.?\s*\(?\d"
     r"|\b(?:using|from|with|in|to)\s+(?:the\s+)?(?:results?|answers?|parts?)\s+(?:of\s+|in\s+|from\s+|to\s+)?(?:part\s+)?\(?(?:[a-h]\)|[ivx]+\)|\d)"
     r"|(?<!\bof )\bthe above\b"  # "none of the above" is a choice
+    r"|(?<!\ba )\bfig(?:ure)?s?\.?\s*\(?[A-Z]{0,2}\d+[a-z]?\b|\S+\.(?:png|jpe?g|gif|svg)\b"
     r"|^\W*(?:now\s+)?(?:do|repeat)\s+the\s+same\b",
     re.IGNORECASE,
 )
