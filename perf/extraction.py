@@ -1,11 +1,13 @@
-"""What pointing saves against retyping, and what our client costs against plain requests to the same vLLM.
+"""What pointing saves against retyping, and what we cost against plain requests to the same vLLM.
 
 python -m perf.extraction [runs] [requests]
 
 On the demo pages of the workspace (``webinstruct demo`` first). Tokens: every gold pair that stands word by word on its
 page, as the minimal JSON that points at its lines against its text alone, which retyping has to write at least; by the
 model's own tokenizer. Throughput: the same requests through ``LlmClient`` (keys, ledger, retries) and through a bare
-asyncio loop over HTTP, interleaved on one server whose prefix cache is warm for both; a fresh ledger in each run.
+asyncio loop over HTTP, interleaved on one server whose prefix cache is warm for both; a fresh ledger in each run. Then
+the whole stage ``refined_qa``, from pairs to its manifest, against its requests alone, in the same way: with as many units
+as would leave the server idle between them if it waited for each.
 """
 
 import asyncio
@@ -16,6 +18,7 @@ import statistics
 import sys
 import tempfile
 import time
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +27,9 @@ import polars as pl
 from webinstruct_assets.core.keys import PartitionKey
 from webinstruct_assets.core.llm.client import LlmClient, LlmRequest
 from webinstruct_assets.core.llm.ledger import Ledger
+from webinstruct_assets.core.stage import execute
 from webinstruct_assets.core.workspace import Workspace
+from webinstruct_assets.stages.duplicates.deduplicated_qa import DEDUPLICATED_QA
 from webinstruct_assets.stages.extraction.extracted_qa import page_budget
 from webinstruct_assets.stages.extraction.lines import Cut, cuts, line_spans
 from webinstruct_assets.stages.extraction.prompt import line_costs, load_prompt, messages_for
@@ -34,10 +39,16 @@ from webinstruct_assets.stages.pages.document import Span
 from webinstruct_assets.stages.pages.markup import Finder
 from webinstruct_assets.stages.pages.pages import PAGES
 from webinstruct_assets.stages.pages.questions import open_question
+from webinstruct_assets.stages.refinement import refined_qa
+from webinstruct_assets.stages.refinement.prompt import Requests
+from webinstruct_assets.stages.refinement.prompt import load_prompt as load_refiner_prompt
+from webinstruct_assets.stages.refinement.refined_qa import REFINED_QA
 
 LONG = 250  # tokens of a pair's text
 KEY = PartitionKey.of({"snapshot": "local-demo"})
 MAX_TOKENS = 64
+REFINER = "smollm2-format"
+REFINED_AT_A_TIME = 8
 
 
 def tokens(ws: Workspace, pages: pl.DataFrame, model: Path) -> None:
@@ -118,8 +129,9 @@ def straight(client: LlmClient, requests: list[LlmRequest]) -> int:
             for request in queue:
                 schema = {"name": "reply", "schema": request.json_schema, "strict": True}
                 body = {
-                    "model": client.model, "messages": request.messages, "max_tokens": request.max_tokens, "temperature": 0.0,
-                    "top_p": 1.0, "seed": 0, "response_format": {"type": "json_schema", "json_schema": schema},
+                    "model": client.model, "messages": request.messages, "max_tokens": request.max_tokens,
+                    "temperature": request.temperature, "top_p": request.top_p, "seed": request.seed,
+                    "response_format": {"type": "json_schema", "json_schema": schema},
                 }  # fmt: skip
                 answer = await http.post(f"{client.base_url}/chat/completions", json=body)
                 answer.raise_for_status()
@@ -196,12 +208,69 @@ def throughput(ws: Workspace, pages: pl.DataFrame, runs: int, count: int) -> Non
             )
 
 
+def refinement(ws: Workspace, runs: int, count: int) -> None:
+    """Prints what share of the throughput straight to vLLM the stage reaches."""
+    config = ws.files.refiners[REFINER].model_copy(
+        update={"max_pairs": count, "max_output_tokens": MAX_TOKENS, "retries": 0}
+    )
+    model = ws.config.models[config.model].model_copy(update={"concurrency": REFINED_AT_A_TIME})
+    files = copy(ws.files)
+    files.environment = ws.config.model_copy(update={"models": {config.model: model}})
+    files.refiners = {REFINER: config}
+    refined_qa.PAIRS_PER_UNIT = REFINED_AT_A_TIME
+    key = PartitionKey.of({"refiner": REFINER, "snapshot": KEY["snapshot"]})
+    sized = Requests(
+        load_refiner_prompt(config.prompt), config, ws.token_counts(config.model, print), model.max_model_len
+    )
+    pairs = ws.lake.read(ws.lake.require(DEDUPLICATED_QA.ref(KEY), "perf.extraction")).sort("id").to_dicts()
+    built = [sized.build(pair, "") for pair in pairs]
+    requests = [request for request in built if isinstance(request, LlmRequest)][:count]
+    with ws.llm(config.model, print) as leased, tempfile.TemporaryDirectory() as folder:
+        leased.concurrency = REFINED_AT_A_TIME
+
+        def ours(number: int) -> float:
+            """Runs the stage in a root of its own: the same pairs, models and server, an empty ledger."""
+            root = Path(folder) / str(number)
+            for shared in ("lake/deduplicated_qa", "models", "llm/servers"):
+                link = root / "data" / shared
+                link.parent.mkdir(parents=True, exist_ok=True)
+                link.symlink_to((ws.root / "data" / shared).resolve())
+            start = time.perf_counter()
+            manifest = execute(REFINED_QA, key, Workspace(root, files), log=lambda line: None, run_id="perf")
+            seconds = time.perf_counter() - start
+            assert manifest.metrics["asked"] == len(requests)
+            return seconds
+
+        def theirs(_: int) -> float:
+            start = time.perf_counter()
+            straight(leased, requests)
+            return time.perf_counter() - start
+
+        theirs(0)
+        ours(-1)
+        ratios, rates = [], []
+        for number in range(runs):
+            if number % 2:
+                stage, plain = ours(number), theirs(number)
+            else:
+                plain, stage = theirs(number), ours(number)
+            ratios.append(plain / stage)
+            rates.append(len(requests) / stage)
+        ratios.sort()
+        print(
+            f"\n{REFINED_QA.asset}: {len(requests)} requests in units of {REFINED_AT_A_TIME}, as many at a time, {runs} "
+            f"interleaved runs: {statistics.median(rates):.2f} requests/s, {statistics.median(ratios):.3f} of the throughput straight to vLLM "
+            f"(runs {ratios[0]:.3f} to {ratios[-1]:.3f})"
+        )
+
+
 def main(runs: int, count: int) -> None:
-    """Both measurements."""
+    """All measurements."""
     ws = Workspace.open()
     pages = ws.lake.read(ws.lake.require(PAGES.ref(KEY), "perf.extraction"))
     tokens(ws, pages, ws.model_dir(ws.config.extraction.model, print))
     throughput(ws, pages, runs, count)
+    refinement(ws, runs, count)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from webinstruct_assets.stages.evaluation.benchmark_scores import BENCHMARK_SCOR
 from webinstruct_assets.stages.extraction.extracted_qa import EXTRACTED_QA
 from webinstruct_assets.stages.pages.pages import PAGES
 from webinstruct_assets.stages.recall.fasttext_model import FASTTEXT_MODEL
+from webinstruct_assets.stages.recall.later_stages import later_stages
 from webinstruct_assets.stages.recall.recalled_urls import RECALLED_URLS
 from webinstruct_assets.stages.recall.round1_domains import ROUND1_DOMAINS
 from webinstruct_assets.stages.recall.round1_recall import ROUND1_RECALL
@@ -27,7 +28,6 @@ from webinstruct_assets.stages.recall.round2_domains import ROUND2_DOMAINS
 from webinstruct_assets.stages.recall.round2_model import ROUND2_MODEL
 from webinstruct_assets.stages.recall.round2_recall import ROUND2_RECALL
 from webinstruct_assets.stages.recall.round2_seed_set import ROUND2_SEED_SET
-from webinstruct_assets.stages.recall.rounds import later_stages
 from webinstruct_assets.stages.refinement.refined_qa import REFINED_QA
 from webinstruct_assets.stages.release.webinstruct import WEBINSTRUCT
 from webinstruct_assets.stages.release.webinstruct_release import WEBINSTRUCT_RELEASE

@@ -16,7 +16,7 @@ from webinstruct_assets.core.errors import BadInput
 from webinstruct_assets.core.ids import digest_json
 from webinstruct_assets.core.lake import ref_of
 from webinstruct_assets.core.manifest import Manifest
-from webinstruct_assets.core.takedown import HELD_SCHEMA, Takedown, folded_pair
+from webinstruct_assets.core.takedown import HELD_SCHEMA, HOST, Takedown, folded_pair
 from webinstruct_assets.core.urls import host_of
 from webinstruct_assets.core.workspace import Workspace
 from webinstruct_assets.graph import STAGES
@@ -102,7 +102,7 @@ def _matches(takedown: Takedown, columns: Sequence[str]) -> str:
         return f"url = {value}" if "url" in columns else "false"
     tests = []
     if "url" in columns:
-        host = r"lower(regexp_extract(url, '^[A-Za-z][A-Za-z0-9+.-]*://(?:[^/?#@]*@)?([^/:?#]+)', 1))"
+        host = f"lower(regexp_extract(url, {quote(HOST)}, 1))"
         tests += [f"{host} = {value}", f"ends_with({host}, '.' || {value})"]
     if "domain" in columns:
         tests += [f"domain = {value}", f"ends_with(domain, '.' || {value})"]

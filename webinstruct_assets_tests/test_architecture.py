@@ -1,6 +1,7 @@
 """The three floors: imports point down only, nothing below assets/ knows Dagster, heavy modules load late."""
 
 import ast
+import inspect
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,8 @@ from pathlib import Path
 import pytest
 
 import webinstruct_assets
+from webinstruct_assets.core.stage import Stage
+from webinstruct_assets.graph import STAGES
 
 PACKAGE = Path(webinstruct_assets.__file__).parent
 HEAVY = {
@@ -111,6 +114,47 @@ def test_loading_the_definitions_pulls_in_nothing_heavy() -> None:
     code = f"import sys, webinstruct_assets.definitions; print(sorted({HEAVY!r} & set(sys.modules)))"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "[]"
+
+
+def file_of(module: str) -> Path | None:
+    """The file of a module below stages/; None for anything else."""
+    if not module.startswith("webinstruct_assets.stages."):
+        return None
+    path = PACKAGE.parent.joinpath(*module.split("."))
+    return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.exists()), None)
+
+
+def stages_used(path: Path) -> set[Path]:
+    """The module and all modules of stages/ that it imports, at any level, and those that these import."""
+    found: set[Path] = set()
+    waiting = [path]
+    while waiting:
+        here = waiting.pop()
+        if here in found:
+            continue
+        found.add(here)
+        for node in ast.walk(ast.parse(here.read_text())):
+            if isinstance(node, ast.ImportFrom):  # modules of a package, or names of a module
+                files = [file_of(f"{node.module}.{alias.name}") or file_of(str(node.module)) for alias in node.names]
+            elif isinstance(node, ast.Import):
+                files = [file_of(alias.name) for alias in node.names]
+            else:
+                continue
+            waiting += [file for file in files if file]
+    return found
+
+
+@pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.asset)
+def test_a_stages_sources_are_all_that_it_is_made_of(stage: Stage) -> None:
+    """Otherwise a change of code would leave the partition as it is."""
+    named = {path for pattern in stage.sources for path in PACKAGE.glob(pattern)}
+    used = stages_used(Path(inspect.getfile(stage.run)))
+    assert sorted(path.relative_to(PACKAGE).as_posix() for path in used - named) == []
+
+
+@pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.asset)
+def test_every_pattern_of_a_stages_sources_finds_a_file(stage: Stage) -> None:
+    assert [pattern for pattern in stage.sources if not any(PACKAGE.glob(pattern))] == []
 
 
 def test_no_import_cycles() -> None:

@@ -8,7 +8,8 @@ from webinstruct_assets.core.stage import Stage
 from webinstruct_assets.core.workspace import Workspace
 from webinstruct_assets.partitions import SNAPSHOT
 from webinstruct_assets.resources import WorkspaceResource
-from webinstruct_assets.stages.recall.rounds import Round, last_round, later_stages
+from webinstruct_assets.stages.recall.later_stages import later_stages
+from webinstruct_assets.stages.recall.rounds import Round, last_round
 
 LAST = last_round(Workspace.open())
 STOP = "Stands for the round before once that one's pages had been collected already (DeepSeekMath)."

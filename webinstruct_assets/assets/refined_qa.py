@@ -2,7 +2,9 @@
 
 import dagster as dg
 
+from webinstruct_assets.assets.decontaminated_qa import decontaminated_qa
 from webinstruct_assets.assets.deduplicated_qa import deduplicated_qa
+from webinstruct_assets.assets.extracted_qa import extracted_qa
 from webinstruct_assets.assets.pages import pages
 from webinstruct_assets.assets.plots import shares
 from webinstruct_assets.assets.publishing import REFINE_NEW, face, materialize
@@ -14,7 +16,7 @@ from webinstruct_assets.stages.refinement.refined_qa import REFINED_QA
 @dg.asset(
     automation_condition=REFINE_NEW,
     partitions_def=SNAPSHOT_REFINER,
-    deps=[pages, deduplicated_qa],
+    deps=[pages, extracted_qa, decontaminated_qa, deduplicated_qa],
     **face(REFINED_QA, kinds={"parquet", "llm"}, pool="gpu"),
 )
 def refined_qa(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:

@@ -30,7 +30,7 @@ HELD_SCHEMA: dict[str, pl.DataType] = {
     "id": pl.String(),
     "text": pl.String(),
 }
-_HOST = r"^[A-Za-z][A-Za-z0-9+.-]*://(?:[^/?#@]*@)?([^/:?#]+)"
+HOST = r"^[A-Za-z][A-Za-z0-9+.-]*://(?:[^/?#@]*@)?([^/:?#]+)"
 
 
 class Takedown(BaseModel):
@@ -164,7 +164,7 @@ class _Rules:
         if "url" in rows.columns:
             if self._urls:
                 tests.append(pl.col("url").is_in(self._urls))
-            host = pl.col("url").str.extract(_HOST, 1).str.to_lowercase()
+            host = pl.col("url").str.extract(HOST, 1).str.to_lowercase()
             tests += [_below(host, domain) for domain in self._domains]
         if "domain" in rows.columns:
             tests += [_below(pl.col("domain"), domain) for domain in self._domains]

@@ -45,7 +45,8 @@ class Unit:
 
     ``rows_kept``: input records that led to output (default: one per row). ``files``: side files by name, which has
     to contain the unit's name (``domains-<unit>.parquet``); tables are written as Parquet, bytes as they are.
-    ``warnings``: what the run's log should say of its input, a few lines.
+    ``warnings``: what the run's log should say of its input, a few lines. ``cpu_seconds``: of child processes; those of
+    this one are known.
     """
 
     rows: Sequence[Mapping[str, Any]] | pl.DataFrame
@@ -55,12 +56,14 @@ class Unit:
     counts: Mapping[str, float] = field(default_factory=dict)
     files: Mapping[str, pl.DataFrame | bytes] = field(default_factory=dict)
     warnings: Sequence[str] = ()
+    cpu_seconds: float = 0.0
 
 
 class Entry(BaseModel):
     """A committed unit: its files with their digests, and its counts. ``rejected``: rejects by reason.
 
-    ``takedowns``: how many there were when it was committed. ``cpu_seconds``: of the process that computed it, for what a dataset cost; nothing is decided by it.
+    ``takedowns``: how many there were when it was committed. ``cpu_seconds``: of the process that computed it, and of its
+    children, for what a dataset cost; nothing is decided by it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -149,7 +152,7 @@ class Ledger:
             part=self._table(f"part-{name}.parquet", rows),
             rejects=self._table(f"rejects-{name}.parquet", rejects) if rejects.height else None,
             files=[self._write(file, content) for file, content in sorted(unit.files.items())],
-            cpu_seconds=round(time.process_time() - start, 3),
+            cpu_seconds=round(time.process_time() - start + unit.cpu_seconds, 3),
             warnings=list(unit.warnings),
             takedowns=takedowns,
         )

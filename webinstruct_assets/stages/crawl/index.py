@@ -28,11 +28,6 @@ FOUND_SCHEMA: dict[str, pl.DataType] = {
 }
 
 
-def index_files(source: CrawlSource, snapshot: str) -> list[str]:
-    """Paths of the snapshot's index files that hold successful captures."""
-    return [path for path in source.file_list(snapshot, "cc-index-table") if "/subset=warc/" in path]
-
-
 def lookup(source: CrawlSource, path: str, wanted: pl.DataFrame) -> pl.DataFrame:
     """Rows of the index file ``path`` for the wanted captures, sorted by WARC file and offset, each once.
 

@@ -30,24 +30,9 @@ from webinstruct_assets.core.stage import Job, Reject, Stage, Unit
 from webinstruct_assets.core.workspace import Workspace
 from webinstruct_assets.stages.decontamination.index import BenchmarkIndex, BenchmarkItem
 from webinstruct_assets.stages.decontamination.paraphrase import ParaphraseIndex
+from webinstruct_assets.stages.extraction.schema import SCHEMA
 
-_SPANS = pl.List(pl.Struct({"start": pl.Int64(), "end": pl.Int64()}))
-# The columns of extracted_qa, unchanged but for:      id: dq-…      parent_id: qa-… of the extracted pair
-SCHEMA: dict[str, pl.DataType] = {
-    "id": pl.String(),
-    "parent_id": pl.String(),
-    "url": pl.String(),
-    "domain": pl.String(),
-    "title": pl.String(),
-    "question": pl.String(),
-    "answer": pl.String(),
-    "rule": pl.String(),
-    "kind": pl.String(),
-    "question_spans": _SPANS,
-    "answer_spans": _SPANS,
-    "model": pl.String(),
-    "prompt_hash": pl.String(),
-}
+# Rows are those of extracted_qa, unchanged but for:      id: dq-…      parent_id: qa-… of the extracted pair
 # benchmark, item_id, benchmark_field (question | answer | solution): what was found      matched: the common words
 # tier: exact, or paraphrase (then matched is the benchmark's question, ratio the common subsequence's share)
 # common: only grams that the crawl is full of, drops nothing
@@ -323,5 +308,5 @@ DECONTAMINATED_QA = Stage(
     run=run,
     inputs=inputs,
     settings=settings,
-    sources=("stages/decontamination/*.py",),
+    sources=("stages/decontamination/*.py", "stages/extraction/schema.py", "stages/pages/schema.py"),
 )

@@ -22,9 +22,9 @@ from webinstruct_assets.core.keys import PartitionKey, Ref
 from webinstruct_assets.core.lake import write_table
 from webinstruct_assets.core.stage import Job, Reject, Stage, Unit
 from webinstruct_assets.core.workspace import Workspace
-from webinstruct_assets.stages.decontamination.decontaminated_qa import SCHEMA as PAIR_SCHEMA
 from webinstruct_assets.stages.duplicates.exact import pair_digest
 from webinstruct_assets.stages.duplicates.near import Block, clusters
+from webinstruct_assets.stages.extraction.schema import SCHEMA as PAIR_SCHEMA
 
 if TYPE_CHECKING:
     from webinstruct_assets.stages.duplicates.shingles import Array
@@ -39,8 +39,14 @@ CLUSTERS_SCHEMA: dict[str, pl.DataType] = {
     "pair": pl.Float64(),
 }  # fmt: skip
 PAIRS_PER_UNIT = 16384
-# Words decide what is similar, so their code is part of every stage that compares.
-WORD_SOURCES = ("stages/decontamination/words.py", "stages/decontamination/kernel.py")
+# The code of every stage that compares: words decide what is similar.
+SOURCES = (
+    "stages/duplicates/*.py",
+    "stages/decontamination/words.py",
+    "stages/decontamination/kernel.py",
+    "stages/extraction/schema.py",
+    "stages/pages/schema.py",
+)
 
 
 def inputs(ws: Workspace, key: PartitionKey) -> Sequence[Ref]:
@@ -150,5 +156,5 @@ DEDUPLICATED_QA = Stage(
     run=run,
     inputs=inputs,
     settings=settings,
-    sources=("stages/duplicates/*.py", *WORD_SOURCES),
+    sources=SOURCES,
 )

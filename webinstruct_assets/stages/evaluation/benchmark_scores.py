@@ -195,7 +195,8 @@ BENCHMARK_SCORES = Stage(
     sources=(
         "stages/evaluation/**/*.py",
         "stages/evaluation/tasks/*.yaml",
-        "stages/benchmarks/items.py",
+        "stages/benchmarks/*.py",
+        "stages/sft/recipes.py",
         "stages/release/ancestry.py",
     ),
 )

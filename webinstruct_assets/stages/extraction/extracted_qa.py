@@ -33,10 +33,11 @@ from webinstruct_assets.stages.extraction.lines import Cut, cuts, line_spans
 from webinstruct_assets.stages.extraction.prompt import Prompt, line_costs, load_prompt, messages_for
 from webinstruct_assets.stages.extraction.quality import measure, read_gold, site_kinds, skipped
 from webinstruct_assets.stages.extraction.reading import RETRIED, LlmPair, Reading, read_reply
+from webinstruct_assets.stages.extraction.schema import SCHEMA
 from webinstruct_assets.stages.pages.document import Span, joined
-from webinstruct_assets.stages.pages.pages import SPANS, span_rows
 from webinstruct_assets.stages.pages.questions import asks, open_question
 from webinstruct_assets.stages.pages.rules.spans import overlap
+from webinstruct_assets.stages.pages.schema import span_rows
 
 if TYPE_CHECKING:
     from webinstruct_assets.core.llm.tokens import TokenCounts
@@ -44,21 +45,6 @@ if TYPE_CHECKING:
 
 PREFIX = "qa"
 UNIT_PAGES = 512  # at least; answered requests of a unit that is killed are in the ledger
-SCHEMA: dict[str, pl.DataType] = {
-    "id": pl.String(),
-    "parent_id": pl.String(),
-    "url": pl.String(),
-    "domain": pl.String(),
-    "title": pl.String(),
-    "question": pl.String(),
-    "answer": pl.String(),
-    "rule": pl.String(),
-    "kind": pl.String(),
-    "question_spans": SPANS,
-    "answer_spans": SPANS,
-    "model": pl.String(),
-    "prompt_hash": pl.String(),
-}
 # steps-*.parquet: which step decided over each page (STEPS, or llm_budget)
 STEPS_SCHEMA: dict[str, pl.DataType] = {"url": pl.String(), "step": pl.String()}
 FINAL_ANSWER_WORDS = 8
@@ -424,6 +410,8 @@ EXTRACTED_QA = Stage(
         "stages/pages/questions.py",
         "stages/pages/markup.py",
         "stages/pages/document.py",
+        "stages/pages/rules/spans.py",
+        "stages/pages/schema.py",
         "core/llm/batches.py",
     ),
 )

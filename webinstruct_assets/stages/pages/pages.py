@@ -31,12 +31,12 @@ from webinstruct_assets.core.keys import Ref
 from webinstruct_assets.core.stage import Job, Reject, Stage, Unit
 from webinstruct_assets.core.warc import WarcRecord, payload_digest, read_record
 from webinstruct_assets.stages.crawl.source import CrawlSource
-from webinstruct_assets.stages.pages.document import Page, PageRejected, Span
+from webinstruct_assets.stages.pages.document import Page, PageRejected
 from webinstruct_assets.stages.pages.html import extract_page
+from webinstruct_assets.stages.pages.schema import SPANS, span_rows
 
 PREFIX = "pg"
 UNIT_PAGES = 64
-SPANS = pl.List(pl.Struct({"start": pl.Int64(), "end": pl.Int64()}))
 SCHEMA: dict[str, pl.DataType] = {
     "id": pl.String(),
     "parent_id": pl.String(),
@@ -209,11 +209,6 @@ def _row(identity: str, recalled: dict[str, Any], page: Page) -> dict[str, Any]:
             for post in page.posts
         ],
     }  # fmt: skip
-
-
-def span_rows(spans: Sequence[Span]) -> list[dict[str, int]]:
-    """Spans as they are stored."""
-    return [{"start": span.start, "end": span.end} for span in spans]
 
 
 PAGES = Stage(

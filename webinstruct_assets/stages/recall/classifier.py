@@ -20,8 +20,8 @@ from webinstruct_assets.core.errors import QualityGate
 POSITIVE = "__label__positive"
 
 
-def train(pages: Sequence[tuple[str, str]], path: Path, config: FastTextConfig, scratch: Path) -> None:
-    """Trains on (label, text) pairs, label being positive or negative, and writes the model to ``path``.
+def train(pages: Sequence[tuple[str, str]], path: Path, config: FastTextConfig, scratch: Path) -> float:
+    """Trains on (label, text) pairs, label being positive or negative, and writes the model to ``path``; CPU seconds.
 
     Runs in a process of its own, see ``training_process``. Pages are shuffled, as gradient descent wants them.
     Raises QualityGate when fastText's updates diverge.
@@ -49,6 +49,7 @@ def train(pages: Sequence[tuple[str, str]], path: Path, config: FastTextConfig, 
         problem = (answer.stdout.strip() or answer.stderr.strip())[-500:]
         raise QualityGate(f"fastText training failed: {problem}", "lower `recall.fasttext.lr`, or add pages")
     temporary.rename(path)
+    return float(answer.stdout.split()[-1])
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ From the second round on, metric ``already_collected`` is the share of the round
 selected domains) that the round before had collected: DeepSeekMath's sign to stop.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -89,6 +90,7 @@ def domains_stage(number: int) -> Stage:
         settings=settings,
         sources=(
             "stages/recall/domains.py",
+            "stages/recall/rounds.py",
             "stages/recall/judge.py",
             "stages/recall/funnel.py",
             "stages/recall/prompts/domain.yaml",
@@ -125,6 +127,7 @@ def _run(names: Round) -> Callable[[Job], None]:
             "decided_by": _counts(judged["decided_by"]),
             "labels_from": _counts(judged.filter(pl.col("label_from") != "")["label_from"]),
             **_accuracy(job, judged),
+            **{name: int(job.count(name)) for name in ("tokens_in", "tokens_out")},
         }
         job.metrics |= _already_collected(job, names, judged)
         job.metrics["funnel"] = _funnel(job, names)
@@ -211,12 +214,15 @@ def _judge(job: Job, domains: pl.DataFrame, number: int) -> Unit:
         else:
             undecided.append((row, Evidence(name, tuple(domain["paths"] or ()), tuple(domain["titles"]))))
     job.progress.advance(len(rows) + len(rejects))
-    judgements = _ask(job, [evidence for _, evidence in undecided], number)
+    counts: Counter[str] = Counter()
+    judgements = _ask(job, [evidence for _, evidence in undecided], number, counts)
     rows += [{**row, **_decided(job, judgements[evidence.domain])} for row, evidence in undecided]
-    return Unit(rows=sorted(rows, key=lambda row: row["domain"]), rejects=rejects, rows_in=domains.height)
+    return Unit(
+        rows=sorted(rows, key=lambda row: row["domain"]), rejects=rejects, rows_in=domains.height, counts=counts
+    )
 
 
-def _ask(job: Job, undecided: Sequence[Evidence], number: int) -> dict[str, Judgement]:
+def _ask(job: Job, undecided: Sequence[Evidence], number: int, counts: Counter[str]) -> dict[str, Judgement]:
     """Judgements of the domains that evidence left open: those remembered, and the LLM's of the others."""
     if not undecided:
         return {}
@@ -233,7 +239,10 @@ def _ask(job: Job, undecided: Sequence[Evidence], number: int) -> dict[str, Judg
         with job.ws.llm(judge_model(job.ws, number), job.log) as client:
 
             def ask(requests: Sequence[LlmRequest]) -> list[LlmReply]:
-                return client.complete(requests)
+                replies = client.complete(requests)
+                for reply in replies:
+                    counts.update(tokens_in=reply.tokens_in, tokens_out=reply.tokens_out)
+                return replies
 
             answers = judge(new, at_once, snapshot, ask)
         # After the last answer: a run killed before asks again in the same lists, which the ledger answers.

@@ -51,6 +51,7 @@ def labelled_stage(number: int) -> Stage:
         settings=settings,
         sources=(
             "stages/recall/labelled.py",
+            "stages/recall/rounds.py",
             "stages/seeds/pages.py",
             "stages/seeds/sampling.py",
             "stages/crawl/wet.py",
@@ -68,10 +69,9 @@ def _run(before: Round) -> Callable[[Job], None]:
         seeds = job.ws.config.seeds
         every = wet_files(job.read("crawl_index"))
         files = chosen_files(every, seeds.max_wet_files, seeds.seed)
-        (recall,) = job.manifests(before.recall)
         offsets = {
             row["parent_id"]: frozenset(row["offset"])
-            for row in pl.scan_parquet(job.ws.lake.part_paths(job.ws.lake.source(recall, job.stage.asset)))
+            for row in job.scan(before.recall)
             .filter(pl.col("parent_id").is_in([file.id for file in files]))
             .group_by("parent_id")
             .agg("offset")

@@ -73,6 +73,7 @@ def model_stage(number: int) -> Stage:
         settings=lambda ws, key: settings(ws, number),
         sources=(
             "stages/recall/model.py",
+            "stages/recall/rounds.py",
             "stages/recall/classifier.py",
             "stages/recall/training_process.py",
             "stages/recall/scorer*.py",
@@ -91,10 +92,10 @@ def _run(number: int) -> Callable[[Job], None]:
     def run(job: Job) -> None:
         pages, recall, config = job.read(Round(number).labelled), job.ws.config.recall, threshold_of(job.ws, number)
         training, held_out = pages.filter(split="train"), pages.filter(split="held_out")
-        path = job.folder / "model.bin"
+        path, trained = job.folder / "model.bin", 0.0
         if not path.exists():
             job.log(f"{job.stage.asset} {job.key}: training on {training.height:,} pages")
-            train(
+            trained = train(
                 list(zip(training["label"], training["text"], strict=True)),
                 path,
                 recall.fasttext,
@@ -115,7 +116,10 @@ def _run(number: int) -> Callable[[Job], None]:
             pl.Series("score", scores, dtype=pl.Float32),
         )
         # Training pages are kept through the model, held-out pages through their row.
-        job.unit("held-out", lambda: Unit(rows=rows, rows_in=pages.height, rows_kept=pages.height))
+        job.unit(
+            "held-out",
+            lambda: Unit(rows=rows, rows_in=pages.height, rows_kept=pages.height, cpu_seconds=trained),
+        )
         job.rows = training.height
         job.metrics |= {
             **result.as_dict(),

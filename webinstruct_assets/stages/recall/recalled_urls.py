@@ -126,6 +126,7 @@ RECALLED_URLS = Stage(
     settings=lambda ws, key: {},
     sources=(
         "stages/recall/recalled_urls.py",
+        "stages/recall/rounds.py",
         "stages/recall/funnel.py",
         "stages/crawl/index.py",
         "stages/crawl/source.py",

@@ -1,15 +1,13 @@
-"""The rounds of recall: names and stages of each, which partitions stand in for others, when to stop.
+"""The rounds of recall: names of each, which partitions stand in for others, when to stop.
 
-Rounds 1 and 2 have modules of their own (Dagster and the reader see them by name); later rounds, which an
-environment asks for with ``recall.rounds``, are made here by the same factories.
+Rounds 1 and 2 have modules of their own (Dagster and the reader see them by name); ``later_stages`` makes the others.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 
 from webinstruct_assets.core.keys import PartitionKey, Ref
-from webinstruct_assets.core.stage import Stage, from_reference
+from webinstruct_assets.core.stage import from_reference
 from webinstruct_assets.core.workspace import Workspace
 
 
@@ -95,17 +93,3 @@ def scan_reuse(kind: str, number: int) -> Callable[[Workspace, PartitionKey], Re
 def _stand_in(ws: Workspace, key: PartitionKey, kind: str, number: int) -> Ref | None:
     stopped = stopped_at(ws, key, number)
     return Ref(getattr(Round(stopped), kind), key) if stopped else None
-
-
-@cache
-def later_stages(rounds: int) -> tuple[tuple[Stage, Stage, Stage, Stage], ...]:
-    """Training pages, model, recall and domains of each round from the third to round ``rounds``."""
-    from webinstruct_assets.stages.recall.domains import domains_stage
-    from webinstruct_assets.stages.recall.labelled import labelled_stage
-    from webinstruct_assets.stages.recall.model import model_stage
-    from webinstruct_assets.stages.recall.scan import scan_stage
-
-    return tuple(
-        (labelled_stage(number), model_stage(number), scan_stage(number), domains_stage(number))
-        for number in range(3, rounds + 1)
-    )

@@ -66,6 +66,8 @@ def scan_stage(number: int) -> Stage:
         settings=lambda ws, key: {},
         sources=(
             "stages/recall/scan.py",
+            "stages/recall/rounds.py",
+            "stages/recall/classifier.py",
             "stages/recall/scorer*.py",
             "stages/crawl/wet.py",
             "stages/crawl/source.py",

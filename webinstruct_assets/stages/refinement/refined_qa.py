@@ -1,13 +1,13 @@
 """Asset ``refined_qa``: pairs as one refiner rewrote them, those whose question and final answer survived it.
 
-Partitioned by refiner and snapshot (paper §2.3: two refiners, both over all pairs); reads ``deduplicated_qa`` and,
-for a refiner with ``give_context``, ``pages``. Every pair either leads to a refined row or to a reject with one of
-the reasons of ``checks.py``, or was not asked about: ``too_long`` (it does not fit the refiner's or the model's limit)
-or a ``defect_…`` that it had on its page already (``defects.page_defect``).
+Partitioned by refiner and snapshot (paper §2.3: two refiners, both over all pairs); reads ``deduplicated_qa`` and, for a
+refiner with ``give_context``, the pages that they come from. Every pair either leads to a refined row or to a reject with
+one of the reasons of ``checks.py``, or was not asked about: ``not_sampled`` (beyond ``max_pairs``), ``too_long`` (it does
+not fit the refiner's or the model's limit), or a ``defect_…`` that it had on its page already (``defects.page_defect``).
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -17,6 +17,7 @@ from webinstruct_assets.core.config import RefinerConfig, settings_of
 from webinstruct_assets.core.errors import ConfigError
 from webinstruct_assets.core.ids import row_id
 from webinstruct_assets.core.keys import PartitionKey, Ref
+from webinstruct_assets.core.lineage import Chain, with_ancestors
 from webinstruct_assets.core.llm.batches import Wanted
 from webinstruct_assets.core.llm.client import LlmReply, LlmRequest
 from webinstruct_assets.core.stage import AskedUnit, Job, Reject, Stage, Unit
@@ -52,6 +53,8 @@ SCHEMA: dict[str, pl.DataType] = {
     "prompt_hash": pl.String(),
 }
 PAIRS_PER_UNIT = 64
+# From deduplicated_qa up to the page.
+TO_PAGE: Chain = {"decontaminated_qa": {}, "extracted_qa": {}, "pages": {"text": "page_text"}}
 
 
 def refiner_config(ws: Workspace, name: str) -> RefinerConfig:
@@ -64,10 +67,10 @@ def refiner_config(ws: Workspace, name: str) -> RefinerConfig:
 
 
 def inputs(ws: Workspace, key: PartitionKey) -> Sequence[Ref]:
-    """Pairs, and the pages where the refiner is shown them."""
+    """Pairs, and what they descend from where the refiner is shown their pages."""
     snapshot = PartitionKey.of({"snapshot": key["snapshot"]})
-    pages = [Ref("pages", snapshot)] if refiner_config(ws, key["refiner"]).give_context else []
-    return [Ref("deduplicated_qa", snapshot), *pages]
+    above = TO_PAGE if refiner_config(ws, key["refiner"]).give_context else ()
+    return [Ref("deduplicated_qa", snapshot), *(Ref(asset, snapshot) for asset in above)]
 
 
 def settings(ws: Workspace, key: PartitionKey) -> dict[str, Any]:
@@ -96,12 +99,13 @@ def run(job: Job) -> None:
     if left_out.height:
         job.unit("not-sampled", lambda: _not_sampled(left_out))
     pairs = int(every.filter(sampled).select(pl.len()).collect().item())
-    contexts = _contexts(job, every.collect()) if refiner.give_context else {}
     parts = (part.filter(sampled) for part in job.parts("deduplicated_qa"))
+    if refiner.give_context:
+        parts = (_with_context(job, part) for part in parts)
     chunks = (chunk for part in parts for chunk in part.iter_slices(PAIRS_PER_UNIT))
     job.progress.start(pairs, "pairs")
     with job.ws.llm(refiner.model, job.log) as client:
-        job.ask(client, (partial(_Refining, job, requests, chunk.to_dicts(), contexts) for chunk in chunks))
+        job.ask(client, (partial(_Refining, job, requests, chunk.to_dicts()) for chunk in chunks))
     statuses = {name: int(job.count(name)) for name in ("refined", "unchanged", "corrected")}
     job.metrics |= {
         "pairs": pairs, "by_status": statuses, **statuses, "reasoning_added": int(job.count("reasoning_added")), "asked": int(job.count("asked")),
@@ -151,23 +155,21 @@ def _not_sampled(pairs: pl.DataFrame) -> Unit:
     return Unit(rows=[], rows_in=pairs.height, rejects=rejects)
 
 
-def _contexts(job: Job, pairs: pl.DataFrame) -> dict[str, str]:
-    """Pair id -> page text around it. A URL captured twice has no context: spans are offsets into one capture."""
-    texts = dict(job.read("pages").unique("url", keep="none").select("url", "text").iter_rows())
-    return {
-        row["id"]: page_context(
-            texts.get(row["url"], ""), [*(row["question_spans"] or ()), *(row["answer_spans"] or ())]
-        )
-        for row in pairs.select("id", "url", "question_spans", "answer_spans").iter_rows(named=True)
-    }
+def _with_context(job: Job, pairs: pl.DataFrame) -> pl.DataFrame:
+    """Pairs with a column ``context``: the page's text around each."""
+    found = with_ancestors(job, pairs, TO_PAGE).select("page_text", "question_spans", "answer_spans")
+    contexts = [
+        page_context(text, [*(question or ()), *(answer or ())]) for text, question, answer in found.iter_rows()
+    ]
+    return pairs.with_columns(pl.Series("context", contexts, pl.String))
 
 
 class _Refining(AskedUnit):
     """Some pairs on their way through the refiner."""
 
-    def __init__(self, job: Job, requests: Requests, pairs: Sequence[dict[str, Any]], contexts: Mapping[str, str]):
-        self._job, self._sized, self._pairs, self._contexts = job, requests, pairs, contexts
-        self._built = [_request(requests, pair, contexts.get(pair["id"], "")) for pair in pairs]
+    def __init__(self, job: Job, requests: Requests, pairs: Sequence[dict[str, Any]]):
+        self._job, self._sized, self._pairs = job, requests, pairs
+        self._built = [_request(requests, pair, pair.get("context", "")) for pair in pairs]
         self.requests = [request for request in self._built if isinstance(request, LlmRequest)]
         self.retries = requests.refiner.retries
         self._counts: Counter[str] = Counter()
@@ -198,7 +200,7 @@ class _Refining(AskedUnit):
                 pair["question"],
                 pair["answer"],
                 next(left),
-                context=self._contexts.get(pair["id"], ""),
+                context=pair.get("context", ""),
                 prompt_text="\n".join([prompt.system, *shown]),
                 corrections=prompt.corrections,
             )
@@ -230,6 +232,10 @@ REFINED_QA = Stage(
         "stages/refinement/*.py",
         "stages/refinement/prompts/*",
         "stages/decontamination/words.py",
+        "stages/extraction/quality.py",
+        "stages/pages/document.py",
+        "stages/pages/markup.py",
         "core/llm/batches.py",
+        "core/lineage.py",
     ),
 )

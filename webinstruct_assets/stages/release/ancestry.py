@@ -74,7 +74,7 @@ def rejected(manifests: Iterable[Manifest]) -> list[dict[str, Any]]:
 def cost(manifests: Iterable[Manifest], prices: CostConfig, kept: int) -> dict[str, Any]:
     """CPU-seconds, LLM-seconds and tokens of all given partitions, in dollars by ``prices``, and per kept pair.
 
-    CPU-seconds are those of the stages' own processes. LLM-seconds are the wall-clock of the stages that asked a model,
+    CPU-seconds are those of the stages' own processes and of fastText's. LLM-seconds are the wall-clock of the stages that asked a model,
     times ``gpus``: what a GPU server costs while it is up for them. Where ``tokens_*_million`` are priced (an endpoint
     billed by token), tokens count instead.
     """

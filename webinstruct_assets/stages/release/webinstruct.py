@@ -18,6 +18,7 @@ import polars as pl
 
 from webinstruct_assets.core.ids import row_id
 from webinstruct_assets.core.keys import PartitionKey, Ref
+from webinstruct_assets.core.lineage import Chain, with_ancestors
 from webinstruct_assets.core.llm.client import LlmRequest
 from webinstruct_assets.core.stage import Job, Reject, Stage, Unit
 from webinstruct_assets.core.urls import host_of
@@ -25,7 +26,6 @@ from webinstruct_assets.core.workspace import Workspace
 from webinstruct_assets.stages.duplicates.exact import pair_digest
 from webinstruct_assets.stages.release.labels import label_request, load_label_prompt, read_label
 from webinstruct_assets.stages.release.levels import LEVELS, level_by_rule
-from webinstruct_assets.stages.release.lineage import CHAIN, LINEAGE, lineage
 from webinstruct_assets.stages.release.merge import best, pool
 from webinstruct_assets.stages.release.source_types import SOURCE_TYPES, source_type_by_rule
 from webinstruct_assets.stages.release.subjects import SUBJECTS, subject_by_rule
@@ -34,7 +34,24 @@ from webinstruct_assets.stages.release.subjects import SUBJECTS, subject_by_rule
 # subject: one of SUBJECTS           source_type: education | forum | other, one per host        level: one of LEVELS
 # subject_by, source_type_by, level_by: rule | llm, or llm_failed where the LLM gave no usable label (then Other, other, unknown)
 # language: ISO 639-1, "" where the words do not tell      agreed: two refiners or more end in the same final answer
-# final_answer, answer_type: as refinement compared it      the others: lineage.py
+# final_answer, answer_type: as refinement compared it
+# pair_id: qa-… of the extracted pair      page_id: pg-…      then where the page's WARC record lies (recalled_urls)
+LINEAGE: dict[str, pl.DataType] = {
+    "pair_id": pl.String(),
+    "page_id": pl.String(),
+    "warc_filename": pl.String(),
+    "warc_record_offset": pl.Int64(),
+    "warc_record_length": pl.Int64(),
+    "content_digest": pl.String(),
+    "fetch_time": pl.String(),
+}
+CHAIN: Chain = {
+    "deduplicated_qa": {},
+    "decontaminated_qa": {},
+    "extracted_qa": {"id": "pair_id"},
+    "pages": {"id": "page_id"},
+    "recalled_urls": {name: name for name in LINEAGE if name not in ("pair_id", "page_id")},
+}
 SCHEMA: dict[str, pl.DataType] = {
     "id": pl.String(),
     "parent_id": pl.String(),
@@ -96,13 +113,15 @@ def run(job: Job) -> None:
     merged, left_out = best(pooled) if job.settings["merge"] == "best" else (pooled, [])
     if left_out:
         job.unit("other-refiners", lambda: Unit(rows=[], rows_in=len(left_out), rejects=left_out))
-    rows = with_representatives(merged).join(lineage(job, merged), on="id", how="left", validate="1:1")
-    source_types = _source_types(job, rows)
+    rows = with_ancestors(job, with_representatives(merged), CHAIN)
+    spent: Counter[str] = Counter()  # of the hosts; they are labelled anew when a run is resumed
+    source_types = _source_types(job, rows, spent)
     ordered = rows.sort("id")
     job.progress.start(rows.height, "pairs")
     for number, start in enumerate(range(0, ordered.height, ROWS_PER_UNIT)):
         part = ordered[start : start + ROWS_PER_UNIT]
         job.unit(f"{number:05}", partial(_unit, job, part, source_types))
+    job.metrics |= {name: spent[name] + int(job.count(name)) for name in ("tokens_in", "tokens_out")}
     parts = sorted(job.folder.glob("part-*.parquet"))
     job.metrics |= statistics(pl.read_parquet(parts) if parts else pl.DataFrame(schema=SCHEMA))
     job.metrics |= _accuracy(job, parts)
@@ -129,7 +148,8 @@ def _unit(job: Job, part: pl.DataFrame, source_types: Mapping[str, Label]) -> Un
     ]
     job.progress.advance(len(rejects), {"duplicate_exact": len(rejects)})
     records = list(kept.iter_rows(named=True))
-    subjects, levels = _subjects(job, records), _levels(job, records)
+    spent: Counter[str] = Counter()
+    subjects, levels = _subjects(job, records, spent), _levels(job, records, spent)
     copied = ("url", "domain", "question", "answer", "refiner", "status", "agreed", "answer_type", *LINEAGE)
     rows = []
     for record, (subject, subject_by), (level, level_by) in zip(records, subjects, levels, strict=True):
@@ -141,10 +161,10 @@ def _unit(job: Job, part: pl.DataFrame, source_types: Mapping[str, Label]) -> Un
             "final_answer": record["final_after"], "question_words": len(record["question"].split()),
             "answer_words": len(record["answer"].split()),
         })  # fmt: skip
-    return Unit(rows=rows, rows_in=part.height, rejects=rejects)
+    return Unit(rows=rows, rows_in=part.height, rejects=rejects, counts=spent)
 
 
-def _subjects(job: Job, records: Sequence[Mapping[str, Any]]) -> list[Label]:
+def _subjects(job: Job, records: Sequence[Mapping[str, Any]], spent: Counter[str]) -> list[Label]:
     prompt = load_label_prompt("subject.yaml")
     ruled = [subject_by_rule(record["question"], record["answer"]) for record in records]
     job.progress.advance(sum(subject is not None for subject in ruled))
@@ -153,11 +173,11 @@ def _subjects(job: Job, records: Sequence[Mapping[str, Any]]) -> list[Label]:
         for record, subject in zip(records, ruled, strict=True)
         if subject is None
     ]
-    asked = iter(_ask(job, requests, SUBJECTS, "Other", count=True))
+    asked = iter(_ask(job, requests, SUBJECTS, "Other", spent, count=True))
     return [(subject, "rule") if subject else next(asked) for subject in ruled]
 
 
-def _levels(job: Job, records: Sequence[Mapping[str, Any]]) -> list[Label]:
+def _levels(job: Job, records: Sequence[Mapping[str, Any]], spent: Counter[str]) -> list[Label]:
     prompt = load_label_prompt("level.yaml")
     ruled = [level_by_rule(record["url"]) for record in records]
     requests = [
@@ -165,7 +185,7 @@ def _levels(job: Job, records: Sequence[Mapping[str, Any]]) -> list[Label]:
         for record, level in zip(records, ruled, strict=True)
         if level is None
     ]
-    asked = iter(_ask(job, requests, LEVELS, "unknown"))
+    asked = iter(_ask(job, requests, LEVELS, "unknown", spent))
     return [(level, "rule") if level else next(asked) for level in ruled]
 
 
@@ -179,7 +199,7 @@ def language_of(text: str) -> str:
     return str(classify(prose[:2000])[0])
 
 
-def _source_types(job: Job, rows: pl.DataFrame) -> dict[str, Label]:
+def _source_types(job: Job, rows: pl.DataFrame, spent: Counter[str]) -> dict[str, Label]:
     """Host -> source type; few hosts, so all are decided before the first unit (answered requests are remembered)."""
     pages: dict[str, list[str]] = defaultdict(list)
     questions: dict[str, str] = {}
@@ -199,19 +219,25 @@ def _source_types(job: Job, rows: pl.DataFrame) -> dict[str, Label]:
                 prompt, SOURCE_TYPES, f"Host: {host}\nPages:\n{paths}\nA question there: {questions[host]}", host
             )
         )
-    asked = dict(zip(undecided, _ask(job, requests, SOURCE_TYPES, "other"), strict=True))
+    asked = dict(zip(undecided, _ask(job, requests, SOURCE_TYPES, "other", spent), strict=True))
     return {host: (source_type, "rule") if source_type else asked[host] for host, source_type in ruled.items()}
 
 
 def _ask(
-    job: Job, requests: Sequence[LlmRequest], labels: Sequence[str], default: str, *, count: bool = False
+    job: Job,
+    requests: Sequence[LlmRequest],
+    labels: Sequence[str],
+    default: str,
+    spent: Counter[str],
+    *,
+    count: bool = False,
 ) -> list[Label]:
     if not requests:
         return []
     with job.ws.llm(job.ws.config.release.subject_model, job.log) as client:
         replies = client.complete(requests, on_reply=lambda index, reply: job.progress.advance(1) if count else None)
-    for name in ("tokens_in", "tokens_out"):
-        job.metrics[name] = job.metrics.get(name, 0) + sum(getattr(reply, name) for reply in replies)
+    for reply in replies:
+        spent.update(tokens_in=reply.tokens_in, tokens_out=reply.tokens_out)
     read = [read_label(reply, labels) for reply in replies]
     return [(label, "llm") if label else (default, "llm_failed") for label in read]
 
@@ -287,8 +313,9 @@ WEBINSTRUCT = Stage(
     inputs=inputs,
     settings=settings,
     sources=(
-        *(f"stages/release/{name}.py" for name in ("webinstruct", "merge", "lineage", "labels", "levels", "subjects")),
+        *(f"stages/release/{name}.py" for name in ("webinstruct", "merge", "labels", "levels", "subjects")),
         "stages/release/source_types.py",
+        "core/lineage.py",
         "stages/release/prompts/*",
         "stages/release/rules/*",
         "stages/duplicates/exact.py",

@@ -20,12 +20,14 @@ from typing import Any
 
 import polars as pl
 
-from webinstruct_assets.core.errors import BadInput, QualityGate
+from webinstruct_assets.core.errors import QualityGate
 from webinstruct_assets.core.ids import digest_file, row_id
 from webinstruct_assets.core.intervals import wilson
 from webinstruct_assets.core.keys import PartitionKey, Ref
+from webinstruct_assets.core.lineage import Chain, with_ancestors
 from webinstruct_assets.core.stage import Job, Stage, Unit
 from webinstruct_assets.core.workspace import Workspace
+from webinstruct_assets.stages.pages.schema import SPANS
 from webinstruct_assets.stages.review import reviews as records
 from webinstruct_assets.stages.review.agreement import consensus, kappa
 from webinstruct_assets.stages.review.judge import judge_request, prompt_hash, read_judgement
@@ -33,9 +35,13 @@ from webinstruct_assets.stages.review.reviews import CATEGORIES, Review
 from webinstruct_assets.stages.review.sample import draw
 
 PREFIX = "qr"
-CHAIN = ("deduplicated_qa", "decontaminated_qa", "extracted_qa", "pages")  # what a refined pair descends from
+CHAIN: Chain = {
+    "deduplicated_qa": {name: name for name in ("question_spans", "answer_spans")},
+    "decontaminated_qa": {},
+    "extracted_qa": {},
+    "pages": {"text": "page_text"},
+}
 MARGIN = 400  # characters of page text shown on each side of a pair
-SPANS = pl.List(pl.Struct({"start": pl.Int64(), "end": pl.Int64()}))
 SCHEMA: dict[str, pl.DataType] = {
     "id": pl.String(),
     "parent_id": pl.String(),
@@ -98,7 +104,8 @@ def run(job: Job) -> None:
     job.progress.start(sampled.height, "pairs")
     job.unit("sample", lambda: _unit(job, sampled, found))
     rows = pl.read_parquet(job.folder / "part-sample.parquet").to_dicts()
-    job.metrics |= {"refined_pairs": pairs.height, "sampled": sampled.height, **summary(rows)}
+    tokens = {name: int(job.count(name)) for name in ("tokens_in", "tokens_out")}
+    job.metrics |= {"refined_pairs": pairs.height, "sampled": sampled.height, **tokens, **summary(rows)}
 
 
 def _reviews(job: Job) -> list[Review]:
@@ -107,13 +114,14 @@ def _reviews(job: Job) -> list[Review]:
 
 
 def _unit(job: Job, sampled: pl.DataFrame, found: Sequence[Review]) -> Unit:
-    excerpts = _excerpts(job, sampled)
-    judged = _judged(job, sampled.to_dicts())
+    pairs = with_ancestors(job, sampled, CHAIN).to_dicts()
+    counts: Counter[str] = Counter()
+    judged = _judged(job, pairs, counts)
     said: dict[tuple[str, str], list[Review]] = {}
     for review in found:
         said.setdefault((review.pair, review.content), []).append(review)
     rows = []
-    for pair in sampled.iter_rows(named=True):
+    for pair in pairs:
         given = said.get((pair["id"], records.content_digest(pair["question"], pair["answer"])), [])
         category, reason = judged.get(pair["id"], ("", ""))
         shown = ("url", "refiner", "status", "question", "answer", "original_question", "original_answer")
@@ -122,7 +130,7 @@ def _unit(job: Job, sampled: pl.DataFrame, found: Sequence[Review]) -> Unit:
                 "id": row_id(PREFIX, pair["id"]),
                 "parent_id": pair["id"],
                 **{name: pair[name] for name in shown},
-                **excerpts[pair["id"]],
+                **excerpt(pair["page_text"], pair["question_spans"] or [], pair["answer_spans"] or []),
                 "judge_category": category,
                 "judge_reason": reason,
                 "reviews": [
@@ -132,10 +140,10 @@ def _unit(job: Job, sampled: pl.DataFrame, found: Sequence[Review]) -> Unit:
                 "verdict": consensus([item.category for item in given]),
             }
         )
-    return Unit(rows=rows, rows_in=len(rows))
+    return Unit(rows=rows, rows_in=len(rows), counts=counts)
 
 
-def _judged(job: Job, pairs: Sequence[Mapping[str, Any]]) -> dict[str, tuple[str, str]]:
+def _judged(job: Job, pairs: Sequence[Mapping[str, Any]], counts: Counter[str]) -> dict[str, tuple[str, str]]:
     model = job.ws.config.review.judge_model
     if not model:
         return {}
@@ -143,38 +151,9 @@ def _judged(job: Job, pairs: Sequence[Mapping[str, Any]]) -> dict[str, tuple[str
         replies = client.complete(
             [judge_request(pair) for pair in pairs], on_reply=lambda index, reply: job.progress.advance(1)
         )
+    for reply in replies:
+        counts.update(tokens_in=reply.tokens_in, tokens_out=reply.tokens_out)
     return {pair["id"]: read_judgement(reply) for pair, reply in zip(pairs, replies, strict=True)}
-
-
-def _excerpts(job: Job, sampled: pl.DataFrame) -> dict[str, dict[str, Any]]:
-    """Refined pair -> the stretch of its page's text around it, and its spans there."""
-    *above, _ = CHAIN
-    pairs = _rows(job, above[0], sampled["parent_id"], ("id", "parent_id", "question_spans", "answer_spans"))
-    here = {name: row["parent_id"] for name, row in pairs.items()}
-    for asset in above[1:]:
-        rows = _rows(job, asset, pl.Series(list(here.values()), dtype=pl.String), ("id", "parent_id"))
-        here = {name: rows[parent]["parent_id"] for name, parent in here.items()}
-    texts = _rows(job, CHAIN[-1], pl.Series(list(here.values()), dtype=pl.String), ("id", "text"))
-    return {
-        row["id"]: excerpt(
-            texts[here[row["parent_id"]]]["text"],
-            pairs[row["parent_id"]]["question_spans"] or [],
-            pairs[row["parent_id"]]["answer_spans"] or [],
-        )
-        for row in sampled.iter_rows(named=True)
-    }
-
-
-def _rows(job: Job, asset: str, ids: pl.Series, columns: Sequence[str]) -> dict[str, dict[str, Any]]:
-    wanted = job.scan(asset).select(columns).filter(pl.col("id").is_in(ids.implode())).collect()
-    rows = {row["id"]: row for row in wanted.iter_rows(named=True)}
-    for identity in ids:
-        if identity not in rows:
-            raise BadInput(
-                f"quality_review {job.key}: a refined pair descends from {identity}, which {asset} does not have",
-                "materialize refined_qa again, then this",
-            )
-    return rows
 
 
 def excerpt(text: str, question: Sequence[Mapping[str, int]], answer: Sequence[Mapping[str, int]]) -> dict[str, Any]:
@@ -256,5 +235,5 @@ QUALITY_REVIEW = Stage(
     run=run,
     inputs=inputs,
     settings=settings,
-    sources=("stages/review/*.py", "stages/review/prompts/*"),
+    sources=("stages/review/*.py", "stages/review/prompts/*", "stages/pages/schema.py", "core/lineage.py"),
 )

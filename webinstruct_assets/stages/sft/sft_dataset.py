@@ -22,7 +22,7 @@ from webinstruct_assets.core.keys import PartitionKey, Ref
 from webinstruct_assets.core.lake import REJECT_SCHEMA
 from webinstruct_assets.core.stage import Job, Stage, Unit
 from webinstruct_assets.core.workspace import Workspace
-from webinstruct_assets.stages.duplicates.deduplicated_qa import WORD_SOURCES
+from webinstruct_assets.stages.duplicates.deduplicated_qa import SOURCES
 from webinstruct_assets.stages.duplicates.exact import pair_digest
 from webinstruct_assets.stages.duplicates.near import Block, clusters
 from webinstruct_assets.stages.sft.recipes import recipe_config
@@ -195,6 +195,6 @@ SFT_DATASET = Stage(
     run=run,
     inputs=inputs,
     settings=settings,
-    sources=("stages/sft/*.py", "stages/duplicates/*.py", *WORD_SOURCES),
+    sources=("stages/sft/*.py", *SOURCES),
     may_be_empty=lambda ws, key: recipe_config(ws, key["recipe"]).steps == 0,
 )

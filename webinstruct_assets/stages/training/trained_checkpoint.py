@@ -206,6 +206,6 @@ TRAINED_CHECKPOINT = Stage(
     run=run,
     inputs=inputs,
     settings=settings,
-    sources=("stages/training/*.py", "stages/training/*.jinja"),
+    sources=("stages/training/*.py", "stages/training/*.jinja", "stages/sft/recipes.py"),
     may_be_empty=lambda ws, key: recipe_config(ws, key["recipe"]).steps == 0,
 )

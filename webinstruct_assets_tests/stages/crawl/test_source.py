@@ -18,7 +18,7 @@ import pytest
 from webinstruct_assets.core.config import CrawlConfig
 from webinstruct_assets.core.errors import BadInput, BadKey, ConfigError, MissingInput, Unavailable
 from webinstruct_assets.core.warc import iter_records, payload_digest, read_record
-from webinstruct_assets.stages.crawl.index import FOUND_SCHEMA, index_files, lookup
+from webinstruct_assets.stages.crawl.index import FOUND_SCHEMA, lookup
 from webinstruct_assets.stages.crawl.source import CrawlSource, coalesced
 from webinstruct_assets.stages.crawl.wet import iter_wet_batches
 
@@ -103,7 +103,7 @@ def source(request: pytest.FixtureRequest, demo_root: Path) -> CrawlSource:
 
 
 def index_file(source: CrawlSource) -> str:
-    (path,) = index_files(source, "local-demo")
+    (path,) = (path for path in source.file_list("local-demo", "cc-index-table") if "/subset=warc/" in path)
     return path
 
 

@@ -34,7 +34,8 @@ from webinstruct_assets.stages.extraction.prompt import load_prompt
 from webinstruct_assets.stages.extraction.reading import LlmPair, Reading
 from webinstruct_assets.stages.pages.document import Span
 from webinstruct_assets.stages.pages.html import extract_page
-from webinstruct_assets.stages.pages.pages import PAGES, span_rows
+from webinstruct_assets.stages.pages.pages import PAGES
+from webinstruct_assets.stages.pages.schema import span_rows
 
 PAIR = '{"pairs":[{"question":"2","answer":"3","kind":"solution"}]}'
 KEY = PartitionKey.of({"snapshot": "local-test"})

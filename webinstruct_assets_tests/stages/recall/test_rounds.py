@@ -16,6 +16,7 @@ from webinstruct_assets.core.manifest import Manifest
 from webinstruct_assets.core.stage import Stage, execute
 from webinstruct_assets.core.workspace import Workspace
 from webinstruct_assets.stages.recall.fasttext_model import FASTTEXT_MODEL
+from webinstruct_assets.stages.recall.later_stages import later_stages
 from webinstruct_assets.stages.recall.recalled_urls import RECALLED_URLS
 from webinstruct_assets.stages.recall.round1_domains import ROUND1_DOMAINS
 from webinstruct_assets.stages.recall.round1_recall import ROUND1_RECALL
@@ -23,7 +24,6 @@ from webinstruct_assets.stages.recall.round2_domains import ROUND2_DOMAINS
 from webinstruct_assets.stages.recall.round2_model import ROUND2_MODEL
 from webinstruct_assets.stages.recall.round2_recall import ROUND2_RECALL
 from webinstruct_assets.stages.recall.round2_seed_set import ROUND2_SEED_SET
-from webinstruct_assets.stages.recall.rounds import later_stages
 from webinstruct_assets.stages.seeds.seed_set import SEED_SET
 from webinstruct_assets_tests.conftest import make_home, webinstruct
 from webinstruct_assets_tests.crawls import configured, crawl
