@@ -39,7 +39,23 @@ SIGNS = {
 } | {letter: f"\\{name}" for letter, name in GREEK.items()}  # fmt: skip
 _SIGN = re.compile(rf"[{re.escape(''.join(sign for sign in SIGNS if len(sign) == 1))}]|\\[a-zA-Z]+")
 _STYLE = frozenset(
-    r"\left \right \text \mathrm \mathbf \mathit \mathsf \operatorname \textrm \displaystyle \textstyle \quad \qquad \begin \end".split()
+    [
+        r"\left",
+        r"\right",
+        r"\text",
+        r"\mathrm",
+        r"\mathbf",
+        r"\mathit",
+        r"\mathsf",
+        r"\operatorname",
+        r"\textrm",
+        r"\displaystyle",
+        r"\textstyle",
+        r"\quad",
+        r"\qquad",
+        r"\begin",
+        r"\end",
+    ]
 )
 
 

@@ -37,9 +37,12 @@ _ROUNDED = re.compile(
     r"[\s,;(]*(?:(?:that is|or|which is|i\.e\.)[\s,]*)?(?:about|approximately|approx\.|roughly|≈|\\approx)[\s$]*[-+]?\d[\d.,]*\s*[%\w]{0,4}[\s$).]*$"
 )
 # "5 + 3 = 8 new limbs after 15 days.": the last equation, when nothing is concluded from it.
-_EQUATION = re.compile(r"=\s*\$?([-+]?\d[\d,.]*)(?![\d.,]*\s*[-+*/^=])(?:(?!\b(?:so|thus|hence|therefore|which|and)\b)[^=,;.\n]|\.(?=\d))*\.?$")
+_EQUATION = re.compile(
+    r"=\s*\$?([-+]?\d[\d,.]*)(?![\d.,]*\s*[-+*/^=])(?:(?!\b(?:so|thus|hence|therefore|which|and)\b)[^=,;.\n]|\.(?=\d))*\.?$"
+)
 _SUM = re.compile(r"[-+]?\s*(?:\d*\s*\*?[a-zA-Z]|\d[\d.]*)(?:\s*[-+−]\s*(?:\d*\s*\*?[a-zA-Z]|\d[\d.]*))+")
 _TUPLE = re.compile(r"[(\[](?![^)\]]*(?<![\\a-zA-Z])[a-zA-Z]{3})[^()\[\]'\"]*,[^()\[\]'\"]*[)\]]")
+_CLOSING_TUPLE = re.compile(rf"{_TUPLE.pattern}$")
 _YES_NO = re.compile(r"(yes|no|true|false)\b", re.IGNORECASE)
 _STATED_YES_NO = re.compile(
     r"\b(?:answer|statement|claim|it|this|that)\s*(?:is|:)\s*(yes|no|true|false)\b", re.IGNORECASE
@@ -47,11 +50,7 @@ _STATED_YES_NO = re.compile(
 _SENTENCE = re.compile(r"(?<=[.?!;])\s+(?=\S)")
 _NEGATIONS = frozenset({"not", "no", "never", "cannot", "neither", "nor", "t", "without"})
 # Function words: they tell nothing about what a text is about.
-STOP_WORDS = frozenset("""
-    about after also and are because been but can does each for from had has have how into its many more most much not one
-    only other out over same should some such than that the their them then there these they this those through two use
-    was were what when where which while who why will with would you your
-""".split())  # fmt: skip
+STOP_WORDS = frozenset(["about", "after", "also", "and", "are", "because", "been", "but", "can", "does", "each", "for", "from", "had", "has", "have", "how", "into", "its", "many", "more", "most", "much", "not", "one", "only", "other", "out", "over", "same", "should", "some", "such", "than", "that", "the", "their", "them", "then", "there", "these", "they", "this", "those", "through", "two", "use", "was", "were", "what", "when", "where", "which", "while", "who", "why", "will", "with", "would", "you", "your"])  # fmt: skip
 _UNITS = {
     spelling: unit
     for unit, spellings in {
@@ -197,9 +196,8 @@ def _closing_math(text: str) -> tuple[str, str] | None:
     if delimited and len(after.split()) <= 4 and not re.search(r"\d", after):
         groups = delimited[-1].groups()
         return next(group for group in groups if group is not None), after
-    if closing := _TUPLE.search(text.rstrip(" .$"), max(0, len(text) - 40)):
-        if closing.end() == len(text.rstrip(" .$")):
-            return closing[0], ""
+    if pair := _CLOSING_TUPLE.search(text.rstrip(" .$")[-60:]):
+        return pair[0], ""
     if not delimited and len(text) <= 60 and (re.search(r"[=<>≤≥\^\\√]", text) or _SUM.fullmatch(text)):
         return text.rstrip(" ."), ""
     return None

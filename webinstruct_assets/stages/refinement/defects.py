@@ -52,7 +52,9 @@ _TEASER = re.compile(
 _DANGLING_END = re.compile(
     r"\b(?:the|an|and|or|nor|but|because|although|whereas|while|if|than|which|whose|its|their|our|your|of|into|between|from|with|by)\W*$"
 )
-_HANGING_END = re.compile(r"\b(?:the|a|an|and|or|because|in|of|to|is|are|which|that|with|by|for|at|on)\s*(?:\.\.\.|…)\W*$")
+_HANGING_END = re.compile(
+    r"\b(?:the|a|an|and|or|because|in|of|to|is|are|which|that|with|by|for|at|on)\s*(?:\.\.\.|…)\W*$"
+)
 _OPEN_END = re.compile(r"(?:\w,|\w:|\(|\[|\{|[A-Za-z]-)\s*$")
 _OPEN_BRACKET = re.compile(r"\([^()\[\]]*\b[A-Za-z]{2,}\s+[A-Za-z]{2,}\b[^()\[\]]*$")
 _OPEN_FORMULA = re.compile(r"\$[^$]*\\[a-zA-Z]+[^$]*$")
@@ -91,6 +93,7 @@ _BROUGHT = (
 # Tables, and pictures as code: what a question may bring along.
 _TABLE = re.compile(r"\s\|\s.*\n.*\s\|\s|\\begin\{(?:tabular|array|[bpv]?matrix)\}", re.DOTALL)
 _DRAWN = re.compile(r"\[asy\]|\\begin\{(?:tikzpicture|asy|tabular|array)\}")
+_PICTURE = re.compile(rf"{_SEEN}|\bfigs?\b|\.(?:png|jpe?g|gif|svg)\b", re.IGNORECASE)
 _NAMED = re.compile(rf"{_READ}|reaction|expression|system|formula|data|statement", re.IGNORECASE)
 _FORWARD = re.compile(r"\b(?:below|here|following)$", re.IGNORECASE)
 _MORE_TEXT = re.compile(r"[.?!:]\s+\S.{4}|\n\s*\S.{4}", re.DOTALL)
@@ -124,7 +127,7 @@ def page_defect(question: str, answer: str, *, completed: bool) -> tuple[str, st
     if asked and not _OTHER_LANGUAGE.search(question) and (other := _foreign(answer, asked, question)):
         return "defect_language", f"{asked} question, {other} answer"
     reference = dangling_reference(question)
-    if reference and (not completed or re.search(_SEEN, reference, re.IGNORECASE)):
+    if reference and (not completed or _PICTURE.search(reference)):
         return "defect_not_self_contained", f"the question refers to {reference!r}"
     return None
 
@@ -195,7 +198,7 @@ def dangling_reference(question: str) -> str | None:
     drawn, with_table = bool(_DRAWN.search(question)), bool(_TABLE.search(question))
     for match in _DANGLING.finditer(question):
         near = match[0] if _NAMED.search(match[0]) else question[max(0, match.start() - 40) : match.end()]
-        if re.search(_SEEN, near, re.IGNORECASE):
+        if _PICTURE.search(near):
             contained = drawn
         elif "table" in match[0].lower():
             contained = with_table

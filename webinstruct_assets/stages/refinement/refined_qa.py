@@ -7,7 +7,7 @@ not fit the refiner's or the model's limit), or a ``defect_…`` that it had on 
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 

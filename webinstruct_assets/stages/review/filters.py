@@ -87,7 +87,10 @@ def recorded(folder: Path) -> list[Judged]:
                 text = reply.drop if reply.keep is None else reply.keep
                 assert text is not None
                 of_question = file.stem in OF_QUESTIONS
-                body = {"question": text if of_question else case.question, "answer": case.answer if of_question else text}
+                body = {
+                    "question": text if of_question else case.question,
+                    "answer": case.answer if of_question else text,
+                }
                 outcome = check_reply(
                     case.question,
                     case.answer,
@@ -108,38 +111,51 @@ def on_replies(judged: Iterable[Judged]) -> list[dict[str, Any]]:
             counts[case.reason]["right" if case.wanted == "drop" else "wrong"] += 1
         if case.wanted == "drop":
             counts[case.expected]["found" if case.reason else "missed"] += 1
-    return [_row("recorded replies", reason, **dict(counts[reason])) for reason in sorted(counts)]
+    return [_row("recorded replies", reason, **{"found": 0, **counts[reason]}) for reason in sorted(counts)]
 
 
 def on_gold(ws: Workspace, key: PartitionKey) -> list[dict[str, Any]]:
     """The rows of a snapshot that gold knows, as far as its partitions are published; [] without gold."""
     file = ws.path(ws.config.crawl.demo_sources) / "gold.jsonl"
     gold = read_gold(file) if file.exists() else []
-    found = {name: ws.lake.manifest(Ref(name, key)) for name in ("extracted_qa", "decontaminated_qa", "deduplicated_qa")}
-    extracted, clean, distinct = found.values()
-    rows = []
-    if gold and extracted and clean:
+    extracted, clean, distinct = (
+        ws.lake.manifest(Ref(name, key)) for name in ("extracted_qa", "decontaminated_qa", "deduplicated_qa")
+    )
+    rows: list[dict[str, Any]] = []
+    if not extracted or not _knows(ws, extracted, gold):
+        return rows
+    if clean:
         rows += _contaminated(ws, extracted, clean, gold)
-    if gold and clean and distinct:
+    if clean and distinct:
         rows += _duplicates(ws, clean, distinct, gold)
-    if gold and distinct:
+    if distinct:
         rows += _page_defects(_read(ws, distinct), gold)
     return rows
 
 
 def measured(ws: Workspace, key: PartitionKey) -> list[dict[str, Any]]:
     """Every row: on gold and on recorded replies."""
-    return [*on_gold(ws, key), *on_replies(recorded(ws.path(ws.config.crawl.demo_sources) / "replies"))]
+    return [*on_gold(ws, key), *on_replies(recorded(replies_folder(ws)))]
+
+
+def replies_folder(ws: Workspace) -> Path:
+    """Where recorded replies lie: beside the demo's gold."""
+    return ws.path(ws.config.crawl.demo_sources) / "replies"
 
 
 def table_rows(rows: Iterable[Mapping[str, Any]]) -> Iterator[tuple[Any, ...]]:
     """Rows of ``COLUMNS``."""
     for row in rows:
-        intervals = ["" if row[name] is None else f"{row[name][0]:.2f} to {row[name][1]:.2f}" for name in ("precision_95", "recall_95")]
+        intervals = [
+            "" if row[name] is None else f"{row[name][0]:.2f} to {row[name][1]:.2f}"
+            for name in ("precision_95", "recall_95")
+        ]
         yield (*(row[name] for name in ("on", "reason", "dropped", "right", "wrong", "missed", "precision")), intervals[0], row["recall"], intervals[1])  # fmt: skip
 
 
-def _row(on: str, reason: str, *, right: int = 0, wrong: int = 0, missed: int = 0, found: int | None = None) -> dict[str, Any]:
+def _row(
+    on: str, reason: str, *, right: int = 0, wrong: int = 0, missed: int = 0, found: int | None = None
+) -> dict[str, Any]:
     """``found``: how many of those that should go for this reason went, if that is not ``right``."""
     dropped, hits = right + wrong, right if found is None else found
     wanted = hits + missed
@@ -148,6 +164,14 @@ def _row(on: str, reason: str, *, right: int = 0, wrong: int = 0, missed: int = 
         "precision": round(right / dropped, 3) if dropped else None, "precision_95": wilson(right, dropped) if dropped else None,
         "recall": round(hits / wanted, 3) if wanted else None, "recall_95": wilson(hits, wanted) if wanted else None,
     }  # fmt: skip
+
+
+def _knows(ws: Workspace, manifest: Manifest, gold: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether gold is of this snapshot's pages."""
+    if not gold or not manifest.parts:
+        return False
+    pairs = pl.scan_parquet(ws.lake.part_paths(manifest), hive_partitioning=False)
+    return pairs.filter(pl.col("url").is_in({entry["url"] for entry in gold})).head(1).collect().height > 0
 
 
 def _read(ws: Workspace, manifest: Manifest) -> list[dict[str, Any]]:
@@ -169,7 +193,9 @@ def _known(pairs: Iterable[Mapping[str, Any]], gold: Sequence[Mapping[str, Any]]
     }
 
 
-def _contaminated(ws: Workspace, extracted: Manifest, clean: Manifest, gold: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _contaminated(
+    ws: Workspace, extracted: Manifest, clean: Manifest, gold: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
     planted = {entry["url"] for entry in gold if entry["contaminated"]}
     kept = set(ws.lake.read(clean)["parent_id"])
     pages: dict[bool, set[str]] = {True: set(), False: set()}
@@ -179,11 +205,17 @@ def _contaminated(ws: Workspace, extracted: Manifest, clean: Manifest, gold: Seq
         pages[stays].add(pair["url"])
         if not stays or pair["url"] in planted:
             counts["missed" if stays else "right" if pair["url"] in planted else "wrong"] += 1
-    of_pages = {"right": len(pages[False] & planted), "wrong": len(pages[False] - planted), "missed": len(pages[True] & planted)}
+    of_pages = {
+        "right": len(pages[False] & planted),
+        "wrong": len(pages[False] - planted),
+        "missed": len(pages[True] & planted),
+    }
     return [_row("demo gold", "contaminated", **counts), _row("demo gold", "contaminated (pages)", **of_pages)]
 
 
-def _duplicates(ws: Workspace, clean: Manifest, distinct: Manifest, gold: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _duplicates(
+    ws: Workspace, clean: Manifest, distinct: Manifest, gold: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
     known = _known(_read(ws, clean), gold)
 
     def original(identity: str) -> str:
@@ -201,7 +233,7 @@ def _duplicates(ws: Workspace, clean: Manifest, distinct: Manifest, gold: Sequen
         if identity not in gone:
             left[original(identity)].append(entry)
     for same in left.values():  # one of them may stay
-        copies = sorted((entry["mirror_of"] is None for entry in same if entry["duplicate_of"]))
+        copies = sorted(entry["mirror_of"] is None for entry in same if entry["duplicate_of"])
         for reworded in copies[: len(same) - 1]:
             counts["duplicate_near" if reworded else "duplicate_exact"]["missed"] += 1
     return [_row("demo gold", reason, **tally) for reason, tally in counts.items()]
@@ -217,4 +249,4 @@ def _page_defects(pairs: Sequence[Mapping[str, Any]], gold: Sequence[Mapping[str
             counts[found[0]]["right" if planted else "wrong"] += 1
         if planted:
             counts[planted]["found" if found else "missed"] += 1
-    return [_row("demo gold, as on the page", reason, **counts[reason]) for reason in sorted(counts)]
+    return [_row("demo gold, as on the page", reason, **{"found": 0, **counts[reason]}) for reason in sorted(counts)]
