@@ -30,7 +30,7 @@ from webinstruct_assets.stages.extraction.quality import ACCURACY_COLUMNS, accur
 from webinstruct_assets.stages.pages.charset import utf8
 from webinstruct_assets.stages.pages.pages import PAGES
 from webinstruct_assets.stages.recall.recalled_urls import RECALLED_URLS
-from webinstruct_assets.stages.review.filters import COLUMNS, measured, table_rows
+from webinstruct_assets.stages.review.filters import COLUMNS, on_gold, on_replies, recorded, replies_folder, table_rows
 
 PER_LIST = 100
 SOURCE_CHARS = 400_000
@@ -136,26 +136,23 @@ class Report:
         )
 
     def _accuracy(self) -> str:
-        rows = [
-            [escape(name), *("" if value is None else value for value in figures)]
-            for name, *figures in accuracy_rows(self.manifest.metrics.get("gold"))
-        ]
-        filters = [[escape(cell) if isinstance(cell, str) else cell for cell in row] for row in self._filters]
+        rows = [[escape(name), *figures] for name, *figures in accuracy_rows(self.manifest.metrics.get("gold"))]
+        filters = [[escape(cell) if isinstance(cell, str) else cell for cell in row] for row in self._on_gold]
         return (f"<h2>Accuracy on gold</h2>{_table(ACCURACY_COLUMNS, rows)}" if rows else "") + (
-            f"<h2>Filters</h2>{_table(COLUMNS, filters)}" if filters else ""
+            f"<h2>Filters on gold</h2>{_table(COLUMNS, filters)}" if filters else ""
         )
 
     @cached_property
-    def _filters(self) -> list[tuple[Any, ...]]:
-        rows = table_rows(measured(self._ws, self._key))
-        return [tuple("" if cell is None else cell for cell in row) for row in rows]
+    def _on_gold(self) -> list[tuple[Any, ...]]:
+        return list(table_rows(on_gold(self._ws, self._key)))
 
     def tables(self) -> str:
         """Markdown of what was measured; only counts and names of ours, no page text."""
         parts = []
         if rows := list(accuracy_rows(self.manifest.metrics.get("gold"))):
             parts.append("## Pairs, on gold\n\n" + _markdown(("of", *ACCURACY_COLUMNS[1:]), rows))
-        parts.append("## Filters\n\n" + _markdown(COLUMNS, self._filters))
+        replies = table_rows(on_replies(recorded(replies_folder(self._ws))))
+        parts.append("## Filters\n\n" + _markdown(COLUMNS, [*self._on_gold, *replies]))
         refined = [
             (manifest.keys["refiner"], *manifest.metrics["gold"].values())
             for manifest in self._ws.lake.manifests("refined_qa")
@@ -212,7 +209,8 @@ def _table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     head = "".join(f"<th>{escape(name)}</th>" for name in columns)
     lines = (
         "".join(
-            f'<td class="n">{value}</td>' if isinstance(value, int | float) else f"<td>{value}</td>" for value in row
+            f'<td class="n">{value}</td>' if isinstance(value, int | float) else f"<td>{value or ''}</td>"
+            for value in row
         )
         for row in rows
     )

@@ -259,7 +259,9 @@ def _same(old: Final, new: Final, before: str, after: str) -> bool:
     if short and _TUPLE.fullmatch(old.value) and _values(old.value) == _values(_SENTENCE.split(after)[-1]):
         return bool(_values(old.value))  # the same results, in order
     if old.kind in ("choice", "yes_no"):
-        return (old.kind, old.value) == (new.kind, new.value)
+        # The result of "No. … an aperture of at least 232 mm" is more than its first word.
+        lost = numbers(before) - numbers(after) if old.kind == "yes_no" else set()
+        return (old.kind, old.value) == (new.kind, new.value) and not lost
     if old.kind == "text":
         parts = [words(part) for part in re.split(r"[,;]|\band\b", before) if words(part)]
         return all(_says(part, words(after)) for part in parts) or (old.kind, old.value) == (new.kind, new.value)

@@ -36,6 +36,8 @@ from webinstruct_assets.stages.refinement.answers import (
 from webinstruct_assets.stages.refinement.defects import KEPT_LENGTH, defect, refuses
 
 KEPT_QUESTION = 0.6  # share of a question's telling words that a rewording must keep
+KEPT_NUMBERS = 0.6  # share of the numbers of an answer that has REASONED_NUMBERS of them or more
+REASONED_NUMBERS = 4
 REASONING_WORDS = 8  # words that an answer without reasoning must gain to count as one with
 
 _LABEL = re.compile(
@@ -247,4 +249,7 @@ def _answer_problem(answer: str, new_answer: str, final: SameFinal) -> str | Non
     # Beyond the last line: a reasoned answer that shares few words with the original has other reasoning.
     if len(words(answer)) > SHORT_WORDS and (kept := kept_words(answer, new_answer)) < KEPT_LENGTH:
         return f"{final}, but only {kept:.0%} of its words are left"
+    had = numbers(answer)
+    if len(had) >= REASONED_NUMBERS and (share := len(had & numbers(new_answer)) / len(had)) < KEPT_NUMBERS:
+        return f"{final}, but only {share:.0%} of its numbers are left"
     return None

@@ -30,7 +30,18 @@ from webinstruct_assets.stages.refinement.checks import check_reply
 from webinstruct_assets.stages.refinement.defects import page_defect
 from webinstruct_assets.stages.refinement.prompt import load_prompt
 
-COLUMNS = ("measured on", "reason", "dropped", "right", "wrong", "missed", "precision", "95 %", "recall", "95 % ")
+COLUMNS = (
+    "measured on",
+    "reason",
+    "dropped",
+    "right",
+    "wrong",
+    "missed",
+    "precision",
+    "precision 95 %",
+    "recall",
+    "recall 95 %",
+)
 # Reasons whose cases give the reply's question; those of the others give its answer.
 OF_QUESTIONS = ("question_changed", "defect_not_self_contained")
 REPLY_PROMPT = "refine-small.yaml"
@@ -131,11 +142,6 @@ def on_gold(ws: Workspace, key: PartitionKey) -> list[dict[str, Any]]:
     if distinct:
         rows += _page_defects(_read(ws, distinct), gold)
     return rows
-
-
-def measured(ws: Workspace, key: PartitionKey) -> list[dict[str, Any]]:
-    """Every row: on gold and on recorded replies."""
-    return [*on_gold(ws, key), *on_replies(recorded(replies_folder(ws)))]
 
 
 def replies_folder(ws: Workspace) -> Path:

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -94,7 +95,7 @@ def test_final_answers_of_real_solutions(shared_real: Path) -> None:
     same = sum(same_final(question, result, solution).same for question, solution, result in pairs)
     others = [
         same_final(question, result, other).same
-        for (_, other, before), (question, _, result) in zip(pairs, pairs[1:], strict=False)
+        for (_, other, before), (question, _, result) in pairwise(pairs)
         if before != result
     ]
     assert same / len(pairs) >= 0.97

@@ -22,7 +22,7 @@ KEY = PartitionKey.of({"snapshot": "local-demo"})
 # (precision, recall) on recorded replies as measured when the rules were written; docs/quality.md lists the failures.
 FLOORS = {
     "answer_changed": (0.8, 1.0),
-    "question_changed": (0.93, 0.93),
+    "question_changed": (0.93, 0.89),
     "defect_language": (1.0, 1.0),
     "defect_leaked_prompt": (1.0, 0.83),
     "defect_loop": (1.0, 1.0),
