@@ -366,13 +366,17 @@ def push(snapshot: str, repo: str, private: bool) -> None:
 @main.command()
 @click.argument("key", metavar="SNAPSHOT")
 @click.option("--port", default=3010, show_default=True, help="0 takes a free one")
-def report(key: str, port: int) -> None:
+@click.option("--tables", is_flag=True, help="print what was measured on gold, as Markdown, and end")
+def report(key: str, port: int, tables: bool) -> None:
     """Serves a snapshot's pages on loopback: source, text and extracted pairs side by side, with accuracy on gold."""
     from webinstruct_assets.core.errors import ConfigError
     from webinstruct_assets.core.keys import PartitionKey
     from webinstruct_assets.report import Report, server
 
     pages = Report(_workspace(), PartitionKey.parse(("snapshot",), key))
+    if tables:
+        click.echo(pages.tables())
+        return
     try:
         http = server(pages, port)
     except OSError as error:

@@ -2,6 +2,7 @@
 
 ``webinstruct report KEY`` serves it on loopback (browsers block links from Dagster's UI to local files). A page's view
 has three columns: the source as it was crawled, the cleaned text with every pair's spans highlighted, the pairs.
+``--tables`` prints what was measured instead, as Markdown: pairs, filters, refinement and labels, on gold.
 
 Crawled text is hostile: all of it is escaped, no page has a script of its own or of anybody else (the policy forbids
 them), nothing is loaded from elsewhere, and requests under another host name are refused (DNS rebinding).
@@ -10,6 +11,7 @@ them), nothing is loaded from elsewhere, and requests under another host name ar
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from html import escape
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -18,7 +20,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import polars as pl
 
 from webinstruct_assets.core.errors import WebInstructError
-from webinstruct_assets.core.keys import PartitionKey
+from webinstruct_assets.core.keys import PartitionKey, Ref
 from webinstruct_assets.core.manifest import Manifest
 from webinstruct_assets.core.warc import read_record
 from webinstruct_assets.core.workspace import Workspace
@@ -28,6 +30,7 @@ from webinstruct_assets.stages.extraction.quality import ACCURACY_COLUMNS, accur
 from webinstruct_assets.stages.pages.charset import utf8
 from webinstruct_assets.stages.pages.pages import PAGES
 from webinstruct_assets.stages.recall.recalled_urls import RECALLED_URLS
+from webinstruct_assets.stages.review.filters import COLUMNS, on_gold, on_replies, recorded, replies_folder, table_rows
 
 PER_LIST = 100
 SOURCE_CHARS = 400_000
@@ -133,11 +136,43 @@ class Report:
         )
 
     def _accuracy(self) -> str:
-        rows = [
-            [escape(name), *("" if value is None else value for value in figures)]
-            for name, *figures in accuracy_rows(self.manifest.metrics.get("gold"))
+        rows = [[escape(name), *figures] for name, *figures in accuracy_rows(self.manifest.metrics.get("gold"))]
+        filters = [[escape(cell) if isinstance(cell, str) else cell for cell in row] for row in self._on_gold]
+        return (f"<h2>Accuracy on gold</h2>{_table(ACCURACY_COLUMNS, rows)}" if rows else "") + (
+            f"<h2>Filters on gold</h2>{_table(COLUMNS, filters)}" if filters else ""
+        )
+
+    @cached_property
+    def _on_gold(self) -> list[tuple[Any, ...]]:
+        return list(table_rows(on_gold(self._ws, self._key)))
+
+    def tables(self) -> str:
+        """Markdown of what was measured; only counts and names of ours, no page text."""
+        parts = []
+        if rows := list(accuracy_rows(self.manifest.metrics.get("gold"))):
+            parts.append("## Pairs, on gold\n\n" + _markdown(("of", *ACCURACY_COLUMNS[1:]), rows))
+        replies = table_rows(on_replies(recorded(replies_folder(self._ws))))
+        parts.append("## Filters\n\n" + _markdown(COLUMNS, [*self._on_gold, *replies]))
+        refined = [
+            (manifest.keys["refiner"], *manifest.metrics["gold"].values())
+            for manifest in self._ws.lake.manifests("refined_qa")
+            if manifest.keys["snapshot"] == self._key["snapshot"] and manifest.metrics.get("gold")
         ]
-        return f"<h2>Accuracy on gold</h2>{_table(ACCURACY_COLUMNS, rows)}" if rows else ""
+        if refined:
+            columns = ("refiner", "kept pairs", "right before", "right after")
+            parts.append("## Kept after refinement, on gold\n\n" + _markdown(columns, refined))
+        dataset = self._ws.lake.manifest(Ref("webinstruct", self._key))
+        if dataset and (labels := dataset.metrics.get("accuracy_on_gold")):
+            rows = [(name, by, *figures.values()) for name, each in labels.items() for by, figures in each.items()]
+            parts.append(
+                "## Labels of the dataset, on gold\n\n" + _markdown(("label", "by", "labels", "accuracy"), rows)
+            )
+        if dataset and (rules := dataset.metrics.get("label_rules_on_gold")):
+            parts.append(
+                "## Label rules, on every gold pair\n\n"
+                + _markdown(tuple(rules[0]), [tuple(row.values()) for row in rules])
+            )
+        return "\n\n".join(parts)
 
     def _source(self, recalled: str) -> str:
         rows = self._recalled.filter(pl.col("id") == recalled).collect().to_dicts()
@@ -158,6 +193,13 @@ class Report:
         )
 
 
+def _markdown(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join(
+        "| " + " | ".join("" if cell is None else str(cell).strip() for cell in line) + " |" for line in lines
+    )
+
+
 def _scan(ws: Workspace, manifest: Manifest) -> pl.LazyFrame:
     return pl.scan_parquet(ws.lake.part_paths(manifest), hive_partitioning=False)
 
@@ -167,7 +209,8 @@ def _table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     head = "".join(f"<th>{escape(name)}</th>" for name in columns)
     lines = (
         "".join(
-            f'<td class="n">{value}</td>' if isinstance(value, int | float) else f"<td>{value}</td>" for value in row
+            f'<td class="n">{value}</td>' if isinstance(value, int | float) else f"<td>{value or ''}</td>"
+            for value in row
         )
         for row in rows
     )

@@ -138,6 +138,21 @@ def test_planted_contamination_is_caught(demo_home: Path) -> None:
     assert caught[0]["n"] >= len(planted & extracted)
 
 
+def test_filters_drop_what_was_planted(demo_home: Path) -> None:
+    """The counts of docs/quality.md, of gold of the pages and of the recorded replies."""
+    printed = webinstruct(demo_home, "report", "local-demo", "--tables").stdout
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in printed.splitlines() if line[:1] == "|"]
+    rows = {(row[0], row[1]): [int(cell) for cell in row[2:6]] for row in cells if len(row) == 10 and row[2].isdigit()}
+    gold = {reason: counts for (on, reason), counts in rows.items() if on.startswith("demo gold")}
+    assert gold == {
+        "contaminated": [15, 12, 3, 0], "contaminated (pages)": [5, 4, 1, 0],
+        "duplicate_exact": [10, 10, 0, 0], "duplicate_near": [9, 9, 0, 0],
+        "defect_language": [4, 4, 0, 0], "defect_loop": [4, 4, 0, 0], "defect_not_self_contained": [4, 4, 0, 0],
+        "defect_refusal": [4, 4, 0, 0], "defect_truncated": [5, 5, 0, 0],
+    }  # fmt: skip
+    assert sum(on == "recorded replies" for on, _ in rows) == 9
+
+
 def test_mirrored_pairs_are_duplicates(demo_home: Path) -> None:
     """Every clean pair of a mirror page is one of two; the reject names the one that stays."""
     mirrored = yaml.safe_load((demo_home / "data/demo/web/mirror-of-papers.example/site.yaml").read_text())["mirrors"]
@@ -151,7 +166,7 @@ def test_mirrored_pairs_are_duplicates(demo_home: Path) -> None:
     assert len(texts) == len(set(texts))
     twins = [pair for pair in pairs if pair["url"] in pages and pair["url"].startswith("https://mirror-of-papers")]
     assert len(gone) >= len(twins) > 0
-    assert all(reject["reason"] in ("duplicate_exact", "duplicate_near") for reject in gone)
+    assert {reject["reason"] for reject in gone} == {"duplicate_exact", "duplicate_near"}
     assert all(any(row["id"] in reject["detail"] for row in kept.values()) for reject in gone)
 
 

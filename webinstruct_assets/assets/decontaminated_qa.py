@@ -4,6 +4,7 @@ import dagster as dg
 
 from webinstruct_assets.assets.benchmark_items import benchmark_items
 from webinstruct_assets.assets.extracted_qa import extracted_qa
+from webinstruct_assets.assets.metadata import filters
 from webinstruct_assets.assets.pages import pages
 from webinstruct_assets.assets.plots import contamination
 from webinstruct_assets.assets.publishing import face, materialize
@@ -19,4 +20,4 @@ from webinstruct_assets.stages.decontamination.decontaminated_qa import DECONTAM
 )
 def decontaminated_qa(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:
     """Pairs left after the 10-gram check against all enabled benchmarks, hits listed (paper §2.2)."""
-    return materialize(context, workspace, DECONTAMINATED_QA, plot=contamination)
+    return materialize(context, workspace, DECONTAMINATED_QA, plot=contamination, more=filters("contaminated"))

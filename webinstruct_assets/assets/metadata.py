@@ -6,15 +6,18 @@ stays small.
 
 import html
 import json
+from collections.abc import Callable
 from typing import Any
 
 import dagster as dg
 import polars as pl
 
+from webinstruct_assets.core.keys import PartitionKey
 from webinstruct_assets.core.lake import ref_of
 from webinstruct_assets.core.manifest import Manifest
 from webinstruct_assets.core.stage import Stage
 from webinstruct_assets.core.workspace import Workspace
+from webinstruct_assets.stages.review.filters import COLUMNS, on_gold, on_replies, recorded, replies_folder, table_rows
 
 SAMPLE_ROWS = 5
 CELL_CHARACTERS = 160
@@ -68,6 +71,22 @@ def metadata_of(ws: Workspace, stage: Stage, manifest: Manifest, plot: str | Non
         "metrics": dg.MetadataValue.json(manifest.metrics),
         **{f"metric/{name}": value for name, value in manifest.metrics.items() if isinstance(value, int | float)},
     }
+
+
+def filters(*reasons: str, replies: bool = False) -> Callable[[Workspace, Manifest], dict[str, Any]]:
+    """Metadata ``filters``: what those whose name begins with one of ``reasons`` drop rightly and wrongly.
+
+    On gold, where the snapshot has some; with ``replies`` on recorded replies too.
+    """
+
+    def more(ws: Workspace, manifest: Manifest) -> dict[str, Any]:
+        rows = on_gold(ws, PartitionKey.of({"snapshot": manifest.keys["snapshot"]}))
+        rows += on_replies(recorded(replies_folder(ws))) if replies else []
+        cells = list(table_rows(row for row in rows if row["reason"].startswith(reasons)))
+        frame = pl.DataFrame(cells, schema=list(COLUMNS), orient="row", strict=False)
+        return {"filters": dg.MetadataValue.md(table(frame))} if cells else {}
+
+    return more
 
 
 def sample(ws: Workspace, manifest: Manifest) -> pl.DataFrame:

@@ -251,11 +251,13 @@ class DuplicatesConfig(Section):
 class ReleaseConfig(Section):
     """The merged dataset: the model that labels what rules leave open (the refiners are the environment's).
 
+    ``level_model``: the model that is asked for levels where no rule speaks; without one these are ``unknown``.
     ``merge``: ``pool`` takes every refiner's version of a pair (the paper), ``best`` one of them
     (the rule: ``stages/release/merge.py``).
     """
 
     subject_model: str
+    level_model: str | None = None
     merge: Literal["pool", "best"] = "pool"
 
 

@@ -7,8 +7,9 @@ and index; and on command the gold files beside the sources::
     python -m webinstruct_assets.stages.crawl.demo build    writes the snapshot
 
 gold.jsonl, one pair per line: url, host, pair (number on its page), question, answer (white space folded, TeX as
-``$…$``), subject, written (individually | generated), question_page, contaminated (ids of benchmark items that
-the page repeats), mirror_of (URL of the page that this one copies, or null).
+``$…$``), subject, level, written (individually | generated), question_page, contaminated (ids of benchmark items that
+the page repeats), mirror_of (URL of the page that this one copies, or null), duplicate_of (``url#pair`` of the pair
+that this one copies, word by word or reworded, or null), defect (why a filter should drop it as it stands, or null).
 domains.jsonl, one host per line: host, educational, source_type, kind.
 
 Equal sources give equal bytes.
@@ -27,7 +28,7 @@ from typing import Any
 from webinstruct_assets.core.keys import check_snapshot
 from webinstruct_assets.core.lake import write_atomically
 from webinstruct_assets.stages.crawl.demo_render import Rendered, Renderer
-from webinstruct_assets.stages.crawl.demo_web import LANGUAGES, load_demo_web, page_pairs
+from webinstruct_assets.stages.crawl.demo_web import LANGUAGES, DemoPage, load_demo_web, page_pairs
 from webinstruct_assets.stages.crawl.writer import SEGMENT_HOURS, Capture, building, publish, write_snapshot
 
 START = datetime(2026, 1, 12, 6, tzinfo=UTC)
@@ -80,14 +81,21 @@ def gold_pairs(demo_dir: Path) -> list[dict[str, Any]]:
             "question": question,
             "answer": answer,
             "subject": page.subject or None,
+            "level": page.level or None,
             "written": page.written,
             "question_page": page.question_page,
             "contaminated": list(page.contaminated),
             "mirror_of": page.mirror_of or None,
+            "duplicate_of": f"{page.mirror_of}#{number}" if page.mirror_of else _copied(page, number),
+            "defect": page.defects.get(number),
         }
         for page in load_demo_web(demo_dir).pages
         for number, question, answer in page_pairs(page)
     ]
+
+
+def _copied(page: DemoPage, number: int) -> str | None:
+    return f"https://{page.copies[number]}" if number in page.copies else None
 
 
 def gold_domains(demo_dir: Path) -> list[dict[str, Any]]:

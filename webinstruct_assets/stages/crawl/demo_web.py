@@ -6,6 +6,8 @@ A file that does not hold what it should raises BadInput naming file and field.
 
 Gold marks: elements carrying ``data-q="1"`` hold the question of pair 1, those with ``data-a="1"`` its answer;
 texts of several elements are joined in document order, and ``data-q="1 2"`` is a stem shared by two pairs.
+The front matter says what is wrong with a pair (``defects: {1: defect_truncated}``) and which pair it is a reworded
+copy of (``copies: {1: host/path#3}``).
 """
 
 import html
@@ -26,6 +28,9 @@ KINDS = ("exam", "quiz", "textbook", "homework", "forum", "faq", "news", "shop",
 SOURCE_TYPES = frozenset(("education", "forum", "other"))
 LAYOUTS = ("classic", "sidebar", "cards", "wiki", "forum", "minimal", "tabular", "magazine", "docs")
 MATHS = ("mathjax", "mathjax2", "katex", "mathml", "mathml-plain", "none")
+LEVELS = frozenset(("primary", "secondary", "undergraduate", "graduate"))
+# What a pair may have wrong as its page shows it (stages/refinement/defects.py).
+DEFECTS = frozenset(f"defect_{name}" for name in ("language", "loop", "not_self_contained", "refusal", "truncated"))
 SUBJECTS = frozenset(("mathematics", "physics", "chemistry", "biology", "computing", "economics"))
 LANGUAGES = {"en": "eng", "es": "spa", "de": "deu"}  # to ISO 639-3
 
@@ -41,7 +46,10 @@ _SCRIPT = re.compile(r"<(su[pb])\b[^>]*>(.*?)</\1>", re.DOTALL | re.IGNORECASE)
 
 @dataclass(frozen=True)
 class DemoSite:
-    """A host. ``educational`` and ``source_type`` are the gold labels of its domain."""
+    """A host. ``educational`` and ``source_type`` are the gold labels of its domain.
+
+    ``level``: that of its pairs where pages do not name another, "" where that is anybody's guess.
+    """
 
     host: str
     name: str
@@ -54,22 +62,27 @@ class DemoSite:
     math: str
     nav: tuple[tuple[str, str], ...]
     mirrors: tuple[str, ...]
+    level: str
 
 
 @dataclass(frozen=True)
 class DemoPage:
     """A page. ``fragment`` still holds TeX and gold marks; ``mirror_of`` is the URL it copies, "" for its own.
 
-    ``contaminated``: ids of benchmark items that the page repeats on purpose.
+    ``contaminated``: ids of benchmark items that the page repeats on purpose. ``copies``: number of a pair -> the pair
+    ``host/path#number`` that it rewords; ``defects``: number of a pair -> the reason for which it should be dropped.
     """
 
     host: str
     path: str
     title: str
     subject: str
+    level: str
     written: str
     question_page: bool
     contaminated: tuple[str, ...]
+    copies: dict[int, str]
+    defects: dict[int, str]
     fragment: str
     file: str
     mirror_of: str = ""
@@ -97,7 +110,7 @@ def load_demo_web(demo_dir: Path) -> DemoWeb:
     pages: dict[str, DemoPage] = {}
     for folder in folders:
         for file in sorted(folder.rglob("*.html")):
-            page = _load_page(file, folder)
+            page = _load_page(file, folder, sites[folder.name])
             pages[f"{page.host}/{page.path}"] = page
     for site in sites.values():
         for target in site.mirrors:
@@ -108,6 +121,11 @@ def load_demo_web(demo_dir: Path) -> DemoWeb:
             if f"{site.host}/{page.path}" in pages:
                 raise _wrong(demo_dir / f"web/{site.host}/site.yaml", "mirrors", f"{page.path} exists here already")
             pages[f"{site.host}/{page.path}"] = copy
+    for page in pages.values():
+        for copied in page.copies.values():
+            target, _, number = copied.partition("#")
+            if target not in pages or number not in (str(pair) for pair, _, _ in page_pairs(pages[target])):
+                raise _wrong(Path(page.file), "copies", f"no pair {copied}")
     return DemoWeb(sites, tuple(page for _, page in sorted(pages.items())))
 
 
@@ -193,7 +211,8 @@ def _marked(page: DemoPage, body: "LexborNode", kind: str) -> dict[int, str]:
 def _load_site(folder: Path) -> DemoSite:
     file = folder / "site.yaml"
     fields = _yaml(file, file.read_text(encoding="utf-8"))
-    known = {"name", "tagline", "kind", "educational", "source_type", "language", "layout", "math", "nav", "mirrors"}
+    known = {"name", "tagline", "kind", "educational", "source_type", "language", "layout", "math", "nav", "mirrors",
+             "level"}  # fmt: skip
     if unknown := fields.keys() - known:
         raise _wrong(file, sorted(unknown)[0], "is not a known field")
     if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*\.example", folder.name):
@@ -216,25 +235,29 @@ def _load_site(folder: Path) -> DemoSite:
         math=_one_of(file, fields, "math", MATHS),
         nav=tuple((str(label), str(path)) for label, path in nav),
         mirrors=tuple(map(str, mirrors)),
+        level=_one_of(file, fields, "level", LEVELS) if "level" in fields else "",
     )
 
 
-def _load_page(file: Path, folder: Path) -> DemoPage:
+def _load_page(file: Path, folder: Path, site: DemoSite) -> DemoPage:
     match = _FRONT_MATTER.fullmatch(file.read_text(encoding="utf-8"))
     if not match:
         raise _wrong(file, "front matter", "the file does not begin with YAML between two --- lines")
     fields = _yaml(file, match[1])
-    known = {"title", "subject", "written", "question_page", "contaminated"}
+    known = {"title", "subject", "level", "written", "question_page", "contaminated", "copies", "defects"}
     if unknown := fields.keys() - known:
         raise _wrong(file, sorted(unknown)[0], "is not a known field")
     page = DemoPage(
-        host=folder.name,
+        host=site.host,
         path=file.relative_to(folder).with_suffix("").as_posix(),
         title=_text(file, fields, "title"),
         subject=_one_of(file, fields, "subject", SUBJECTS) if "subject" in fields else "",
+        level=_one_of(file, fields, "level", LEVELS) if "level" in fields else site.level,
         written=_one_of(file, fields, "written", ("individually", "generated")),
         question_page=_flag(file, fields, "question_page"),
         contaminated=tuple(map(str, fields.get("contaminated", []))),
+        copies=_per_pair(file, fields, "copies"),
+        defects=_per_pair(file, fields, "defects"),
         fragment=match[2],
         file=str(file),
     )
@@ -243,6 +266,9 @@ def _load_page(file: Path, folder: Path) -> DemoPage:
     if bool(page_pairs(page)) != page.question_page:
         marks = "no gold mark" if page.question_page else "gold marks"
         raise _wrong(file, "question_page", f"is {str(page.question_page).lower()}, but the page has {marks}")
+    for pair, reason in page.defects.items():
+        if reason not in DEFECTS:
+            raise _wrong(file, "defects", f"pair {pair} is {reason!r}, must be one of {', '.join(sorted(DEFECTS))}")
     return page
 
 
@@ -256,6 +282,13 @@ def _yaml(file: Path, text: str) -> dict[str, Any]:
     if not isinstance(fields, dict):
         raise _wrong(file, "YAML", "is not a mapping of fields")
     return fields
+
+
+def _per_pair(file: Path, fields: dict[str, Any], name: str) -> dict[int, str]:
+    value = fields.get(name, {})
+    if not isinstance(value, dict) or not all(isinstance(pair, int) for pair in value):
+        raise _wrong(file, name, f"is no mapping from numbers of pairs, but {value!r}")
+    return {pair: str(entry) for pair, entry in value.items()}
 
 
 def _text(file: Path, fields: dict[str, Any], name: str) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 from numba import njit
 
 from webinstruct_assets.stages.decontamination.kernel import BASE, U64, _finish, hash_words
+from webinstruct_assets.stages.decontamination.words import GREEK
 
 Array = np.ndarray[Any, Any]
 
@@ -24,16 +25,42 @@ _TURNS = """
     smallest largest increase decrease increases decreases increasing decreasing before after more less greater
     sin cos tan cot sec csc log ln exp b c e f g h j k l n o p q r u v w x y z
 """
-# Signs that words leave out, and what each counts as. TeX commands count by their name.
-SIGNS = {"+": "+", "-": "-", "−": "-", "<": "<", ">": ">", "/": "/", "=": "=", "≤": "≤", "≥": "≥", "≠": "≠", "√": "√",
-         "±": "±", "×": "×", "÷": "/", "∫": "∫", "∑": "∑", "∏": "∏", "∈": "∈", "∩": "∩", "∪": "∪"}  # fmt: skip
-_SIGN = re.compile(rf"[{re.escape(''.join(SIGNS))}]|\\[a-zA-Z]+")
-_STYLE = r"\left \right \text \mathrm \mathbf \displaystyle \dfrac \tfrac \frac \quad \begin \end"
+# Signs that words leave out, and what each counts as; TeX commands that are no such sign count by their name, those of
+# style and spacing not at all. A page's ° and the ^\circ of another are one sign.
+SIGNS = {
+    spelling: sign
+    for sign, spellings in {
+        "+": "+", "-": "- −", "<": "< \\lt", ">": "> \\gt", "/": "/ ÷ \\div \\frac \\dfrac \\tfrac", "=": "=", "≤": "≤ \\le \\leq \\leqslant",
+        "≥": "≥ \\ge \\geq \\geqslant", "≠": "≠ \\ne \\neq", "√": "√ \\sqrt", "±": "± \\pm", "×": "× · ⋅ \\times \\cdot", "∫": "∫ \\int",
+        "∑": "∑ \\sum", "∏": "∏ \\prod", "∈": "∈ \\in", "∩": "∩ \\cap", "∪": "∪ \\cup", "°": "° \\circ \\degree", "→": "→ \\to \\rightarrow",
+        "≈": "≈ \\approx", "∞": "∞ \\infty",
+    }.items()
+    for spelling in spellings.split()
+} | {letter: f"\\{name}" for letter, name in GREEK.items()}  # fmt: skip
+_SIGN = re.compile(rf"[{re.escape(''.join(sign for sign in SIGNS if len(sign) == 1))}]|\\[a-zA-Z]+")
+_STYLE = frozenset(
+    [
+        r"\left",
+        r"\right",
+        r"\text",
+        r"\mathrm",
+        r"\mathbf",
+        r"\mathit",
+        r"\mathsf",
+        r"\operatorname",
+        r"\textrm",
+        r"\displaystyle",
+        r"\textstyle",
+        r"\quad",
+        r"\qquad",
+        r"\begin",
+        r"\end",
+    ]
+)
 
 
 def _signs(text: str) -> int:
-    style = _STYLE.split()
-    found = [SIGNS.get(sign, sign) for sign in _SIGN.findall(text) if sign not in style]
+    found = [SIGNS.get(sign, sign) for sign in _SIGN.findall(text) if sign not in _STYLE]
     return int.from_bytes(hashlib.blake2b(" ".join(found).encode(), digest_size=8).digest(), "big") if found else 0
 
 

@@ -65,7 +65,7 @@ def site_kinds(path: Path) -> dict[str, str]:
     return {str(entry["host"]): str(entry["kind"]) for entry in entries}
 
 
-class _Match(NamedTuple):
+class GoldMatch(NamedTuple):
     """An extracted pair that is right, with its gold pair."""
 
     pair: int
@@ -102,7 +102,7 @@ def measure(
         for pair in own:
             for group in _groups(pair, site):
                 tally[group]["pairs"] += 1
-        for match in _matches(own, entries):
+        for match in match_gold(own, entries):
             pair = own[match.pair]
             shared = _span_overlap(pair, entries[match.gold], texts[url])
             for group in _groups(pair, site):
@@ -137,7 +137,7 @@ def _figures(found: int, right: int, gold: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _matches(pairs: Sequence[Mapping[str, Any]], gold: Sequence[Mapping[str, Any]]) -> list[_Match]:
+def match_gold(pairs: Sequence[Mapping[str, Any]], gold: Sequence[Mapping[str, Any]]) -> list[GoldMatch]:
     """One to one, best overlap first."""
     bags = [(words(entry["question"]), words(entry["answer"])) for entry in gold]
     candidates = []
@@ -152,7 +152,7 @@ def _matches(pairs: Sequence[Mapping[str, Any]], gold: Sequence[Mapping[str, Any
         if place not in used_pairs and number not in used_gold:
             used_pairs.add(place)
             used_gold.add(number)
-            found.append(_Match(place, number))
+            found.append(GoldMatch(place, number))
     return found
 
 
@@ -217,7 +217,7 @@ def skipped(
     void = list(unasked)
     missed = [url for url in void if wanted.get(url)]
     there = sum(len(wanted[url]) for url in explained if url in wanted)
-    found = sum(len(_matches(by_url[url], wanted[url])) for url in explained if url in wanted)
+    found = sum(len(match_gold(by_url[url], wanted[url])) for url in explained if url in wanted)
     return {
         "no_question": {
             "pages": len(void), "pages_with_gold": len(missed), "gold_pairs": sum(len(wanted[url]) for url in missed),

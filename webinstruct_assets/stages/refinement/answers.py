@@ -32,74 +32,25 @@ _BOXED = re.compile(r"\\(?:boxed|fbox)\s*\{((?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*
 _MATH = re.compile(r"\$\$(.+?)\$\$|\$([^$\n]+?)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
 _OPTION = re.compile(r"(?:(?<=\s)|^)\(?([A-Ha-h])[).:]\s+")
 _STATED = re.compile(r"(?:answer|option|choice)\s*(?:is|:|=)?\s*\(?([A-H])\)?(?![\w'])")
+# "3/28, about 0.107": what follows an exact result.
+_ROUNDED = re.compile(
+    r"[\s,;(]*(?:(?:that is|or|which is|i\.e\.)[\s,]*)?(?:about|approximately|approx\.|roughly|≈|\\approx)[\s$]*[-+]?\d[\d.,]*\s*[%\w]{0,4}[\s$).]*$"
+)
+# "5 + 3 = 8 new limbs after 15 days.": the last equation, when nothing is concluded from it.
+_EQUATION = re.compile(
+    r"=\s*\$?([-+]?\d[\d,.]*)(?![\d.,]*\s*[-+*/^=])(?:(?!\b(?:so|thus|hence|therefore|which|and)\b)[^=,;.\n]|\.(?=\d))*\.?$"
+)
+_SUM = re.compile(r"[-+]?\s*(?:\d*\s*\*?[a-zA-Z]|\d[\d.]*)(?:\s*[-+−]\s*(?:\d*\s*\*?[a-zA-Z]|\d[\d.]*))+")
+_TUPLE = re.compile(r"[(\[](?![^)\]]*(?<![\\a-zA-Z])[a-zA-Z]{3})[^()\[\]'\"]*,[^()\[\]'\"]*[)\]]")
+_CLOSING_TUPLE = re.compile(rf"{_TUPLE.pattern}$")
 _YES_NO = re.compile(r"(yes|no|true|false)\b", re.IGNORECASE)
 _STATED_YES_NO = re.compile(
     r"\b(?:answer|statement|claim|it|this|that)\s*(?:is|:)\s*(yes|no|true|false)\b", re.IGNORECASE
 )
+_SENTENCE = re.compile(r"(?<=[.?!;])\s+(?=\S)")
 _NEGATIONS = frozenset({"not", "no", "never", "cannot", "neither", "nor", "t", "without"})
-_STOP_WORDS = frozenset(
-    [
-        "about",
-        "after",
-        "also",
-        "and",
-        "are",
-        "because",
-        "been",
-        "but",
-        "can",
-        "does",
-        "each",
-        "for",
-        "from",
-        "had",
-        "has",
-        "have",
-        "how",
-        "into",
-        "its",
-        "more",
-        "most",
-        "not",
-        "one",
-        "only",
-        "other",
-        "out",
-        "over",
-        "same",
-        "should",
-        "some",
-        "such",
-        "than",
-        "that",
-        "the",
-        "their",
-        "them",
-        "then",
-        "there",
-        "these",
-        "they",
-        "this",
-        "those",
-        "through",
-        "two",
-        "use",
-        "was",
-        "were",
-        "what",
-        "when",
-        "where",
-        "which",
-        "while",
-        "who",
-        "why",
-        "will",
-        "with",
-        "would",
-        "you",
-        "your",
-    ]
-)
+# Function words: they tell nothing about what a text is about.
+STOP_WORDS = frozenset(["about", "after", "also", "and", "are", "because", "been", "but", "can", "does", "each", "for", "from", "had", "has", "have", "how", "into", "its", "many", "more", "most", "much", "not", "one", "only", "other", "out", "over", "same", "should", "some", "such", "than", "that", "the", "their", "them", "then", "there", "these", "they", "this", "those", "through", "two", "use", "was", "were", "what", "when", "where", "which", "while", "who", "why", "will", "with", "would", "you", "your"])  # fmt: skip
 _UNITS = {
     spelling: unit
     for unit, spellings in {
@@ -109,6 +60,7 @@ _UNITS = {
         "N": "N newton newtons", "kN": "kN", "J": "J joule joules", "kJ": "kJ kilojoule kilojoules", "eV": "eV", "W": "W watt watts", "kW": "kW",
         "V": "V volt volts", "A": "A ampere amperes amp amps", "mA": "mA", "Hz": "Hz hertz", "kHz": "kHz", "Pa": "Pa pascal pascals", "kPa": "kPa",
         "K": "K kelvin", "mol": "mol mole moles", "L": "L l litre litres liter liters", "mL": "mL ml millilitre millilitres milliliter milliliters",
+        "mi": "mile miles", "ft": "ft foot feet", "yd": "yard yards", "gal": "gal gallon gallons", "lb": "lb lbs pound pounds", "oz": "oz ounce ounces",
         "%": "% percent", "deg": "° degree degrees",
     }.items()
     for spelling in spellings.split()
@@ -142,7 +94,7 @@ def plain(text: str) -> str:
     text = _DELIMITERS.sub(" ", _THOUSANDS.sub("", text))
     for _ in range(3):  # fractions within fractions
         text = _FRACTION.sub(lambda match: f"{_grouped(match[1])}/{_grouped(match[2])}", _WRAPPED.sub(r"\1", text))
-    text = re.sub(r"\\(?:times|cdot)(?![a-zA-Z])|×|·|⋅", "*", text)
+    text = re.sub(r"\\(?:times|cdot)(?![a-zA-Z])|×|·|⋅|(?<=\d)\s*[xX]\s*(?=10\s*\^)", "*", text)
     text = re.sub(r"\^\s*\{\s*([-+]?\w+)\s*\}", r"^\1", text).replace("\\%", "%").replace("\\circ", "°")
     return re.sub(r"\\approx(?![a-zA-Z])|≈|\\simeq(?![a-zA-Z])", "=", text)
 
@@ -155,6 +107,23 @@ def _grouped(inner: str) -> str:
 def numbers(text: str) -> set[str]:
     """The distinct unsigned numbers of a text (``0.50`` is ``0.5``), those in exponents and names (``q2``) included."""
     return {f"{Fraction(digits).limit_denominator(10**9)}" for digits in re.findall(r"\d+(?:\.\d+)?", plain(text))}
+
+
+def units_changed(before: str, after: str) -> str | None:
+    """The first number that stands with another unit than it had; None where all that have one keep it."""
+    old, new = _quantities(before), _quantities(after)
+    for number, units in old.items():
+        if number in new and not units & new[number]:
+            return f"unit of {number}: {', '.join(sorted(units))} -> {', '.join(sorted(new[number]))}"
+    return None
+
+
+def _quantities(text: str) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for match in re.finditer(r"(\d+(?:\.\d+)?)\s*([%°]|[a-zA-Z]+)", plain(text)):
+        if unit := _UNITS.get(match[2]):
+            found.setdefault(match[1], set()).add(unit)
+    return found
 
 
 def number_value(text: str) -> Fraction | None:
@@ -185,7 +154,7 @@ def options(question: str) -> dict[str, str]:
 
 def final_answer(question: str, answer: str) -> Final:
     """The final answer of ``answer``: boxed, a choice's letter, yes/no, a closing number or expression, or its words."""
-    text = answer.strip()
+    text = answer.replace("**", "").strip()
     choices = options(question)
     if choices and (letter := _choice(text, choices)):
         return Final("choice", letter)
@@ -207,6 +176,8 @@ def final_answer(question: str, answer: str) -> Final:
 def _choice(text: str, choices: dict[str, str]) -> str | None:
     # "B", "b)", "(b).": the whole answer; "(b). A pairs with T …", "B: …": its beginning. A bare small letter would be
     # the article of "a. …" too often.
+    if boxed := _BOXED.fullmatch(text.strip("$ .")):
+        text = _WRAPPED.sub(r"\1", boxed[1])
     for pattern in (r"\(?([A-Ha-h])\)?[.:)]?", r"(?:\(([A-Ha-h])\)|([A-H])(?=[).:,]))[).:,]*(?:\s.*)?"):
         if match := re.fullmatch(pattern, text, re.DOTALL):
             return match[match.lastindex or 1].upper()
@@ -221,15 +192,19 @@ def _choice(text: str, choices: dict[str, str]) -> str | None:
 def _closing_math(text: str) -> tuple[str, str] | None:
     """(formula, what follows it) when the text ends in a formula, followed by a few words at most."""
     delimited = list(_MATH.finditer(text))
-    if delimited and len(text[delimited[-1].end() :].split()) <= 4:
+    after = text[delimited[-1].end() :] if delimited else ""
+    if delimited and len(after.split()) <= 4 and not re.search(r"\d", after):
         groups = delimited[-1].groups()
-        return next(group for group in groups if group is not None), text[delimited[-1].end() :]
-    if len(text) <= 60 and ("=" in text or re.search(r"[\^\\√]", text)):
+        return next(group for group in groups if group is not None), after
+    if pair := _CLOSING_TUPLE.search(text.rstrip(" .$")[-60:]):
+        return pair[0], ""
+    if not delimited and len(text) <= 60 and (re.search(r"[=<>≤≥\^\\√]", text) or _SUM.fullmatch(text)):
         return text.rstrip(" ."), ""
     return None
 
 
 def _math_final(formula: str, after: str) -> Final | None:
+    formula = re.sub(r"√\s*\(?(\w+)\)?", r"\\sqrt{\1}", formula)
     side = re.split(r"(?<![\\<>!])=|\\approx(?![a-zA-Z])|≈|\\Rightarrow|\\to(?![a-zA-Z])", formula)[-1].strip(" .,;")
     written = plain(side).strip(" .,;")
     if match := re.fullmatch(rf"({_NUMBER.pattern})\s*(.*)", written, re.DOTALL):
@@ -265,17 +240,31 @@ def same_final(question: str, before: str, after: str) -> SameFinal:
     """Compares the results of two answers to ``question``."""
     before, after = MARKS.sub(" ", before).strip(), MARKS.sub(" ", after).strip()
     old, new = final_answer(question, before), final_answer(question, after)
-    return SameFinal(_same(old, new, before, after), old, new)
+    if _same(old, new, before, after):
+        return SameFinal(True, old, new)
+    equation = _EQUATION.search(after) if old.kind == "number" else None
+    for stated in (_ROUNDED.sub("", after), after[: equation.end(1)] if equation else ""):
+        if stated and stated != after and _same(old, other := final_answer(question, stated), before, stated):
+            return SameFinal(True, old, other)
+    return SameFinal(False, old, new)
 
 
 def _same(old: Final, new: Final, before: str, after: str) -> bool:
     short = len(words(before)) <= SHORT_WORDS
-    if short and old.kind == "number" and numbers(before) - numbers(after):
-        return False  # "1.0 m/s and 4.0 m/s": every number of a bare result is part of it
+    if short and old.kind == "number":
+        if (numbers(before) - numbers(old.value)) - numbers(after):
+            return False  # "1.0 m/s and 4.0 m/s": every number of a bare result is part of it
+        if len(values := _values(before)) > 1 and set(values) == set(_values(_SENTENCE.split(after)[-1])):
+            return True  # the same results in another order
+    if short and _TUPLE.fullmatch(old.value) and _values(old.value) == _values(_SENTENCE.split(after)[-1]):
+        return bool(_values(old.value))  # the same results, in order
     if old.kind in ("choice", "yes_no"):
-        return (old.kind, old.value) == (new.kind, new.value)
+        # The result of "No. … an aperture of at least 232 mm" is more than its first word.
+        lost = numbers(before) - numbers(after) if old.kind == "yes_no" else set()
+        return (old.kind, old.value) == (new.kind, new.value) and not lost
     if old.kind == "text":
-        return _says(words(before), words(after)) or (old.kind, old.value) == (new.kind, new.value)
+        parts = [words(part) for part in re.split(r"[,;]|\band\b", before) if words(part)]
+        return all(_says(part, words(after)) for part in parts) or (old.kind, old.value) == (new.kind, new.value)
     if old.kind == "prose":
         return _keeps(before, after) and not numbers(after)
     if new.kind not in ("number", "expression"):
@@ -285,6 +274,13 @@ def _same(old: Final, new: Final, before: str, after: str) -> bool:
     if old.kind == new.kind == "number":
         return number_value(old.value) is not None and number_value(old.value) == number_value(new.value)
     return old.value == new.value or same_expression(old.value, new.value)
+
+
+def _values(text: str) -> list[Fraction]:
+    """The signed numbers of a result, in order; ``±4`` is two."""
+    text = re.sub(r"(?:±|\\pm)\s*(\d[\d.]*)", r"\1 and -\1", plain(text))
+    found = (number_value(match[0]) for match in _NUMBER.finditer(text))
+    return [value for value in found if value is not None]
 
 
 def _says(result: Sequence[str], text: Sequence[str]) -> bool:
@@ -306,8 +302,12 @@ def _keeps(before: str, after: str) -> bool:
 
 def kept_words(before: str, after: str) -> float:
     """Share of the telling words of ``before`` (three letters or more, no function words) that ``after`` has; 1 if none."""
-    telling = {word for word in words(before) if len(word) > 2 and word.isalpha() and word not in _STOP_WORDS}
-    return len(telling & set(words(after))) / len(telling) if telling else 1.0
+    telling = {_stem(word) for word in words(before) if len(word) > 2 and word.isalpha() and word not in STOP_WORDS}
+    return len(telling & set(map(_stem, words(after)))) / len(telling) if telling else 1.0
+
+
+def _stem(word: str) -> str:
+    return re.sub(r"(?<=\w\w\w)(?:ing|ed|es|s|e)$", "", word)
 
 
 def same_expression(one: str, other: str) -> bool:

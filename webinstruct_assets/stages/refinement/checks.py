@@ -14,6 +14,7 @@ Reasons: ``llm_error``, ``defect_truncated``, ``defect_invalid`` (not the JSON a
 
 import json
 import re
+from collections import Counter
 from dataclasses import dataclass
 
 from webinstruct_assets.core.llm.batches import Wanted
@@ -28,11 +29,15 @@ from webinstruct_assets.stages.refinement.answers import (
     kept_words,
     numbers,
     options,
+    plain,
     same_final,
+    units_changed,
 )
 from webinstruct_assets.stages.refinement.defects import KEPT_LENGTH, defect, refuses
 
 KEPT_QUESTION = 0.6  # share of a question's telling words that a rewording must keep
+KEPT_NUMBERS = 0.6  # share of the numbers of an answer that has REASONED_NUMBERS of them or more
+REASONED_NUMBERS = 4
 REASONING_WORDS = 8  # words that an answer without reasoning must gain to count as one with
 
 _LABEL = re.compile(
@@ -45,6 +50,23 @@ _ASKS = re.compile(
     r"|balance|how|what|why|which|who|when|where|true or false|yes or no)\b",
     re.IGNORECASE,
 )
+# What leads into the book that a question stood in.
+_REFERENCE = re.compile(
+    r"[(\[]?\b(?:see|cf\.?|as in|from)?\s*(?:exercise|problem|section|chapter|page|example)s?\s+\d+(?:\.\d+)*\b[)\]]?",
+    re.IGNORECASE,
+)
+_UNIT_POWER = re.compile(r"\b([kcm]?m|s|mol|kg|L|N)\s*\}?\s*\^\s*\{?\s*-?[1-3]\}?(?!\d)")
+# Words without which, or with which, a question asks for something else; those of a kind may stand for each other.
+_TURNS = {
+    word: kind
+    for kind, turning in {
+        "not": "not never neither nor except incorrect false",
+        "least": "least minimum minimal smallest lowest",
+        "most": "maximum maximal largest greatest highest",
+    }.items()
+    for word in turning.split()
+}
+_SIGN = re.compile(r"(?<=[\w)}\s])[-+](?=\s*(?:[\d(\\]|[a-zA-Z]\b))")
 _SENTENCE = re.compile(r"(?<=[.?!])\s+")
 _NUMERALS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 _NUMBER_WORDS = dict(zip(_NUMERALS, map(str, range(13)), strict=True))
@@ -171,15 +193,25 @@ def _repaired(escape: re.Match[str]) -> str:
 def _question_problem(
     question: str, answer: str, new_question: str, new_answer: str, context: str, prompt_text: str
 ) -> tuple[str, str] | None:
-    old, new = MARKS.sub(" ", _LABEL.sub("", question)), MARKS.sub(" ", _LABEL.sub("", new_question))
-    spelled = {_NUMBER_WORDS[word] for word in words(new) if word in _NUMBER_WORDS}
-    if lost := numbers(old) - numbers(new) - spelled:
+    old, new = _bare(_REFERENCE.sub(" ", question)), _bare(new_question)
+    spelled, respelled = ({_NUMBER_WORDS[word] for word in words(text) if word in _NUMBER_WORDS} for text in (old, new))
+    if lost := numbers(old) - numbers(new) - respelled:
         return "question_changed", f"number lost: {', '.join(sorted(lost))}"
-    known = numbers(question) | numbers(context) | {_NUMBER_WORDS[word] for word in words(old) if word in _NUMBER_WORDS}
-    if added := numbers(new) - known:
+    if added := numbers(new) - numbers(question) - numbers(context) - spelled:
         return "question_changed", f"number added: {', '.join(sorted(added))}"
-    if options(old).keys() != options(new).keys():
-        return "question_changed", f"choices {''.join(options(old)) or 'none'} -> {''.join(options(new)) or 'none'}"
+    if (gone := spelled - respelled - numbers(new)) and (come := respelled - spelled - numbers(old)):
+        return "question_changed", f"number word {', '.join(sorted(gone))} -> {', '.join(sorted(come))}"
+    if turned := _turned(old, new):
+        return "question_changed", turned
+    if other := units_changed(old, new):
+        return "question_changed", other
+    choices, new_choices = options(old), options(new)
+    if choices.keys() != new_choices.keys():
+        return "question_changed", f"choices {''.join(choices) or 'none'} -> {''.join(new_choices) or 'none'}"
+    texts = {letter: words(text) for letter, text in choices.items()}
+    for letter, text in new_choices.items():
+        if words(text) != texts[letter] and words(text) in texts.values():
+            return "question_changed", f"choice {letter} is what another was: {text}"
     if (kept := kept_words(old, new)) < KEPT_QUESTION:
         return "question_changed", f"only {kept:.0%} of its words are left"
     if _ASKS.search(old) and not _ASKS.search(new):
@@ -193,10 +225,31 @@ def _question_problem(
     return None
 
 
+def _bare(text: str) -> str:
+    """A question without its label, marks and exponents of units."""
+    return _UNIT_POWER.sub(r"\1", plain(MARKS.sub(" ", _LABEL.sub("", text))))
+
+
+def _turned(old: str, new: str) -> str | None:
+    """The word or sign that turns a question round (not, at least, maximum, minus) and was lost, added or replaced."""
+    before, after = (
+        {_TURNS[word] for word in words(re.sub(r"n['’]t\b", " not", text)) if word in _TURNS} for text in (old, new)
+    )
+    if before != after:
+        return f"{', '.join(sorted(before)) or 'nothing'} -> {', '.join(sorted(after)) or 'nothing'}"
+    signs, new_signs = (Counter(_SIGN.findall(text.replace("−", "-"))) for text in (old, new))
+    if (signs - new_signs) and (new_signs - signs):
+        return f"signs {dict(signs)} -> {dict(new_signs)}"
+    return None
+
+
 def _answer_problem(answer: str, new_answer: str, final: SameFinal) -> str | None:
     if not final.same:
         return str(final)
     # Beyond the last line: a reasoned answer that shares few words with the original has other reasoning.
     if len(words(answer)) > SHORT_WORDS and (kept := kept_words(answer, new_answer)) < KEPT_LENGTH:
         return f"{final}, but only {kept:.0%} of its words are left"
+    had = numbers(answer)
+    if len(had) >= REASONED_NUMBERS and (share := len(had & numbers(new_answer)) / len(had)) < KEPT_NUMBERS:
+        return f"{final}, but only {share:.0%} of its numbers are left"
     return None

@@ -2,12 +2,12 @@
 
 Partitioned by refiner and snapshot (paper §2.3: two refiners, both over all pairs); reads ``deduplicated_qa`` and, for a
 refiner with ``give_context``, the pages that they come from. Every pair either leads to a refined row or to a reject with
-one of the reasons of ``checks.py``, ``too_long`` (the pair does not fit the refiner's or the model's limit; not asked), or
-``not_sampled`` (beyond ``max_pairs``).
+one of the reasons of ``checks.py``, or was not asked about: ``not_sampled`` (beyond ``max_pairs``), ``too_long`` (it does
+not fit the refiner's or the model's limit), or a ``defect_…`` that it had on its page already (``defects.page_defect``).
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -24,6 +24,7 @@ from webinstruct_assets.core.stage import AskedUnit, Job, Reject, Stage, Unit
 from webinstruct_assets.core.workspace import Workspace
 from webinstruct_assets.stages.extraction.quality import read_gold
 from webinstruct_assets.stages.refinement.checks import check_reply, retry_of
+from webinstruct_assets.stages.refinement.defects import page_defect
 from webinstruct_assets.stages.refinement.prompt import Requests, load_prompt, page_context
 from webinstruct_assets.stages.refinement.quality import accuracy
 
@@ -136,8 +137,16 @@ def _last_sampled(job: Job, requests: Requests) -> str | None:
         for pair in pairs.collect().sort("id").iter_rows(named=True):
             if fitting == budget:
                 return last
-            fitting, last = fitting + isinstance(requests.build(pair, ""), LlmRequest), pair["id"]
+            fitting, last = fitting + isinstance(_request(requests, pair, ""), LlmRequest), pair["id"]
     return None
+
+
+def _request(requests: Requests, pair: Mapping[str, Any], context: str) -> LlmRequest | tuple[str, str]:
+    """The request for a pair, or (reason, detail) of the one that is not asked about: no refiner can help it."""
+    if found := page_defect(pair["question"], pair["answer"], completed=requests.refiner.give_context):
+        return found
+    built = requests.build(pair, context)
+    return built if isinstance(built, LlmRequest) else ("too_long", built)
 
 
 def _not_sampled(pairs: pl.DataFrame) -> Unit:
@@ -160,7 +169,7 @@ class _Refining(AskedUnit):
 
     def __init__(self, job: Job, requests: Requests, pairs: Sequence[dict[str, Any]]):
         self._job, self._sized, self._pairs = job, requests, pairs
-        self._built = [requests.build(pair, pair.get("context", "")) for pair in pairs]
+        self._built = [_request(requests, pair, pair.get("context", "")) for pair in pairs]
         self.requests = [request for request in self._built if isinstance(request, LlmRequest)]
         self.retries = requests.refiner.retries
         self._counts: Counter[str] = Counter()
@@ -185,7 +194,7 @@ class _Refining(AskedUnit):
         left = iter(replies)
         for pair, built in zip(self._pairs, self._built, strict=True):
             if not isinstance(built, LlmRequest):
-                rejects.append(Reject(pair["id"], pair["parent_id"], "too_long", built))
+                rejects.append(Reject(pair["id"], pair["parent_id"], *built))
                 continue
             outcome = check_reply(
                 pair["question"],

@@ -3,8 +3,9 @@
 Partitioned by snapshot; reads ``refined_qa`` of every refiner of the environment, merges them (``merge.py``), and joins
 the lineage. Exact duplicates become rejects ``duplicate_exact`` that name the row that stays, the first in order of
 preference; with ``release.merge: best`` other refiners' versions are rejects ``other_refiner_kept``.
-Subject, level and source type come from rules where these are clear and from ``release.subject_model`` otherwise; the
-accuracy on the demo's gold files, where these know the URL, stands in the metrics.
+Subject and source type come from rules where these are clear and from ``release.subject_model`` otherwise; the level comes
+from rules, and otherwise from ``release.level_model`` where one is named: small models guess it wrongly. The accuracy on the
+demo's gold files, where these know the URL, stands in the metrics, and that of the rules on all gold pairs.
 """
 
 import re
@@ -17,6 +18,7 @@ from typing import Any
 import polars as pl
 
 from webinstruct_assets.core.ids import row_id
+from webinstruct_assets.core.intervals import wilson
 from webinstruct_assets.core.keys import PartitionKey, Ref
 from webinstruct_assets.core.lineage import Chain, with_ancestors
 from webinstruct_assets.core.llm.client import LlmRequest
@@ -31,8 +33,10 @@ from webinstruct_assets.stages.release.source_types import SOURCE_TYPES, source_
 from webinstruct_assets.stages.release.subjects import SUBJECTS, subject_by_rule
 
 # id: wi-…      parent_id: rq-…      refiner: whose refinement it is      answer_words: words separated by spaces
-# subject: one of SUBJECTS           source_type: education | forum | other, one per host        level: one of LEVELS
-# subject_by, source_type_by, level_by: rule | llm, or llm_failed where the LLM gave no usable label (then Other, other, unknown)
+# subject: one of SUBJECTS           source_type: education | forum | other, one per host
+# level: one of LEVELS, or unknown where no rule speaks and no release.level_model is named
+# subject_by, source_type_by, level_by: rule | llm, llm_failed where the LLM gave no usable label (then Other, other, unknown),
+# or none where nobody was asked
 # language: ISO 639-1, "" where the words do not tell      agreed: two refiners or more end in the same final answer
 # final_answer, answer_type: as refinement compared it
 # pair_id: qa-… of the extracted pair      page_id: pg-…      then where the page's WARC record lies (recalled_urls)
@@ -98,10 +102,11 @@ def inputs(ws: Workspace, key: PartitionKey) -> Sequence[Ref]:
 
 
 def settings(ws: Workspace, key: PartitionKey) -> dict[str, Any]:
-    """The labelling model and the order in which refiners are preferred; which are pooled is in the inputs."""
+    """The labelling models and the order in which refiners are preferred; which are pooled is in the inputs."""
     release = ws.config.release
     return {
         "subject_model": ws.model_identity(release.subject_model),
+        "level_model": ws.model_identity(release.level_model) if release.level_model else None,
         "refiners": list(ws.config.refiners),
         "merge": release.merge,
     }
@@ -173,19 +178,22 @@ def _subjects(job: Job, records: Sequence[Mapping[str, Any]], spent: Counter[str
         for record, subject in zip(records, ruled, strict=True)
         if subject is None
     ]
-    asked = iter(_ask(job, requests, SUBJECTS, "Other", spent, count=True))
+    asked = iter(_ask(job, job.ws.config.release.subject_model, requests, SUBJECTS, "Other", spent, count=True))
     return [(subject, "rule") if subject else next(asked) for subject in ruled]
 
 
 def _levels(job: Job, records: Sequence[Mapping[str, Any]], spent: Counter[str]) -> list[Label]:
-    prompt = load_label_prompt("level.yaml")
+    model = job.ws.config.release.level_model
     ruled = [level_by_rule(record["url"]) for record in records]
+    if model is None:
+        return [(level, "rule") if level else ("unknown", "none") for level in ruled]
+    prompt = load_label_prompt("level.yaml")
     requests = [
         label_request(prompt, LEVELS, f"{record['question']}\n{record['answer']}", record["id"])
         for record, level in zip(records, ruled, strict=True)
         if level is None
     ]
-    asked = iter(_ask(job, requests, LEVELS, "unknown", spent))
+    asked = iter(_ask(job, model, requests, LEVELS, "unknown", spent))
     return [(level, "rule") if level else next(asked) for level in ruled]
 
 
@@ -219,12 +227,14 @@ def _source_types(job: Job, rows: pl.DataFrame, spent: Counter[str]) -> dict[str
                 prompt, SOURCE_TYPES, f"Host: {host}\nPages:\n{paths}\nA question there: {questions[host]}", host
             )
         )
-    asked = dict(zip(undecided, _ask(job, requests, SOURCE_TYPES, "other", spent), strict=True))
+    model = job.ws.config.release.subject_model
+    asked = dict(zip(undecided, _ask(job, model, requests, SOURCE_TYPES, "other", spent), strict=True))
     return {host: (source_type, "rule") if source_type else asked[host] for host, source_type in ruled.items()}
 
 
 def _ask(
     job: Job,
+    model: str,
     requests: Sequence[LlmRequest],
     labels: Sequence[str],
     default: str,
@@ -234,7 +244,7 @@ def _ask(
 ) -> list[Label]:
     if not requests:
         return []
-    with job.ws.llm(job.ws.config.release.subject_model, job.log) as client:
+    with job.ws.llm(model, job.log) as client:
         replies = client.complete(requests, on_reply=lambda index, reply: job.progress.advance(1) if count else None)
     for reply in replies:
         spent.update(tokens_in=reply.tokens_in, tokens_out=reply.tokens_out)
@@ -272,16 +282,15 @@ def _accuracy(job: Job, parts: list[Path]) -> dict[str, Any]:
     """Share of right labels per way of deciding, over the URLs and hosts that the gold files know; {} without them."""
     folder = job.ws.path(job.ws.config.crawl.demo_sources)
     rows = pl.read_parquet(parts) if parts else pl.DataFrame(schema=SCHEMA)
-    accuracy = {}
+    accuracy, rules = {}, []
     if (folder / "gold.jsonl").exists():
-        gold = (
-            pl.read_ndjson(folder / "gold.jsonl", infer_schema_length=None)
-            .select("url", "subject")
-            .drop_nulls()
-            .unique("url")
+        gold = pl.read_ndjson(folder / "gold.jsonl", infer_schema_length=None).with_columns(
+            pl.col("subject").replace(GOLD_SUBJECTS)
         )
-        named = gold.with_columns(pl.col("subject").replace(GOLD_SUBJECTS).alias("gold"))
-        accuracy["subject"] = right_share(rows.join(named.select("url", "gold"), on="url"), "subject")
+        rules = rules_on_gold(gold)
+        for label in ("subject", "level"):
+            named = gold.select("url", pl.col(label).alias("gold")).drop_nulls().unique("url")
+            accuracy[label] = right_share(rows.filter(pl.col(f"{label}_by") != "none").join(named, on="url"), label)
     if (folder / "domains.jsonl").exists():
         gold = (
             pl.read_ndjson(folder / "domains.jsonl", infer_schema_length=None)
@@ -290,7 +299,26 @@ def _accuracy(job: Job, parts: list[Path]) -> dict[str, Any]:
         )
         hosts = rows.with_columns(pl.col("url").map_elements(host_of, return_dtype=pl.String).alias("host"))
         accuracy["source_type"] = right_share(hosts.unique("host").join(gold, on="host"), "source_type")
-    return {"accuracy_on_gold": accuracy} if any(accuracy.values()) else {}
+    return {"accuracy_on_gold": accuracy, "label_rules_on_gold": rules} if any(accuracy.values()) else {}
+
+
+def rules_on_gold(gold: pl.DataFrame) -> list[dict[str, Any]]:
+    """What the rules for subject and level say of every gold pair: how many they label, and how many of these rightly."""
+    rules = {
+        "subject": lambda pair: subject_by_rule(pair["question"], pair["answer"]),
+        "level": lambda pair: level_by_rule(pair["url"]),
+    }
+    rows = []
+    for label, rule in rules.items():
+        said = [(rule(pair), pair[label]) for pair in gold.filter(pl.col(label).is_not_null()).iter_rows(named=True)]
+        labelled = [one == other for one, other in said if one]
+        low, high = wilson(sum(labelled), len(labelled))
+        rows.append({
+            "label": label, "gold_pairs": len(said), "labelled": len(labelled), "right": sum(labelled),
+            "coverage": round(len(labelled) / len(said), 3) if said else None,
+            "accuracy": round(sum(labelled) / len(labelled), 3) if labelled else None, "low": round(low, 3), "high": round(high, 3),
+        })  # fmt: skip
+    return rows
 
 
 def right_share(rows: pl.DataFrame, label: str) -> dict[str, Any]:

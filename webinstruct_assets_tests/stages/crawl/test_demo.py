@@ -1,5 +1,6 @@
 """The demo web: its files hold what they promise, and its snapshot is the same every time."""
 
+import json
 import re
 import shutil
 from collections import Counter
@@ -92,7 +93,11 @@ def test_no_gold_mark_reaches_the_page(small: Path, tmp_path: Path) -> None:
         ("site.yaml", "nav: [[Home, /]]", "mirrors: [b.example/x]", "mirrors"),
         ("site.yaml", "name: A", "colour: red\nname: A", "colour"),
         ("site.yaml", "name: A", "name: [", "YAML"),
+        ("site.yaml", "name: A", "level: hard\nname: A", "level"),
         ("sub/page.html", "---\ntitle", "title", "front matter"),
+        ("sub/page.html", "subject:", 'copies: {1: "a.example/sub/page#7"}\nsubject:', "copies"),
+        ("sub/page.html", "subject:", "defects: {1: dull}\nsubject:", "defects"),
+        ("sub/page.html", "subject:", "defects: [1]\nsubject:", "defects"),
         ("sub/page.html", "subject: mathematics", "subject: maths", "subject"),
         ("sub/page.html", "question_page: true", "question_page: false", "question_page"),
         ("sub/page.html", 'data-a="1"', 'data-a="3"', "data-q/data-a"),
@@ -168,9 +173,21 @@ def test_mirrored_pairs_say_what_they_copy(demo_dir: Path) -> None:
     copies = [pair for pair in pairs if pair["mirror_of"]]
     assert copies
     for copy in copies:
+        assert copy["duplicate_of"] == f"{copy['mirror_of']}#{copy['pair']}"
         original = by_url[copy["mirror_of"], copy["pair"]]
         assert (copy["question"], copy["answer"]) == (original["question"], original["answer"])
         assert copy["host"] != original["host"]
+    reworded = [pair for pair in pairs if pair["duplicate_of"] and not pair["mirror_of"]]
+    for copy in reworded:
+        url, _, number = copy["duplicate_of"].partition("#")
+        original = by_url[url, int(number)]
+        assert (copy["question"], copy["answer"]) != (original["question"], original["answer"])
+    assert len(reworded) == 9
+
+
+def test_gold_files_are_those_of_the_sources(demo_dir: Path) -> None:
+    for name, rows in (("gold", gold_pairs(demo_dir)), ("domains", gold_domains(demo_dir))):
+        assert [json.loads(line) for line in (demo_dir / f"{name}.jsonl").read_text().splitlines()] == rows
 
 
 @pytest.mark.parametrize("display", [False, True])

@@ -23,7 +23,7 @@ from webinstruct_assets.stages.release.labels import label_request, load_label_p
 from webinstruct_assets.stages.release.levels import LEVELS, level_by_rule
 from webinstruct_assets.stages.release.source_types import SOURCE_TYPES
 from webinstruct_assets.stages.release.subjects import SUBJECTS
-from webinstruct_assets.stages.release.webinstruct import WEBINSTRUCT, language_of
+from webinstruct_assets.stages.release.webinstruct import WEBINSTRUCT, language_of, rules_on_gold
 from webinstruct_assets.stages.release.webinstruct_release import WEBINSTRUCT_RELEASE
 from webinstruct_assets_tests.partitions import filled, publish
 
@@ -84,7 +84,7 @@ def record(workspace: Workspace, subject: str = '{"label": "Other"}') -> None:
         (label_request(load_label_prompt("source_type.yaml"), SOURCE_TYPES, host, ""), '{"label": "forum"}'),
     ]
     answers = (r"\(3x^2\)", "Four of them.", "It falls, so 9.8 m/s².", r"$3x^2$.")
-    for question, answer in zip(LEVELLED, answers, strict=True):
+    for question, answer in zip(LEVELLED, answers, strict=True):  # asked about only where a model for levels is named
         level = label_request(load_label_prompt("level.yaml"), LEVELS, f"{question}\n{answer}", "")
         asked.append((level, '{"label": "secondary"}'))
     for request, text in asked:
@@ -111,7 +111,7 @@ def test_both_refiners_are_pooled_without_duplicates(workspace: Workspace) -> No
     assert (reject["id"], reject["parent_id"], reject["reason"]) == ("rq-1", "dd-1", "duplicate_exact")
     assert row_id("wi", "rq-4") in reject["detail"] and rows["rq-4"]["id"] == row_id("wi", "rq-4")
     assert (manifest.rows_in, manifest.rows) == (4, 3)
-    assert {(row["level"], row["level_by"]) for row in rows.values()} == {("secondary", "llm")}
+    assert {(row["level"], row["level_by"]) for row in rows.values()} == {("unknown", "none")}
     chain = {name: (row["pair_id"], row["page_id"], row["warc_record_offset"]) for name, row in rows.items()}
     assert chain == {f"rq-{n}": (f"qa-{n}", f"pg-{n}", 10 * n) for n in (2, 3, 4)}
     metrics = manifest.metrics
@@ -120,6 +120,26 @@ def test_both_refiners_are_pooled_without_duplicates(workspace: Workspace) -> No
     assert metrics["top_domains"][0] == {"domain": "quizlemma.example", "pairs": 2}
     assert metrics["answer_words"]["max"] == 5
     assert metrics["accuracy_on_gold"]["source_type"] == {"rule": {"labels": 1, "accuracy": 1.0}}
+
+
+def test_a_model_for_levels_is_asked_where_no_rule_speaks(workspace: Workspace) -> None:
+    prepare(workspace, [FORMAT, STEPS])
+    release = workspace.config.release.model_copy(update={"level_model": "smollm2-135m"})
+    workspace.files.environment = workspace.config.model_copy(update={"release": release})
+    record(workspace)
+    rows = workspace.lake.read(execute(WEBINSTRUCT, SNAPSHOT, workspace, log=print, run_id="test"))
+    assert set(rows.select("level", "level_by").iter_rows()) == {("secondary", "llm")}
+
+
+def test_rules_are_measured_on_every_gold_pair() -> None:
+    gold = pl.DataFrame({
+        "url": ["https://x.example/gcse/1", "https://x.example/gcse/2", "https://x.example/3", "https://x.example/4"],
+        "question": ["What is the derivative of the polynomial?"] * 4, "answer": ["2x"] * 4,
+        "subject": ["Mathematics", "Physics", None, None], "level": ["secondary", "primary", "graduate", None],
+    })  # fmt: skip
+    subject, level = rules_on_gold(gold)
+    assert (subject["gold_pairs"], subject["labelled"], subject["right"]) == (2, 2, 1)
+    assert (level["gold_pairs"], level["labelled"], level["right"], level["coverage"]) == (3, 2, 1, 0.667)
 
 
 def test_one_refiner_is_enough_and_an_odd_reply_is_marked(workspace: Workspace) -> None:
@@ -210,7 +230,11 @@ def test_a_release_is_the_same_bytes_every_time(workspace: Workspace) -> None:
     [
         ("https://x.example/gcse/maths/1", "secondary"),
         ("https://x.example/class-9/ch2", "secondary"),
-        ("https://college.example/algebra", "undergraduate"),
+        ("https://college.example/algebra", None),
+        ("https://x.example/college-algebra/3", "undergraduate"),
+        ("https://x.example/chapters/primary-keys", None),
+        ("https://x.example/proteins/secondary-structure", None),
+        ("https://x.example/how-enzymes-act", None),
         ("https://undergraduate.example/phd", None),
         ("https://x.example/collegeboard", None),
     ],
