@@ -312,12 +312,28 @@ class EngineConfig(Section):
         return self
 
 
+class S3Config(Section):
+    """The server of a lake ``s3://BUCKET/PREFIX``; its keys come from the environment (``AWS_ACCESS_KEY_ID``…).
+
+    ``endpoint``: None is AWS. ``conditional_writes``: off for a server without If-Match and If-None-Match, which then
+    must have one writing machine at a time. A request may take ``timeout`` seconds and is tried ``attempts`` times.
+    """
+
+    endpoint: str | None = None
+    region: str = "us-east-1"
+    conditional_writes: bool = True
+    timeout: float = Field(60.0, gt=0)
+    attempts: int = Field(8, ge=1)
+
+
 class Environment(Section):
     """One installation: where things are, which partitions are active, and the settings of every stage."""
 
     environment: str
     description: str = ""
-    lake: Path = Path("data/lake")
+    lake: str = "data/lake"  # a folder, or s3://BUCKET/PREFIX
+    lake_cache: Path = Path("data/lake_cache")  # working copy of a lake on S3
+    s3: S3Config = S3Config()
     models_dir: Path = Path("data/models")
     snapshots: list[str]
     refiners: list[str]

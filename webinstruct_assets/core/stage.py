@@ -115,7 +115,7 @@ class Job:
             log,
         )
         self.inputs = inputs
-        self.ledger = Ledger(folder, f"{stage.asset} {key}", dict(stage.schema), ws.lake.takedowns)
+        self.ledger = Ledger(folder, f"{stage.asset} {key}", dict(stage.schema), ws.lake, ws.lake.takedowns)
         self.progress = Progress(self.ledger.label, log)
         self.metrics: dict[str, Any] = {}
         self.rows: int | None = None  # set by stages whose rows are not table rows (training rows of a model)
@@ -192,7 +192,7 @@ class Job:
         """
         folder = self.folder / "scratch"
         folder.mkdir(exist_ok=True)
-        ledger = Ledger(folder, f"{self.ledger.label}, first pass", dict(schema), None)
+        ledger = Ledger(folder, f"{self.ledger.label}, first pass", dict(schema), self.ws.lake, None)
         return folder, self._compute(ledger, function, units, noun, None)
 
     def _compute(
@@ -213,8 +213,9 @@ class Job:
         )
         left = [(name, argument) for name, argument in units.items() if name not in committed]
         failed: list[Failed] = []
-        work = Work(function, ledger)
+        work = Work(function, ledger, self.folder, list(self.inputs.values()))
         pickle.dumps(work)  # what cannot travel is refused by every engine, not only by those that need it to
+        self.ws.lake.send(self.folder)
         with closing(self._engine.run(work, left)) as outcomes:
             for outcome in outcomes:
                 if isinstance(outcome, Failed):
@@ -225,6 +226,7 @@ class Job:
                     for warning in outcome.warnings:
                         self.log(f"{ledger.label}: {warning}")
                     self.progress.advance(size(outcome.name), outcome.rejected)
+        self.ws.lake.collect(self.folder)
         if failed:
             raise _units_failed(ledger.label, failed, len(units))
         return entries
@@ -249,7 +251,7 @@ class Job:
         parts = [entry.part for entry in entries]
         rejects = [entry.rejects for entry in entries if entry.rejects]
         side = [part for entry in entries for part in entry.files]
-        owned = {part.file for part in [*parts, *rejects, *side]}
+        owned = self.committed
         others = [
             Part(
                 file=path.relative_to(self.folder).as_posix(),
@@ -274,6 +276,11 @@ class Job:
             "metrics": self.metrics,
             "cpu_seconds": round(sum(entry.cpu_seconds for entry in entries), 3),
         }
+
+    @property
+    def committed(self) -> set[str]:
+        """Names of the files that units committed."""
+        return {part.file for entry in self._entries.values() for part in entry.all_files}
 
 
 def _sum(counters: Iterable[Mapping[str, Number]]) -> dict[str, Number]:
@@ -320,11 +327,12 @@ def identify(stage: Stage, key: PartitionKey, ws: "Workspace") -> Identity:
         refs = stage.inputs(ws, key)
     needed_by = str(stage.ref(key))
     inputs = {ref: ws.lake.require(ref, needed_by) for ref in refs}
-    takedowns = set(ws.lake.takedowns.that_touch(stage.asset, str(key)))
+    takedowns = ws.lake.takedowns
+    touching = set(takedowns.that_touch(stage.asset, str(key)))
     for ref, manifest in inputs.items():
-        takedowns.update(ws.lake.takedowns.that_touch(ref.asset, str(ref.key), manifest.data_version))
-    if takedowns:
-        config["taken_down"] = sorted(takedowns)
+        touching.update(takedowns.that_touch(ref.asset, str(ref.key), manifest.data_version))
+    if touching:
+        config["taken_down"] = sorted(touching)
     code, config_fingerprint = stage.code_version(), digest_json(config)[:16]
     versions = [[str(ref), manifest.data_version] for ref, manifest in inputs.items()]
     return Identity(code, config, config_fingerprint, inputs, digest_json([code, config, versions]), reuses)
@@ -344,10 +352,7 @@ def execute(stage: Stage, key: PartitionKey, ws: "Workspace", *, log: Callable[[
             log(f"{ref}: up to date, nothing to do")
             return current
         started, clock = datetime.now(UTC), time.monotonic()
-        folder = ws.lake.folder(ref) / identity.fingerprint[:12]
-        folder.mkdir(parents=True, exist_ok=True)
-        for stray in folder.glob(".*.tmp-*"):
-            stray.unlink()
+        folder = ws.lake.open_build(ref, identity.fingerprint[:12])
         job = Job(stage, key, ws, identity.inputs, identity.config, folder, log)
         if identity.reuses:
             outcome = _reuse(identity.inputs[identity.reuses])
@@ -356,6 +361,7 @@ def execute(stage: Stage, key: PartitionKey, ws: "Workspace", *, log: Callable[[
             while True:
                 before = ws.lake.takedowns.count()
                 stage.run(job)
+                ws.lake.refresh()
                 if ws.lake.takedowns.count() == before:
                     break
                 job = Job(
@@ -388,7 +394,7 @@ def execute(stage: Stage, key: PartitionKey, ws: "Workspace", *, log: Callable[[
             environment=_environment(ws),
             **outcome,
         )
-        ws.lake.publish(manifest)
+        ws.lake.publish(manifest, job.committed)
         log(
             f"{ref}: {manifest.rows_in:,} in, {manifest.rows:,} out, {manifest.rejected_total:,} rejected, {manifest.seconds:.1f} s"
         )

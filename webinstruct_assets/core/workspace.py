@@ -11,13 +11,14 @@ import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from webinstruct_assets.core.config import Config, Environment
 from webinstruct_assets.core.errors import ConfigError, WebInstructError
 from webinstruct_assets.core.keys import check_snapshot
-from webinstruct_assets.core.lake import Lake, write_atomically
+from webinstruct_assets.core.lake import Lake
 
 if TYPE_CHECKING:
     from webinstruct_assets.core.llm.client import LlmClient
@@ -72,9 +73,13 @@ class Workspace:
         """The active environment."""
         return self.files.environment
 
-    @property
+    @cached_property
     def lake(self) -> Lake:
         """Where partitions are."""
+        if self.config.lake.startswith("s3://"):
+            from webinstruct_assets.core.lake_s3 import S3Lake
+
+            return S3Lake(self.root / self.config.lake_cache, self.config.lake, self.config.s3)
         return Lake(self.root / self.config.lake)
 
     def path(self, relative: Path) -> Path:
@@ -89,8 +94,8 @@ class Workspace:
 
     # -- links between snapshots -------------------------------------------------------------------------
 
-    def _link_file(self, snapshot: str) -> Path:
-        return self.lake.root / "_links" / f"{check_snapshot(snapshot)}.json"
+    def _link(self, snapshot: str) -> str:
+        return f"_links/{check_snapshot(snapshot)}.json"
 
     def set_reference(self, snapshot: str, reference: str) -> None:
         """Records that ``snapshot`` takes its recall model from ``reference``, for every later run on it."""
@@ -99,16 +104,14 @@ class Workspace:
                 f"snapshot {snapshot} cannot reuse its own model",
                 "name another snapshot, or leave the option out",
             )
-        path = self._link_file(snapshot)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, json.dumps({"model_from": reference}).encode())
+        self.lake.save(self._link(snapshot), json.dumps({"model_from": reference}).encode())
 
     def reference_for(self, snapshot: str) -> str | None:
         """Snapshot whose recall model ``snapshot`` reuses; None when it trains its own."""
-        try:
-            return check_snapshot(json.loads(self._link_file(snapshot).read_text())["model_from"])
-        except FileNotFoundError:
-            recall = self.config.recall
+        link = self.lake.load(self._link(snapshot))
+        if link is not None:
+            return check_snapshot(json.loads(link)["model_from"])
+        recall = self.config.recall
         if recall.train == "own" or recall.reference_snapshot in (None, snapshot):
             return None
         return recall.reference_snapshot
