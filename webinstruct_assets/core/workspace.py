@@ -21,7 +21,7 @@ from webinstruct_assets.core.keys import check_snapshot
 from webinstruct_assets.core.lake import Lake
 
 if TYPE_CHECKING:
-    from webinstruct_assets.core.llm.client import LlmClient, Usage
+    from webinstruct_assets.core.llm.client import LlmClient, Served, Usage
     from webinstruct_assets.core.llm.ledger import Ledger
     from webinstruct_assets.core.llm.models import ModelSpec
     from webinstruct_assets.core.llm.tokens import TokenCounts
@@ -132,11 +132,13 @@ class Workspace:
                 f"add it under `models:` in config/environments/{self.config.environment}.yaml (known: {', '.join(self.config.models)})",
             )
         model = self.config.models[name]
+        urls = [model.base_url] if isinstance(model.base_url, str) else list(model.base_url or [])
         return ModelSpec(
             name=name,
             source=model.source,
             revision=model.revision,
-            base_url=model.base_url,
+            base_url=urls[0] if urls else None,
+            replicas=tuple(urls[1:]),
             api_key_env=model.api_key_env,
             max_model_len=model.max_model_len,
             served_name=model.served_name,
@@ -174,7 +176,7 @@ class Workspace:
         spec, identity = self.model_spec(name), self.model_identity(name)
         if spec.base_url:
             key = os.environ.get(spec.api_key_env) if spec.api_key_env else None
-            yield self._client((spec.base_url, spec.served_name or name), identity, name, key)
+            yield self._client(((spec.base_url, *spec.replicas), spec.served_name or name), identity, name, key)
             return
         with ExitStack() as stack:
             yield self._client(
@@ -191,7 +193,7 @@ class Workspace:
 
     def _lease(
         self, stack: ExitStack, directory: Path, name: str, log: Callable[[str], None], *, like: str
-    ) -> tuple[str, str]:
+    ) -> "Served":
         from webinstruct_assets.core.llm.server import lease_server
 
         spec = self.model_spec(like)
@@ -214,7 +216,7 @@ class Workspace:
         return Ledger(self.root / "data/llm/ledger.sqlite")
 
     def _client(
-        self, endpoint: tuple[str, str] | Callable[[], tuple[str, str]], identity: str, name: str, key: str | None
+        self, endpoint: "Served | Callable[[], Served]", identity: str, name: str, key: str | None
     ) -> "LlmClient":
         from webinstruct_assets.core.llm.client import LlmClient
 

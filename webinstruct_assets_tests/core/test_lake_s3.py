@@ -26,12 +26,14 @@ from webinstruct_assets.core.stage import execute
 from webinstruct_assets.core.workspace import PROJECT_ROOT, Workspace
 from webinstruct_assets.stages.extraction.extracted_qa import EXTRACTED_QA
 from webinstruct_assets.stages.pages.pages import PAGES
+from webinstruct_assets.stages.recall.round2_recall import ROUND2_RECALL
 from webinstruct_assets.takedown import take_down
 from webinstruct_assets.trace import Tracer
 from webinstruct_assets_tests import s3
 from webinstruct_assets_tests.conftest import make_home
 from webinstruct_assets_tests.core.engine import program
 from webinstruct_assets_tests.core.engine.program import KEY, read_log, with_engine
+from webinstruct_assets_tests.partitions import filled, publish
 
 SERVERS = [
     "moto",
@@ -105,6 +107,7 @@ def chain(endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Mach
         shutil.rmtree(folder / "crawl/crawl-data")
         ws = machines.machine("a")
         program.make_crawl(ws)
+        publish(ws, ROUND2_RECALL, KEY, [filled(ROUND2_RECALL, id="r2-x")])
         found = [program.build(ws, folder / "a.log"), execute(EXTRACTED_QA, KEY, ws, log=print, run_id="t")]
     assert [item.data_version for item in found] == [item.data_version for item in wanted]
     assert found[1].rows > 100 and found[0].rejected
@@ -121,7 +124,7 @@ def test_another_machine_reads_everything(chain: tuple[Machines, list[Manifest]]
     assert ws.lake.read(pairs).height == pairs.rows
     assert sql.connect(ws).sql("SELECT count(*) FROM extracted_qa").fetchall() == [(pairs.rows,)]
     steps = Tracer(ws).row(ws.lake.read(pairs)["id"][0])
-    assert [step.asset for step in steps] == ["extracted_qa", "pages", "recalled_urls"]
+    assert [step.asset for step in steps] == ["extracted_qa", "pages", "recalled_urls", "round2_recall"]
     assert steps[0].spans["question"]
     again: list[str] = []
     program.build(ws, machines.folder / "reader.log")

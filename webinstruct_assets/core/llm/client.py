@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from webinstruct_assets.core.errors import ConfigError, DeadEndpoint
 from webinstruct_assets.core.ids import digest_json
@@ -14,7 +13,7 @@ from webinstruct_assets.core.llm.ledger import Ledger
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
-LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+Served = tuple[str | Sequence[str], str]  # base URL, or several; the name that the server knows the model by
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,7 @@ class LlmClient:
 
     def __init__(
         self,
-        endpoint: tuple[str, str] | Callable[[], tuple[str, str]],
+        endpoint: Served | Callable[[], Served],
         model_identity: str,
         ledger: Ledger,
         api_key: str | None = None,
@@ -94,16 +93,22 @@ class LlmClient:
         self.usage = Usage()
 
     @property
-    def endpoint(self) -> tuple[str, str]:
-        """Base URL and model name; starts the server where there is none yet."""
+    def endpoint(self) -> Served:
+        """Base URLs and model name; starts the server where there is none yet."""
         if callable(self._endpoint):
             self._endpoint = self._endpoint()
         return self._endpoint
 
     @property
     def base_url(self) -> str:
-        """The endpoint's address."""
-        return self.endpoint[0]
+        """The endpoint's address; the first of several."""
+        return self.base_urls[0]
+
+    @property
+    def base_urls(self) -> list[str]:
+        """Addresses of the servers that requests are shared out to (``core.llm.balance``)."""
+        urls = self.endpoint[0]
+        return [urls] if isinstance(urls, str) else list(urls)
 
     @property
     def model(self) -> str:
@@ -148,17 +153,17 @@ class LlmClient:
         return [replies[index] for index in range(len(requests))]
 
     async def _ask_all(self, asked: list[tuple[str, LlmRequest]], deliver: Callable[[str, LlmReply], None]) -> None:
-        from openai import AsyncOpenAI, DefaultAsyncHttpxClient
+        from openai import AsyncOpenAI
 
-        # A proxy from the environment must not get requests for this machine.
-        direct = (urlsplit(self.base_url).hostname or "") in LOOPBACK
+        from webinstruct_assets.core.llm.balance import http_client
+
         queue: Iterator[tuple[str, LlmRequest]] = iter(asked)
         async with AsyncOpenAI(
             base_url=self.base_url,
             api_key=self.api_key or "none",
             max_retries=self.max_retries,
             timeout=self.timeout,
-            http_client=DefaultAsyncHttpxClient(trust_env=not direct),
+            http_client=http_client(self.base_urls, self.api_key),
         ) as api:
 
             async def worker() -> None:
@@ -211,7 +216,7 @@ class LlmClient:
             return _failed(f"no answer within {self.timeout:g} s")
         except openai.APIConnectionError as error:
             raise DeadEndpoint(
-                f"LLM endpoint {self.base_url} cannot be reached: {error.__cause__ or error}",
+                f"LLM endpoint {', '.join(self.base_urls)} cannot be reached: {error.__cause__ or error}",
                 "start that server or correct `base_url`; for a local model look at its server.log in "
                 "data/llm/servers, then run again: answers so far are kept",
             ) from error
