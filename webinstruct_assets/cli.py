@@ -364,6 +364,18 @@ def push(snapshot: str, repo: str, private: bool) -> None:
 
 
 @main.command()
+@click.option("--json", "as_json", is_flag=True, help="a list of objects")
+def doctor(as_json: bool) -> None:
+    """Checks this machine and everything that the environment names, and says what to fix. Exit code 1: broken."""
+    from webinstruct_assets import doctor as module
+
+    findings = module.examine()
+    click.echo(json.dumps([asdict(item) for item in findings], indent=1) if as_json else module.describe(findings))
+    if any(item.level == "broken" for item in findings):
+        sys.exit(1)
+
+
+@main.command()
 @click.argument("key", metavar="SNAPSHOT")
 @click.option("--port", default=3010, show_default=True, help="0 takes a free one")
 def report(key: str, port: int) -> None:

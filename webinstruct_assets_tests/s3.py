@@ -145,11 +145,11 @@ def radosgw(folder: Path) -> Iterator[str]:
 
 
 @contextmanager
-def spoilt(endpoint: str, folder: Path, share: float) -> Iterator[str]:
+def spoilt(endpoint: str, folder: Path, share: float, *options: str) -> Iterator[str]:
     """A proxy before ``endpoint`` that spoils a share of the requests (``s3_proxy``); yields its endpoint."""
     port = free_port()
     with process(
-        [sys.executable, str(Path(__file__).with_name("s3_proxy.py")), str(port), endpoint, str(share)],
+        [sys.executable, str(Path(__file__).with_name("s3_proxy.py")), str(port), endpoint, str(share), *options],
         folder / "proxy.log",
     ):
         wait_for(port, 30)

@@ -1,10 +1,10 @@
 """A proxy before an S3 server that spoils a share of the requests. A program of its own.
 
-    python s3_proxy.py PORT ENDPOINT SHARE
+    python s3_proxy.py PORT ENDPOINT SHARE [deaf]
 
 Spoilt in turn: 500 without asking the server; 503 after the server did what was asked; the answer cut in the middle;
 no answer for ``SLOW`` seconds. Which requests are spoilt is drawn from a fixed seed, in the order they come in. Counts by
-fault go to ``/_faults``.
+fault go to ``/_faults``. ``deaf``: conditions of writes are not passed on, as by a server that does not know them.
 """
 
 import http.client
@@ -19,6 +19,7 @@ from itertools import cycle
 from urllib.parse import urlsplit
 
 PORT, OTHER, SHARE = int(sys.argv[1]), urlsplit(sys.argv[2]), float(sys.argv[3])
+DEAF = {"if-match", "if-none-match"} if "deaf" in sys.argv else set()
 SLOW = 5.0
 LOCK = threading.Lock()
 DRAW = random.Random(0)
@@ -43,7 +44,7 @@ class Proxy(http.server.BaseHTTPRequestHandler):
         other = http.client.HTTPConnection(OTHER.hostname or "", OTHER.port)
         other.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
         for name, value in self.headers.items():  # Host too: it is signed
-            if name.lower() != "connection":
+            if name.lower() not in {"connection", *DEAF}:
                 other.putheader(name, value)
         other.endheaders(body)
         answer = other.getresponse()

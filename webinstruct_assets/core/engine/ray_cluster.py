@@ -100,7 +100,7 @@ class RayCluster:
         quiet: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False, "configure_logging": False}
         try:
             if self.address:
-                _knock(self.address)
+                knock(self.address)
                 ray.init(address=self.address, **quiet)
             else:
                 ray.init(
@@ -118,7 +118,7 @@ class RayCluster:
             ray.shutdown()
 
 
-def _knock(address: str) -> None:
+def knock(address: str) -> None:
     """Raises OSError where nobody listens at HOST:PORT; Ray itself would try for minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if host and port.isdigit():
