@@ -182,12 +182,12 @@ def sql(query: str | None, as_json: bool) -> None:
 
     from webinstruct_assets import sql as module
 
-    connection = module.connect(_workspace())
+    database = module.Database(_workspace())
     if query is None:
-        _prompt(connection)
+        _prompt(database)
         return
     try:
-        frame: duckdb.DuckDBPyRelation | None = connection.sql(query)
+        frame: duckdb.DuckDBPyRelation | None = database.sql(query)
         if frame is None:  # a statement without a result
             return
         if as_json:
@@ -205,13 +205,13 @@ def sql(query: str | None, as_json: bool) -> None:
         raise WebInstructError(f"query failed: {error}", "`webinstruct sql 'SHOW TABLES'` lists the views") from error
 
 
-def _prompt(connection: Any) -> None:
+def _prompt(database: Any) -> None:
     import duckdb
 
     click.echo("DuckDB over the lake; SHOW TABLES lists the views; an empty line or Ctrl-D ends")
     while query := _line():
         try:
-            frame: duckdb.DuckDBPyRelation | None = connection.sql(query)
+            frame: duckdb.DuckDBPyRelation | None = database.sql(query)
             if frame is not None:
                 frame.show(max_width=180)
         except duckdb.Error as error:

@@ -339,6 +339,7 @@ class S3Lake(Lake):
         _ = self.takedowns
         key = f"{build} of {[manifest.data_version for manifest in inputs]}"
         if key not in self._prepared:
+            (build / "scratch").mkdir(parents=True, exist_ok=True)
             for manifest in inputs:
                 source = self.source(manifest, str(build))
                 self.fetched(source, source.parts)

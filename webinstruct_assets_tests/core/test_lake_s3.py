@@ -1,6 +1,7 @@
 """The lake in a bucket of a real S3 server: the same versions as on disk, from any machine, whatever breaks."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -9,6 +10,9 @@ import threading
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -22,7 +26,7 @@ from webinstruct_assets.core.keys import Ref
 from webinstruct_assets.core.lake import Lake
 from webinstruct_assets.core.lake_s3 import Bucket, Changed, S3Lake
 from webinstruct_assets.core.manifest import Manifest
-from webinstruct_assets.core.stage import execute
+from webinstruct_assets.core.stage import Job, Unit, execute
 from webinstruct_assets.core.workspace import PROJECT_ROOT, Workspace
 from webinstruct_assets.stages.extraction.extracted_qa import EXTRACTED_QA
 from webinstruct_assets.stages.pages.pages import PAGES
@@ -30,9 +34,10 @@ from webinstruct_assets.stages.recall.round2_recall import ROUND2_RECALL
 from webinstruct_assets.takedown import take_down
 from webinstruct_assets.trace import Tracer
 from webinstruct_assets_tests import s3
-from webinstruct_assets_tests.conftest import make_home
-from webinstruct_assets_tests.core.engine import program
+from webinstruct_assets_tests.conftest import make_home, rows_of, webinstruct
+from webinstruct_assets_tests.core.engine import functions, program
 from webinstruct_assets_tests.core.engine.program import KEY, read_log, with_engine
+from webinstruct_assets_tests.core.engine.test_engines import stage_of
 from webinstruct_assets_tests.partitions import filled, publish
 
 SERVERS = [
@@ -121,8 +126,10 @@ def test_another_machine_reads_everything(chain: tuple[Machines, list[Manifest]]
     rows = {row["asset"]: row for row in status.rows(ws, "local-test")}
     assert rows["extracted_qa"]["rows"] == pairs.rows and rows["extracted_qa"]["data_version"] == pairs.data_version
     assert not list((ws.root / "data/lake_cache").glob("**/part-*"))  # which took no part of anything
+    counted = sql.Database(ws).sql("SELECT count(*) FROM extracted_qa")
+    assert counted and counted.fetchall() == [(pairs.rows,)]
     assert ws.lake.read(pairs).height == pairs.rows
-    assert sql.connect(ws).sql("SELECT count(*) FROM extracted_qa").fetchall() == [(pairs.rows,)]
+    assert not list((ws.root / "data/lake_cache/pages").glob("**/part-*"))
     steps = Tracer(ws).row(ws.lake.read(pairs)["id"][0])
     assert [step.asset for step in steps] == ["extracted_qa", "pages", "recalled_urls", "round2_recall"]
     assert steps[0].spans["question"]
@@ -306,6 +313,68 @@ def test_500s_lost_answers_cut_and_slow_ones_change_nothing(
     assert len(read_log(tmp_path / "log")) == program.UNITS
 
 
+@contextmanager
+def ray_nodes(cache: Path, folder: Path) -> Iterator[str]:
+    """A Ray cluster of two workers, each of which has a file system of its own at ``cache``; yields its address."""
+    ray, head = str(Path(sys.executable).with_name("ray")), s3.free_port()
+    environment = {"RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": str(PROJECT_ROOT)}
+    store = ["--object-store-memory", str(100 << 20), "--block"]
+    start = [ray, "start", "--head", "--port", str(head), "--num-cpus", "0",
+             "--include-dashboard", "false", *store]  # fmt: skip
+    join = " ".join([ray, "start", "--address", f"127.0.0.1:{head}", "--num-cpus", "1", *store])
+    with ExitStack() as stack:
+        stack.enter_context(s3.process(start, folder / "head.log", **environment))
+        s3.wait_for(head, 60)
+        for number in range(2):
+            command = ["unshare", "--mount", "sh", "-c", f"mount -t tmpfs none {cache} && exec {join}"]
+            stack.enter_context(s3.process(command, folder / f"worker-{number}.log", **environment))
+        yield f"127.0.0.1:{head}"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts need root")
+def test_ray_nodes_without_a_common_disk(
+    chain: tuple[Machines, list[Manifest]], machines: Machines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each node has a working copy of its own: what units read and write goes through the bucket."""
+    pytest.importorskip("ray")
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    ws = machines.machine("a")
+    program.make_crawl(ws)
+    with ray_nodes(ws.lake.root, tmp_path) as address:
+        call = (
+            f"from {__name__} import runs_on_ray; runs_on_ray({str(ws.root)!r}, {address!r}, {str(tmp_path / 'log')!r})"
+        )
+        subprocess.run([sys.executable, "-c", call], cwd=PROJECT_ROOT, check=True, timeout=300)
+    pages, read = (ws.lake.require(Ref(asset, KEY), "test") for asset in ("pages", "numbers"))
+    assert pages.data_version == chain[1][0].data_version
+    assert len({line.node for line in read_log(tmp_path / "log")}) == 2
+    assert ws.lake.read(read)["n"].to_list() == [1000 + part.rows for part in pages.parts]
+    assert read.metrics["nodes"] == 2
+
+
+def runs_on_ray(home: str, address: str, log: str) -> None:
+    """``pages``, and a stage whose units read parts of it and a file that the stage wrote; a program of its own."""
+
+    def run(job: Job) -> None:
+        note = job.folder / "scratch/note.txt"
+        note.parent.mkdir(exist_ok=True)
+        note.write_text("1000")
+        paths = job.ws.lake.part_paths(*job.manifests("pages"))
+        units = {f"{number:03}": (f"{number:03}", path) for number, path in enumerate(paths)}
+        job.map(partial(_reads, note), units)
+        job.metrics["nodes"] = sum(name.startswith("node-") for name in job.counts)
+
+    ws = with_engine(Workspace.open(Path(home)), "ray", None, address)
+    program.build(ws, Path(log), 0.2)
+    reader = replace(stage_of(functions.squares), run=run, inputs=lambda ws, key: [PAGES.ref(key)])
+    execute(reader, KEY, ws, log=print, run_id="t")
+
+
+def _reads(note: Path, named: tuple[str, Path]) -> Unit:
+    return functions.reads(named[1], note, named[0])
+
+
 def test_what_is_wrong_is_named(machines: Machines, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(Unavailable, match="no answer after 2 attempts"):
         Bucket("s3://lake/x", S3Config(endpoint=f"http://127.0.0.1:{s3.free_port()}", attempts=2)).get("a")
@@ -313,3 +382,40 @@ def test_what_is_wrong_is_named(machines: Machines, monkeypatch: pytest.MonkeyPa
         Bucket("s3://no-such-bucket/x", machines.settings()).get("a")
     with pytest.raises(ConfigError, match="names no bucket"):
         Bucket("s3://", machines.settings())
+
+
+@pytest.mark.slow
+@pytest.mark.llm
+def test_the_whole_graph(demo_home: Path, tmp_path: Path) -> None:
+    """Every asset up to a checkpoint, by the command line, in a bucket: the versions are the demo's, which are on disk.
+
+    The LLM's answers are the demo's own, from its ledger.
+    """
+    home = make_home(tmp_path / "home")
+    (home / "data/crawl").symlink_to(demo_home / "data/crawl")
+    shutil.copy(demo_home / "data/llm/ledger.sqlite", home / "data/llm")
+    path = home / "config/environments/demo.yaml"
+    server = s3.radosgw if s3.has_radosgw() else s3.moto
+    (tmp_path / "server").mkdir()
+    with server(tmp_path / "server") as endpoint:
+        content = {**yaml.safe_load(path.read_text()), "lake": f"s3://{s3.BUCKET}/demo", "s3": {"endpoint": endpoint}}
+        path.write_text(yaml.safe_dump(content))
+        webinstruct(home, "run", "--snapshot", "local-demo", "--to", "webinstruct_release")
+        webinstruct(home, "run", "--snapshot", "local-demo", "--recipe", "demo-sft", "--to", "trained_checkpoint")
+        versions = "SELECT asset, partition, data_version FROM manifests ORDER BY ALL"
+        found = {tuple(row.values()) for row in rows_of(home, versions)}
+        assert found <= {tuple(row.values()) for row in rows_of(demo_home, versions)}
+        assert {row[0] for row in found} >= {
+            "round2_model",
+            "extracted_qa",
+            "webinstruct_release",
+            "trained_checkpoint",
+        }
+        (row,) = rows_of(home, "SELECT id FROM sft_dataset ORDER BY id LIMIT 1")
+        assert "WARC record: " in webinstruct(home, "trace", row["id"]).stdout
+        shutil.rmtree(home / "data/lake_cache")
+        assert "WARC record: " in webinstruct(home, "trace", row["id"]).stdout
+        states = json.loads(webinstruct(home, "status", "--json").stdout)
+        assert all(
+            item["up_to_date"] for item in states if (item["asset"], item["partition"]) in {row[:2] for row in found}
+        )
