@@ -10,6 +10,7 @@ from typing import Any
 
 import dagster as dg
 
+from webinstruct_assets.core.errors import WebInstructError
 from webinstruct_assets.core.workspace import Workspace
 from webinstruct_assets.graph import STAGES
 from webinstruct_assets.resources import WorkspaceResource
@@ -67,7 +68,13 @@ def alert_on_failure(context: dg.RunFailureSensorContext) -> dg.SkipReason | Non
     address = os.environ.get(WEBHOOK)
     if not address:
         return dg.SkipReason(f"no address in {WEBHOOK}")
-    httpx.post(address, json=alert(context), timeout=30).raise_for_status()
+    try:
+        answer = httpx.post(address, json=alert(context), timeout=30)
+        problem = f"answered {answer.status_code}" if answer.is_error else None
+    except httpx.TransportError as error:
+        problem = type(error).__name__
+    if problem:  # httpx's own errors name the address, which is a secret
+        raise WebInstructError(f"the webhook in {WEBHOOK}: {problem}", "correct the address, or look at its service")
     return None
 
 
