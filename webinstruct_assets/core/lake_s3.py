@@ -24,13 +24,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import urlsplit
 
 import polars as pl
 
 from webinstruct_assets.core.config import S3Config
-from webinstruct_assets.core.errors import BadManifest, Busy, ConfigError, Unavailable
+from webinstruct_assets.core.errors import BadManifest, Busy, ConfigError, Unavailable, WebInstructError
 from webinstruct_assets.core.ids import digest_file
 from webinstruct_assets.core.keys import Ref
 from webinstruct_assets.core.lake import Lake, manifest_name, ref_of, write_atomically
@@ -150,12 +150,14 @@ class Bucket:
         found = self._ask(prefix, lambda: obstore.list(self._store, prefix).collect()) or []
         return {meta["path"]: _found(meta) for meta in sorted(found, key=lambda meta: meta["path"])}
 
-    def folders(self, prefix: str) -> list[str]:
-        """Names of the folders directly below ``prefix``."""
+    def directly_below(self, prefix: str) -> tuple[list[str], list[str]]:
+        """Names of the objects, and of the folders, that ``prefix`` itself holds."""
         import obstore
 
         answer = self._ask(prefix, lambda: obstore.list_with_delimiter(self._store, prefix))
-        return sorted(path.rpartition("/")[2] for path in answer["common_prefixes"]) if answer else []
+        if answer is None:
+            return [], []
+        return [meta["path"] for meta in answer["objects"]], sorted(answer["common_prefixes"])
 
     def delete(self, names: Sequence[str]) -> None:
         """Removes objects; one that is not there is no error."""
@@ -246,11 +248,11 @@ class S3Lake(Lake):
             return self._bucket
 
     def _remembered(self, what: str, ask: Callable[[], T]) -> T:
-        now = time.monotonic()
-        if what not in self._seen or now - self._seen[what][0] > FRESH_SECONDS:
-            self._seen[what] = (now, ask())
-        answer: T = self._seen[what][1]
-        return answer
+        at, answer = self._seen.get(what, (-FRESH_SECONDS, None))
+        if time.monotonic() - at > FRESH_SECONDS:
+            at, answer = time.monotonic(), ask()
+            self._seen[what] = (at, answer)
+        return cast(T, answer)
 
     def refresh(self) -> None:
         self._seen.clear()
@@ -269,13 +271,21 @@ class S3Lake(Lake):
         self.refresh()
 
     def names(self, folder: str) -> list[str]:
-        return self.bucket.folders(folder)
+        return [name.rpartition("/")[2] for name in self.bucket.directly_below(folder)[1]]
 
     def manifest_files(self, asset: str) -> list[str]:
-        names = [name for name in self.bucket.below(asset) if name.endswith("/manifest.json")]
+        names = sorted(self._manifests_below(asset))
         with ThreadPoolExecutor(TRANSFERS) as pool:
             list(pool.map(self.load, names))
         return names
+
+    def _manifests_below(self, folder: str) -> Iterator[str]:
+        """Without a look into builds, which hold most objects."""
+        names, folders = self.bucket.directly_below(folder)
+        yield from (name for name in names if name.endswith("/manifest.json"))
+        for inner in folders:
+            if "=" in inner.rpartition("/")[2]:
+                yield from self._manifests_below(inner)
 
     # -- takedowns: one object each, so that two machines can record at once -----------------------------
 
@@ -295,7 +305,8 @@ class S3Lake(Lake):
             if path.suffix == ".json":
                 lines.append(path.read_bytes())
         journal = b"".join(line + b"\n" for line in sorted(lines, key=lambda line: json.loads(line)["at"]))
-        if journal and (not takedowns.journal.exists() or takedowns.journal.read_bytes() != journal):
+        known = takedowns.journal.read_bytes() if takedowns.journal.exists() else b""
+        if journal != known:
             write_atomically(takedowns.journal, journal)
 
     def record(self, takedown: Takedown, held: pl.DataFrame) -> None:
@@ -413,10 +424,13 @@ class S3Lake(Lake):
         lease = self._leases[ref]
         folder = self.data_folder(manifest)
         there = self.bucket.below(self._name(folder))
+        lacking = []
         for part in manifest.everything:
             found = there.get(self._name(folder / part.file))
             if part.file not in committed or found is None or found.size != part.bytes:
-                self.bucket.upload(folder / part.file, self._name(folder / part.file))
+                lacking.append(folder / part.file)
+        with ThreadPoolExecutor(TRANSFERS) as pool:
+            list(pool.map(lambda path: self.bucket.upload(path, self._name(path)), lacking))
         lease.check()
         try:
             self.bucket.put(manifest_name(ref), manifest.model_dump_json(indent=1).encode(), over=lease.replaces)
@@ -501,9 +515,12 @@ class _Lease:
         finally:
             self._over.set()
             renewing.join()
-            found = self._bucket.find(self._name)
-            if found and found.tag.strip('"') == self._tag.strip('"'):
-                self._bucket.delete([self._name])
+            try:
+                found = self._bucket.find(self._name)
+                if found and found.tag.strip('"') == self._tag.strip('"'):
+                    self._bucket.delete([self._name])
+            except WebInstructError:  # the server is away: it ends by itself
+                pass
 
     def _write(self, over: str | None) -> None:
         # A new tag each time: contents differ.
@@ -530,7 +547,7 @@ class _Lease:
         while not self._over.wait(LEASE_SECONDS / 4):
             try:
                 self._write(self._tag)
-                renewed = time.monotonic()
+                renewed, self._lost = time.monotonic(), False
             except Changed:
                 self._lost = True
                 return
