@@ -182,12 +182,12 @@ def sql(query: str | None, as_json: bool) -> None:
 
     from webinstruct_assets import sql as module
 
-    connection = module.connect(_workspace())
+    database = module.Database(_workspace())
     if query is None:
-        _prompt(connection)
+        _prompt(database)
         return
     try:
-        frame: duckdb.DuckDBPyRelation | None = connection.sql(query)
+        frame: duckdb.DuckDBPyRelation | None = database.sql(query)
         if frame is None:  # a statement without a result
             return
         if as_json:
@@ -205,13 +205,13 @@ def sql(query: str | None, as_json: bool) -> None:
         raise WebInstructError(f"query failed: {error}", "`webinstruct sql 'SHOW TABLES'` lists the views") from error
 
 
-def _prompt(connection: Any) -> None:
+def _prompt(database: Any) -> None:
     import duckdb
 
     click.echo("DuckDB over the lake; SHOW TABLES lists the views; an empty line or Ctrl-D ends")
     while query := _line():
         try:
-            frame: duckdb.DuckDBPyRelation | None = connection.sql(query)
+            frame: duckdb.DuckDBPyRelation | None = database.sql(query)
             if frame is not None:
                 frame.show(max_width=180)
         except duckdb.Error as error:
@@ -361,6 +361,18 @@ def push(snapshot: str, repo: str, private: bool) -> None:
     from webinstruct_assets.core.keys import check_snapshot
 
     click.echo(hub.push(_workspace(), check_snapshot(snapshot), repo, private=private))
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="a list of objects")
+def doctor(as_json: bool) -> None:
+    """Checks this machine and everything that the environment names, and says what to fix. Exit code 1: broken."""
+    from webinstruct_assets import doctor as module
+
+    findings = module.examine()
+    click.echo(json.dumps([asdict(item) for item in findings], indent=1) if as_json else module.describe(findings))
+    if any(item.level == "broken" for item in findings):
+        sys.exit(1)
 
 
 @main.command()

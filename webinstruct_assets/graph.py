@@ -235,5 +235,5 @@ def _difference(
 def known_snapshots(ws: Workspace) -> list[str]:
     """Active snapshots, then others that have anything in the lake."""
     listed = list(ws.config.snapshots)
-    found = sorted(path.name.partition("=")[2] for path in (ws.lake.root / CRAWL_INDEX.asset).glob("snapshot=*"))
+    found = [name.partition("=")[2] for name in ws.lake.names(CRAWL_INDEX.asset) if name.startswith("snapshot=")]
     return listed + [snapshot for snapshot in found if snapshot not in listed]

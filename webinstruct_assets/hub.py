@@ -23,6 +23,7 @@ def release_folder(ws: Workspace, snapshot: str) -> tuple[Path, list[str]]:
             f"{ref} is not up to date: {state.reason}",
             f"webinstruct run --snapshot {snapshot} --to webinstruct_release, then push",
         )
+    ws.lake.file_paths(manifest)
     return ws.lake.data_folder(manifest), [part.file for part in manifest.files]
 
 

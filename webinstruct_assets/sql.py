@@ -3,6 +3,7 @@
 Views list exactly the files that manifests publish; a partition that reuses another's data adds no rows.
 """
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -12,39 +13,57 @@ from webinstruct_assets.core.lake import REJECT_SCHEMA
 from webinstruct_assets.core.manifest import Manifest
 from webinstruct_assets.core.stage import Stage
 from webinstruct_assets.core.workspace import Workspace
-from webinstruct_assets.graph import STAGES
+from webinstruct_assets.graph import BY_ASSET, STAGES
 
 
-def connect(ws: Workspace) -> duckdb.DuckDBPyConnection:
-    """An in-memory database with all views."""
-    connection = duckdb.connect()
-    rejects = []
-    published: list[tuple[str, str, int, int, int, str, str, str, str]] = []
-    for stage in STAGES:
-        manifests = ws.lake.manifests(stage.asset)
+class Database:
+    """An in-memory database with all views. One is filled when a query first names it: parts may have to be fetched."""
+
+    def __init__(self, ws: Workspace):
+        self._ws = ws
+        self._connection = duckdb.connect()
+        self._manifests = {stage.asset: ws.lake.manifests(stage.asset) for stage in STAGES}
+        self._open = {*self._manifests, "rejects"}
+        for stage in STAGES:
+            self._connection.execute(f"CREATE VIEW {stage.asset} AS {_empty(stage)}")
+        empty = ", ".join(f"NULL::VARCHAR AS {name}" for name in ("asset", "partition", *REJECT_SCHEMA))
+        self._connection.execute(f"CREATE VIEW rejects AS SELECT {empty} WHERE false")
+        self._connection.execute(
+            "CREATE TABLE manifests (asset VARCHAR, partition VARCHAR, rows_in BIGINT, rows BIGINT, rejected BIGINT,"
+            " metrics JSON, code_version VARCHAR, data_version VARCHAR, finished_at TIMESTAMPTZ)"
+        )
+        published = [_summary(manifest) for manifests in self._manifests.values() for manifest in manifests]
+        if published:
+            self._connection.executemany("INSERT INTO manifests VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", published)
+
+    def sql(self, query: str) -> duckdb.DuckDBPyRelation | None:
+        """The query's result; None for a statement that has none. Raises duckdb.Error."""
+        for view in sorted(self._open & set(re.findall(r"\w+", query.lower()))):
+            selects = self._rejects() if view == "rejects" else self._rows(view)
+            if selects:
+                self._connection.execute(f"CREATE OR REPLACE VIEW {view} AS {' UNION ALL BY NAME '.join(selects)}")
+            self._open.remove(view)
+        return self._connection.sql(query)
+
+    def _rows(self, asset: str) -> list[str]:
         selects = []
-        for manifest in manifests:
-            if paths := ws.lake.part_paths(manifest):
+        for manifest in self._manifests[asset]:
+            if paths := self._ws.lake.part_paths(manifest):
+                schema = BY_ASSET[asset].schema
                 keys = "".join(
-                    f", {quote(value)} AS {name}" for name, value in manifest.keys.items() if name not in stage.schema
+                    f", {quote(value)} AS {name}" for name, value in manifest.keys.items() if name not in schema
                 )
                 selects.append(f"SELECT *{keys} FROM {scan(paths)}")
-            if paths := ws.lake.reject_paths(manifest):
-                rejects.append(
-                    f"SELECT {quote(stage.asset)} AS asset, {quote(manifest.partition)} AS partition,"
-                    f" id, parent_id, reason, detail FROM {scan(paths)}"
-                )
-            published.append(_summary(manifest))
-        connection.execute(f"CREATE VIEW {stage.asset} AS {' UNION ALL BY NAME '.join(selects) or _empty(stage)}")
-    empty = ", ".join(f"NULL::VARCHAR AS {name}" for name in ("asset", "partition", *REJECT_SCHEMA))
-    connection.execute(f"CREATE VIEW rejects AS {' UNION ALL '.join(rejects) or f'SELECT {empty} WHERE false'}")
-    connection.execute(
-        "CREATE TABLE manifests (asset VARCHAR, partition VARCHAR, rows_in BIGINT, rows BIGINT, rejected BIGINT,"
-        " metrics JSON, code_version VARCHAR, data_version VARCHAR, finished_at TIMESTAMPTZ)"
-    )
-    if published:
-        connection.executemany("INSERT INTO manifests VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", published)
-    return connection
+        return selects
+
+    def _rejects(self) -> list[str]:
+        return [
+            f"SELECT {quote(asset)} AS asset, {quote(manifest.partition)} AS partition,"
+            f" id, parent_id, reason, detail FROM {scan(paths)}"
+            for asset, manifests in self._manifests.items()
+            for manifest in manifests
+            if (paths := self._ws.lake.reject_paths(manifest))
+        ]
 
 
 def _summary(manifest: Manifest) -> tuple[str, str, int, int, int, str, str, str, str]:

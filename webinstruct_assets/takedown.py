@@ -50,7 +50,7 @@ def take_down(ws: Workspace, kind: Literal["domain", "url", "pair"], value: str,
     at = datetime.now(UTC).isoformat(timespec="seconds")
     identity = f"td-{digest_json([kind, value, reason, at])[:16]}"
     takedown = Takedown(id=identity, kind=kind, value=value, reason=reason.strip(), at=at, by=by)
-    ws.lake.takedowns.record(takedown, _held(ws, takedown))
+    ws.lake.record(takedown, _held(ws, takedown))
     return takedown
 
 

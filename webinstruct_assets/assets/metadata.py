@@ -13,7 +13,7 @@ import dagster as dg
 import polars as pl
 
 from webinstruct_assets.core.keys import PartitionKey
-from webinstruct_assets.core.lake import ref_of
+from webinstruct_assets.core.lake import manifest_name, ref_of
 from webinstruct_assets.core.manifest import Manifest
 from webinstruct_assets.core.stage import Stage
 from webinstruct_assets.core.workspace import Workspace
@@ -67,7 +67,7 @@ def metadata_of(ws: Workspace, stage: Stage, manifest: Manifest, plot: str | Non
             if isinstance(value, list) and value and all(isinstance(entry, dict) for entry in value)
         },
         "parents": dg.MetadataValue.md(table(parents)),
-        "manifest": dg.MetadataValue.path(str(ws.lake.folder(ref_of(manifest)) / "manifest.json")),
+        "manifest": dg.MetadataValue.path(ws.lake.address(manifest_name(ref_of(manifest)))),
         "metrics": dg.MetadataValue.json(manifest.metrics),
         **{f"metric/{name}": value for name, value in manifest.metrics.items() if isinstance(value, int | float)},
     }

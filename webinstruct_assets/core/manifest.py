@@ -72,9 +72,14 @@ class Manifest(_Record):
     environment: dict[str, str]
 
     @property
+    def everything(self) -> list[Part]:
+        """All files that are published."""
+        return [*self.parts, *self.rejects, *self.files]
+
+    @property
     def bytes(self) -> int:
         """Size of all files on disk."""
-        return sum(part.bytes for part in [*self.parts, *self.rejects, *self.files])
+        return sum(part.bytes for part in self.everything)
 
     @property
     def rejected_total(self) -> int:

@@ -131,7 +131,7 @@ class Job:
             log,
         )
         self.inputs = inputs
-        self.ledger = Ledger(folder, f"{stage.asset} {key}", dict(stage.schema), ws.lake.takedowns)
+        self.ledger = Ledger(folder, f"{stage.asset} {key}", dict(stage.schema), ws.lake, ws.lake.takedowns)
         self.progress = Progress(self.ledger.label, log, self._dollars, ws.lake.folder(stage.ref(key)), listener)
         self._clock, self._cpu_seconds = time.monotonic(), 0.0
         self.metrics: dict[str, Any] = {}
@@ -256,7 +256,7 @@ class Job:
         """
         folder = self.folder / "scratch"
         folder.mkdir(exist_ok=True)
-        ledger = Ledger(folder, f"{self.ledger.label}, first pass", dict(schema), None)
+        ledger = Ledger(folder, f"{self.ledger.label}, first pass", dict(schema), self.ws.lake, None)
         return folder, self._compute(ledger, function, units, noun, None)
 
     def _compute(
@@ -278,8 +278,9 @@ class Job:
         )
         left = [(name, argument) for name, argument in units.items() if name not in committed]
         failed: list[Failed] = []
-        work = Work(function, ledger)
+        work = Work(function, ledger, self.folder, list(self.inputs.values()))
         pickle.dumps(work)  # what cannot travel is refused by every engine, not only by those that need it to
+        self.ws.lake.send(self.folder)
         with closing(self._engine.run(work, left)) as outcomes:
             for outcome in outcomes:
                 if isinstance(outcome, Failed):
@@ -291,6 +292,7 @@ class Job:
                     for warning in outcome.warnings:
                         self.log(f"{ledger.label}: {warning}")
                     self.progress.advance(size(outcome.name), outcome.rejected)
+        self.ws.lake.collect(self.folder)
         if failed:
             raise _units_failed(ledger.label, failed, len(units))
         return entries
@@ -315,7 +317,7 @@ class Job:
         parts = [entry.part for entry in entries]
         rejects = [entry.rejects for entry in entries if entry.rejects]
         side = [part for entry in entries for part in entry.files]
-        owned = {part.file for part in [*parts, *rejects, *side]}
+        owned = self.committed
         others = [
             Part(
                 file=path.relative_to(self.folder).as_posix(),
@@ -340,6 +342,11 @@ class Job:
             "metrics": self.metrics,
             "cpu_seconds": round(sum(entry.cpu_seconds for entry in entries), 3),
         }
+
+    @property
+    def committed(self) -> set[str]:
+        """Names of the files that units committed."""
+        return {part.file for entry in self._entries.values() for part in entry.all_files}
 
 
 def _sum(counters: Iterable[Mapping[str, Number]]) -> dict[str, Number]:
@@ -386,11 +393,12 @@ def identify(stage: Stage, key: PartitionKey, ws: "Workspace") -> Identity:
         refs = stage.inputs(ws, key)
     needed_by = str(stage.ref(key))
     inputs = {ref: ws.lake.require(ref, needed_by) for ref in refs}
-    takedowns = set(ws.lake.takedowns.that_touch(stage.asset, str(key)))
+    takedowns = ws.lake.takedowns
+    touching = set(takedowns.that_touch(stage.asset, str(key)))
     for ref, manifest in inputs.items():
-        takedowns.update(ws.lake.takedowns.that_touch(ref.asset, str(ref.key), manifest.data_version))
-    if takedowns:
-        config["taken_down"] = sorted(takedowns)
+        touching.update(takedowns.that_touch(ref.asset, str(ref.key), manifest.data_version))
+    if touching:
+        config["taken_down"] = sorted(touching)
     code, config_fingerprint = stage.code_version(), digest_json(config)[:16]
     versions = [[str(ref), manifest.data_version] for ref, manifest in inputs.items()]
     return Identity(code, config, config_fingerprint, inputs, digest_json([code, config, versions]), reuses)
@@ -418,15 +426,14 @@ def execute(
             log(f"{ref}: up to date, nothing to do")
             return current
         started, clock = datetime.now(UTC), time.monotonic()
-        folder = ws.lake.folder(ref) / identity.fingerprint[:12]
-        folder.mkdir(parents=True, exist_ok=True)
-        for stray in folder.glob(".*.tmp-*"):
-            stray.unlink()
+        folder = ws.lake.open_build(ref, identity.fingerprint[:12])
+        committed: set[str] = set()
         if identity.reuses:
             outcome = _reuse(identity.inputs[identity.reuses])
             version = identity.inputs[identity.reuses].data_version
         else:
-            outcome = _run(stage, key, ws, identity, folder, log, listener).outcome()
+            job = _run(stage, key, ws, identity, folder, log, listener)
+            outcome, committed = job.outcome(), job.committed
             version = data_version(outcome["parts"], outcome["rejects"], outcome["files"], identity.config_fingerprint)
             if not outcome["rows"] and not stage.may_be_empty(ws, key):
                 raise QualityGate(
@@ -453,7 +460,7 @@ def execute(
             environment=_environment(ws),
             **outcome,
         )
-        ws.lake.publish(manifest)
+        ws.lake.publish(manifest, committed)
         log(
             f"{ref}: {manifest.rows_in:,} in, {manifest.rows:,} out, {manifest.rejected_total:,} rejected, {manifest.seconds:.1f} s"
         )
@@ -477,6 +484,7 @@ def _run(
             stage.run(job)
         finally:
             job.progress.close()
+        ws.lake.refresh()
         if ws.lake.takedowns.count() == takedowns:
             return job
 

@@ -83,11 +83,15 @@ class Takedowns:
 
     def record(self, takedown: Takedown, held: pl.DataFrame) -> None:
         """Adds a request: the rows first, so that one that is in the journal has them."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        held.select(pl.col(name).cast(kind) for name, kind in HELD_SCHEMA.items()).write_parquet(
-            self.folder / f"{takedown.id}.parquet"
-        )
+        self.write_held(takedown, held)
         append_line(self.journal, takedown.model_dump_json())
+
+    def write_held(self, takedown: Takedown, held: pl.DataFrame) -> Path:
+        """The file of a request's rows."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / f"{takedown.id}.parquet"
+        held.select(pl.col(name).cast(kind) for name, kind in HELD_SCHEMA.items()).write_parquet(path)
+        return path
 
     def that_touch(self, asset: str, partition: str, data_version: str | None = None) -> list[str]:
         """Ids of the takedowns that this version of a partition held when they were recorded (None: any version)."""

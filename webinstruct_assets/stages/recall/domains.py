@@ -152,7 +152,7 @@ def _rows(job: Job, asset: str) -> pl.LazyFrame:
 def _pages_per_domain(job: Job, recall: str) -> pl.DataFrame:
     (manifest,) = job.manifests(recall)
     source = job.ws.lake.source(manifest, job.stage.asset)
-    paths = [job.ws.lake.data_folder(source) / part.file for part in source.files if part.file.startswith("domains-")]
+    paths = [path for path in job.ws.lake.file_paths(source) if path.name.startswith("domains-")]
     return pl.scan_parquet(paths).group_by("domain").agg(pl.col("pages").sum()).collect()
 
 

@@ -59,3 +59,11 @@ def sleeps(log: Path, name: str) -> Unit:
         stream.write(f"{os.getpid()}\n")
     time.sleep(60)
     return squares(name)
+
+
+def reads(part: Path, note: Path, name: str) -> Unit:
+    """Reads a part of an input and a file that the stage left in its scratch folder; counts by the disk they are on."""
+    time.sleep(0.2)
+    rows = pl.read_parquet(part).height
+    row = {"id": f"nn-{name}", "parent_id": "", "n": rows + int(note.read_text())}
+    return Unit(rows=[row], rows_in=1, counts={f"node-{os.stat(part).st_dev}": 1})

@@ -98,7 +98,7 @@ def make_crawl(ws: Workspace) -> None:
         writer = WARCWriter(stream, gzip=True)
         for number in range(PAGES):
             url, offset = f"https://site{number}.example/", stream.tell()
-            html = f"<html lang=en><title>Page {number}</title><body><h2>What is {number} plus one?</h2><p>{number + 1} it is."
+            html = f"<html lang=en><title>Page {number}</title><body><h2>What is {number} plus one?</h2><p>It is {number + 1}.</p><h2>Is {number} a number?</h2><p>Yes, it is."
             html += "".join(f"<p>Paragraph {index} about the number {number * index}.</p>" for index in range(30))
             payload = b"%PDF-1.7" if number % 7 == 3 else html.encode()
             headers = StatusAndHeaders("200 OK", [("Content-Type", "text/html; charset=utf-8")], protocol="HTTP/1.1")
