@@ -18,7 +18,7 @@ from typing import Any, Literal, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
-from webinstruct_assets.core.errors import ConfigError
+from webinstruct_assets.core.errors import BadKey, ConfigError
 from webinstruct_assets.core.inherit import inherited
 from webinstruct_assets.core.keys import check_name, check_plain_snapshot, check_snapshot, profile_of
 
@@ -426,7 +426,9 @@ class RecipeConfig(Section):
     @model_validator(mode="after")
     def _fitting(self) -> "RecipeConfig":
         if self.rows != "refined" and (self.filters.subjects or self.filters.source_types):
-            raise ValueError("`filters.subjects` and `filters.source_types` need `rows: refined`: others have no labels")
+            raise ValueError(
+                "`filters.subjects` and `filters.source_types` need `rows: refined`: others have no labels"
+            )
         if self.rows == "pages" and (self.loss != "all" or self.datasets or self.filters.min_answer_words):
             raise ValueError("`rows: pages` are documents: `loss: all`, no `datasets`, no `filters.min_answer_words`")
         return self
@@ -565,6 +567,8 @@ def validate(
             f"{path}: field {field!r}: {first['msg']}",
             f"correct that field; {model.__name__} has: {allowed}",
         ) from error
+    except BadKey as error:
+        raise BadKey(f"{path}: {error.problem}", error.fix) from error
 
 
 class Config:

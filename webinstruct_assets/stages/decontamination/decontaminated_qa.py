@@ -256,9 +256,7 @@ def check_pages(
     return Unit(rows=rows, rows_in=len(records), rejects=rejects, counts={"hits": len(hits)}), hits
 
 
-def look_up(
-    records: Sequence[Mapping[str, Any]], texts: Mapping[str, str], lookups: Lookups
-) -> list[dict[str, Any]]:
+def look_up(records: Sequence[Mapping[str, Any]], texts: Mapping[str, str], lookups: Lookups) -> list[dict[str, Any]]:
     """Hits (``HITS_SCHEMA``) in ``records`` (id, parent_id, url, question, answer) and in ``texts`` of their parents."""
     places: list[tuple[str, Mapping[str, Any], str]] = []  # place, a pair of the page, text
     seen: set[str] = set()

@@ -33,9 +33,7 @@ JUDGED = {"id": pl.String(), "digest": pl.String(), "reason": pl.String(), "deta
 def take_pages(job: Job, recipe: RecipeConfig) -> None:
     """Judges all pages, some at a time, then writes them in units of the same."""
     chunks = [
-        (pages.keys["snapshot"], chunk)
-        for pages in job.manifests("pages")
-        for chunk in page_chunks(job.ws.lake, pages)
+        (pages.keys["snapshot"], chunk) for pages in job.manifests("pages") for chunk in page_chunks(job.ws.lake, pages)
     ]
     scratch = job.folder / "scratch"
     scratch.mkdir(exist_ok=True)

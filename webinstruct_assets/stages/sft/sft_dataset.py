@@ -75,9 +75,11 @@ def settings(ws: Workspace, key: PartitionKey) -> dict[str, Any]:
     if recipe.steps == 0:
         return {"steps": 0}
     sampled = {"seed": recipe.seed} if recipe.filters.max_rows else {}
-    several = {"duplicates": settings_of(ws.config.duplicates)} if len(recipe.sources) + len(recipe.datasets) > 1 else {}
+    several = (
+        {"duplicates": settings_of(ws.config.duplicates)} if len(recipe.sources) + len(recipe.datasets) > 1 else {}
+    )
     looked_up = {"decontamination": settings_of(ws.config.decontamination)} if recipe.rows == "pages" else {}
-    refiners = {"refiners": sorted(recipe.refiners)} if recipe.rows == "refined" else {}
+    refiners = {"refiners": sorted(recipe.refiners)} if recipe.snapshots and recipe.rows == "refined" else {}
     return {"filters": settings_of(recipe.filters), **refiners, **sampled, **several, **looked_up}
 
 
