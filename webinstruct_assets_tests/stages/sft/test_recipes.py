@@ -119,6 +119,22 @@ def test_children_differ_in_a_line_or_two() -> None:
             assert len(set(content) - {"inherits", "description", "family"}) <= 4, path
 
 
+def test_the_fingerprint_is_of_the_resolved_recipe(home: Path) -> None:
+    """However it is written down; and a field of the parent bears on what inherits it, unless it says otherwise."""
+    folder = home / "config/recipes"
+    flat = Workspace.open(home).files.recipes["demo-plus"].model_dump(mode="json", exclude_none=True)
+    (folder / "flat.yaml").write_text(yaml.safe_dump(flat))
+    ws = Workspace.open(home)
+    stages = (SFT_DATASET, TRAINED_CHECKPOINT)
+    before = [stage.settings(ws, of("demo-plus")) for stage in stages]
+    assert before == [stage.settings(ws, of("flat")) for stage in stages]
+    (folder / "demo-sft.yaml").write_text(
+        (folder / "demo-sft.yaml").read_text().replace("steps: 5", "steps: 6\nseed: 7")
+    )
+    after = Workspace.open(home)
+    assert TRAINED_CHECKPOINT.settings(after, of("demo-plus")) == {**before[1], "seed": 7}
+
+
 @pytest.mark.parametrize("environment", ["paper", "demo"])
 def test_a_recipe_never_drags_another_along(environment: str) -> None:
     """Training takes what it continues; scores take the base model's, a partition of its own, and nothing else."""
