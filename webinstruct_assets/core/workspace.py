@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING
 
 from webinstruct_assets.core.config import Config, Environment
 from webinstruct_assets.core.errors import ConfigError, WebInstructError
-from webinstruct_assets.core.keys import PartitionKey, check_snapshot, profile_of
+from webinstruct_assets.core.keys import PartitionKey, check_plain_snapshot, check_snapshot, profile_of
 from webinstruct_assets.core.lake import Lake, write_atomically
 
 if TYPE_CHECKING:
-    from webinstruct_assets.core.llm.client import LlmClient
+    from webinstruct_assets.core.llm.client import LlmClient, Usage
     from webinstruct_assets.core.llm.ledger import Ledger
     from webinstruct_assets.core.llm.models import ModelSpec
     from webinstruct_assets.core.llm.tokens import TokenCounts
@@ -56,11 +56,15 @@ Launch = Callable[[Sequence[str], Mapping[str, str], Callable[[str], None]], Non
 
 @dataclass(frozen=True)
 class Workspace:
-    """``launch`` starts a stage's child process (training); Dagster puts Pipes there."""
+    """``launch`` starts a stage's child process (training); Dagster puts Pipes there.
+
+    ``llm_usage``: of every client so far, for what a build costs as it runs.
+    """
 
     root: Path
     files: Config
     launch: Launch = field(default=run_subprocess)
+    llm_usage: list["Usage"] = field(default_factory=list)
 
     @classmethod
     def open(cls, root: Path | None = None, environment: str | None = None) -> "Workspace":
@@ -110,7 +114,7 @@ class Workspace:
 
     def set_reference(self, snapshot: str, reference: str) -> None:
         """Records that ``snapshot`` takes its recall model from ``reference``, for every later run on it."""
-        if check_snapshot(reference) == snapshot:
+        if check_plain_snapshot(reference) == check_plain_snapshot(snapshot):
             raise ConfigError(
                 f"snapshot {snapshot} cannot reuse its own model",
                 "name another snapshot, or leave the option out",
@@ -228,4 +232,6 @@ class Workspace:
         from webinstruct_assets.core.llm.client import LlmClient
 
         concurrency = self.config.models[name].concurrency
-        return LlmClient(endpoint, identity, self.ledger(), api_key=key, concurrency=concurrency)
+        client = LlmClient(endpoint, identity, self.ledger(), api_key=key, concurrency=concurrency)
+        self.llm_usage.append(client.usage)
+        return client
