@@ -27,7 +27,7 @@ def inherited(name: str, files: Mapping[str, Any], folder: Path) -> tuple[Any, d
             raise ConfigError(
                 f"{where}: runs in a circle: {' → '.join([*chain, parent])}", "let one of them inherit from nothing"
             )
-        if parent not in files:
+        if not isinstance(parent, str) or parent not in files:
             raise ConfigError(f"{where}: no {folder.name[:-1]} {parent!r}", f"use one of: {', '.join(files)}")
         chain.append(parent)
     content: Any = {}

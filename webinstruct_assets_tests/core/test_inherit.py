@@ -18,6 +18,7 @@ FILES: dict[str, Any] = {
     "ring": {"inherits": "gnir"},
     "gnir": {"inherits": "ring"},
     "lost": {"inherits": "nobody"},
+    "two": {"inherits": ["a", "b"]},
 }
 
 
@@ -35,6 +36,8 @@ def test_circles_and_unknown_names_are_refused() -> None:
         inherited("ring", FILES, FOLDER)
     with pytest.raises(ConfigError, match=r"recipes/lost\.yaml: field 'inherits': no recipe 'nobody'"):
         inherited("lost", FILES, FOLDER)
+    with pytest.raises(ConfigError, match=r"recipes/two\.yaml: field 'inherits'"):
+        inherited("two", FILES, FOLDER)
 
 
 def write(home: Path, name: str, **content: Any) -> None:
