@@ -16,6 +16,7 @@ from webinstruct_assets.assets.fasttext_model import fasttext_model
 from webinstruct_assets.assets.funnel import funnel
 from webinstruct_assets.assets.later_rounds import later_rounds
 from webinstruct_assets.assets.pages import pages
+from webinstruct_assets.assets.public_sets import public_sets
 from webinstruct_assets.assets.quality_review import quality_review
 from webinstruct_assets.assets.recalled_urls import recalled_urls
 from webinstruct_assets.assets.refined_qa import refined_qa
@@ -41,6 +42,7 @@ PARTITIONS = {
     ("snapshot",): partitions.SNAPSHOT,
     ("refiner", "snapshot"): partitions.SNAPSHOT_REFINER,
     ("recipe",): partitions.RECIPE,
+    ("dataset",): partitions.DATASET,
     ("benchmark",): partitions.BENCHMARK,
     ("benchmark", "recipe"): partitions.BENCHMARK_RECIPE,
 }
@@ -69,6 +71,7 @@ defs = dg.Definitions(
         verified_qa,
         webinstruct_release,
         funnel,
+        public_sets,
         sft_dataset,
         trained_checkpoint,
         benchmark_scores,

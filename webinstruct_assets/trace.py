@@ -46,6 +46,8 @@ SHOWN = (
     "correct",
     "paper_correct",
     "contaminated",
+    "revision",
+    "row",
     "messages",
     "step",
     "loss",

@@ -10,14 +10,15 @@ import os
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from copy import copy
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from webinstruct_assets.core.config import Config, Environment
 from webinstruct_assets.core.errors import ConfigError, WebInstructError
-from webinstruct_assets.core.keys import check_snapshot
+from webinstruct_assets.core.keys import PartitionKey, check_plain_snapshot, check_snapshot, profile_of
 from webinstruct_assets.core.lake import Lake
 
 if TYPE_CHECKING:
@@ -96,6 +97,23 @@ class Workspace:
             str(self.path(self.config.crawl.local_root)) if snapshot.startswith("local-") else self.config.crawl.source
         )
 
+    def under(self, key: PartitionKey) -> "Workspace":
+        """The workspace as a partition sees it: with the extraction settings of its snapshot's profile. Raises ConfigError."""
+        snapshot = key.as_dict().get("snapshot", "")
+        profile = profile_of(snapshot)
+        if profile is None:
+            return self
+        if profile not in self.files.extractors:
+            raise ConfigError(
+                f"{snapshot}: no extraction profile {profile!r}",
+                f"add config/extractors/{profile}.yaml, or use one of: {', '.join(self.files.extractors)}",
+            )
+        files = copy(self.files)
+        files.environment = self.config.model_copy(update={"extraction": self.files.extractors[profile]})
+        seen = replace(self, files=files)
+        seen.__dict__["lake"] = self.lake  # one lake: its leases and what it has listed are this run's
+        return seen
+
     # -- links between snapshots -------------------------------------------------------------------------
 
     def _link(self, snapshot: str) -> str:
@@ -103,7 +121,7 @@ class Workspace:
 
     def set_reference(self, snapshot: str, reference: str) -> None:
         """Records that ``snapshot`` takes its recall model from ``reference``, for every later run on it."""
-        if check_snapshot(reference) == snapshot:
+        if check_plain_snapshot(reference) == check_plain_snapshot(snapshot):
             raise ConfigError(
                 f"snapshot {snapshot} cannot reuse its own model",
                 "name another snapshot, or leave the option out",

@@ -223,6 +223,7 @@ class _Refining(AskedUnit):
 REFINED_QA = Stage(
     asset="refined_qa",
     dimensions=("refiner", "snapshot"),
+    by_profile=True,
     prefix="rq",
     schema=SCHEMA,
     run=run,
