@@ -31,6 +31,7 @@ from webinstruct_assets.stages.recall.rounds import later_stages
 from webinstruct_assets.stages.refinement.refined_qa import REFINED_QA
 from webinstruct_assets.stages.release.webinstruct import WEBINSTRUCT
 from webinstruct_assets.stages.release.webinstruct_release import WEBINSTRUCT_RELEASE
+from webinstruct_assets.stages.results.results_report import RESULTS_REPORT
 from webinstruct_assets.stages.review.quality_review import QUALITY_REVIEW
 from webinstruct_assets.stages.seeds.seed_set import SEED_SET
 from webinstruct_assets.stages.sft.sft_dataset import SFT_DATASET
@@ -64,6 +65,7 @@ STAGES: tuple[Stage, ...] = (
     SFT_DATASET,
     TRAINED_CHECKPOINT,
     BENCHMARK_SCORES,
+    RESULTS_REPORT,
 )
 BY_ASSET: dict[str, Stage] = {stage.asset: stage for stage in STAGES}
 BY_PREFIX: dict[str, Stage] = {stage.prefix: stage for stage in STAGES}
@@ -135,19 +137,23 @@ def targets(ws: Workspace, selection: Selection, assets: Sequence[str]) -> list[
             ):
                 continue
             refs.append(stage.ref(key))
-    # Recipe by recipe, in the environment's order: a server that is up for one step is still up for the next.
+    # Recipe by recipe, in the environment's order: a server that is up for one step is still up for the next. What has no
+    # partitions takes what is there by then, so it comes last.
     recipes = list(ws.files.recipes)
     order = {
         name: index
         for index, name in enumerate([*ws.config.recipes, *(name for name in recipes if name not in ws.config.recipes)])
     }
-    return sorted(refs, key=lambda ref: order.get(ref.key.as_dict().get("recipe", ""), -1))
+    return sorted(
+        refs, key=lambda ref: order.get(ref.key.as_dict().get("recipe", ""), -1) if ref.key.dims else len(order)
+    )
 
 
 def closure(ws: Workspace, wanted: Iterable[Ref], snapshot: str | None) -> list[Ref]:
     """``wanted`` and everything above it, inputs first.
 
-    With ``snapshot`` given, partitions of other snapshots are left out: they must exist already.
+    With ``snapshot`` given, partitions of other snapshots are left out: they must exist already. An asset without
+    partitions takes whatever is there; nothing is made for it.
     """
     order: dict[Ref, None] = {}
 
@@ -155,7 +161,7 @@ def closure(ws: Workspace, wanted: Iterable[Ref], snapshot: str | None) -> list[
         if ref in order or (snapshot and ref.key.as_dict().get("snapshot", snapshot) != snapshot):
             return
         stage = BY_ASSET[ref.asset]
-        for parent in stage.inputs(ws, ref.key):
+        for parent in stage.inputs(ws, ref.key) if ref.key.dims else ():
             visit(parent)
         order[ref] = None
 

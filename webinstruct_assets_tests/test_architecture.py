@@ -41,6 +41,7 @@ FLOW = [
     "sft",
     "training",
     "evaluation",
+    "results",
 ]
 
 
