@@ -20,6 +20,7 @@ INK = "#1b2a41"  # stands for the theme's text colour in an SVG
 THEME = "<style>svg{color:#1b1f24}@media (prefers-color-scheme:dark){svg{color:#e4e7eb}}</style>"  # in an <img>, too
 OURS, BASE, OTHERS, PAPERS = "#2f6fb5", "#e0912f", "#a9b1ba", "#7b838c"
 SERIES = ("#2f6fb5", "#e0912f", "#3f9b63", "#b5478a", "#7a5cc0", "#8a8f2a")
+LABEL = 36  # characters of a model's name beside its bar
 COLORS = 64  # of a PNG: a palette makes it a third as large, and looks the same
 
 
@@ -54,7 +55,7 @@ def _bars(benchmark: str, scores: Sequence[Score], paper: Paper, others: Sequenc
     published = sorted(
         ((one.scores[benchmark], one.model) for one in others if benchmark in one.scores), key=lambda pair: (-pair[0], pair[1])
     )  # fmt: skip
-    labels = [score.recipe for score in ours] + [f"{name} (published)" for _, name in published]
+    labels = [score.recipe for score in ours] + [f"{_short(name)} (published)" for _, name in published]
     said = [f"{score.recipe} {percent(_value(score))} %" for score in ours]
     said += [f"{name} {value:.1f} % (published)" for value, name in published]
 
@@ -126,6 +127,10 @@ def _curves(benchmark: str, scores: Sequence[Score], bases: Sequence[Score], pap
 
     title = f"{PAPER_NAMES.get(benchmark, benchmark)} by rows of training data"
     return _drawn(f"scaling-{benchmark}", title, f"Line chart, {title}. {'; '.join(said)}.", paint, 3.4)
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= LABEL else name[: LABEL - 1] + "…"
 
 
 def _value(score: Score) -> float:

@@ -116,9 +116,12 @@ def run(job: Job) -> None:
 
 
 def _earlier(ws: Workspace) -> pl.DataFrame:
-    """Verdicts that the report of before kept."""
+    """Verdicts that the report of before kept; null in columns that it did not know."""
     before = ws.lake.manifest(Ref("results_report", PartitionKey.of({})))
-    return pl.read_parquet(ws.lake.file(before, KEPT)) if before else pl.DataFrame(schema=VERDICTS)
+    empty = pl.DataFrame(schema=VERDICTS)
+    if before is None:
+        return empty
+    return pl.concat([empty, pl.read_parquet(ws.lake.file(before, KEPT))], how="diagonal").select(list(VERDICTS))
 
 
 def _page(
