@@ -75,7 +75,8 @@ def verbatim_check(partitions_def: dg.PartitionsDefinition[Any]) -> dg.AssetChec
             ws, key = workspace.open(), key_of(context, EXTRACTED_QA)
             pages = ws.lake.require(PAGES.ref(key), "asset check")
             pairs = ws.lake.require(EXTRACTED_QA.ref(key), "asset check")
-            counts, examples = not_verbatim(ws.lake.part_paths(pages), ws.lake.part_paths(pairs))
+            texts = ws.lake.part_paths(ws.lake.source(pages, "asset check"))
+            counts, examples = not_verbatim(texts, ws.lake.part_paths(pairs))
             return dg.AssetCheckResult(
                 passed=not sum(counts.values()),
                 severity=dg.AssetCheckSeverity.WARN if set(counts) <= {"llm_rewrite"} else dg.AssetCheckSeverity.ERROR,

@@ -117,7 +117,7 @@ def run(
     --select takes several assets: --select A B, --select A,B or --select A --select B.
     """
     from webinstruct_assets import runner
-    from webinstruct_assets.core.keys import check_snapshot
+    from webinstruct_assets.core.keys import check_snapshot, plain_snapshot
     from webinstruct_assets.graph import Selection, closure, targets
     from webinstruct_assets.stages.crawl.source import CrawlSource
 
@@ -126,7 +126,7 @@ def run(
     if more and not selected:
         raise click.UsageError(f"unexpected {' '.join(more)}; assets are named with --select or --to")
     ws = _workspace()
-    CrawlSource.of(ws, check_snapshot(snapshot)).file_list(snapshot, "wet")
+    CrawlSource.of(ws, check_snapshot(snapshot)).file_list(plain_snapshot(snapshot), "wet")
     if model_from:
         ws.set_reference(snapshot, model_from)
     selection = Selection(snapshot, refiner, recipe, benchmark)
@@ -227,10 +227,10 @@ def _line() -> str:
 def import_warc(files: tuple[Path, ...], snapshot: str) -> None:
     """Turns your own WARC files into a snapshot (with its text and index files)."""
     from webinstruct_assets.core.errors import BadKey
-    from webinstruct_assets.core.keys import check_snapshot
+    from webinstruct_assets.core.keys import check_plain_snapshot
     from webinstruct_assets.stages.crawl import importer
 
-    if not check_snapshot(snapshot).startswith("local-"):
+    if not check_plain_snapshot(snapshot).startswith("local-"):
         raise BadKey(f"{snapshot!r} would pass for a Common Crawl snapshot", "name imports local-NAME")
     ws = _workspace()
     counts = importer.import_warc(files, ws.path(ws.config.crawl.local_root), snapshot, click.echo)

@@ -15,6 +15,7 @@ from webinstruct_assets.assets.extracted_qa import extracted_qa
 from webinstruct_assets.assets.fasttext_model import fasttext_model
 from webinstruct_assets.assets.later_rounds import later_rounds
 from webinstruct_assets.assets.pages import pages
+from webinstruct_assets.assets.public_sets import public_sets
 from webinstruct_assets.assets.quality_review import quality_review
 from webinstruct_assets.assets.recalled_urls import recalled_urls
 from webinstruct_assets.assets.refined_qa import refined_qa
@@ -41,6 +42,7 @@ PARTITIONS: dict[tuple[str, ...], dg.PartitionsDefinition | None] = {
     ("snapshot",): partitions.SNAPSHOT,
     ("refiner", "snapshot"): partitions.SNAPSHOT_REFINER,
     ("recipe",): partitions.RECIPE,
+    ("dataset",): partitions.DATASET,
     ("benchmark",): partitions.BENCHMARK,
     ("benchmark", "recipe"): partitions.BENCHMARK_RECIPE,
 }
@@ -68,6 +70,7 @@ defs = dg.Definitions(
         webinstruct,
         verified_qa,
         webinstruct_release,
+        public_sets,
         sft_dataset,
         trained_checkpoint,
         benchmark_scores,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import product
 
 from webinstruct_assets.core.errors import ConfigError, WebInstructError
-from webinstruct_assets.core.keys import PartitionKey, Ref, check_name, check_snapshot
+from webinstruct_assets.core.keys import PartitionKey, Ref, check_name, check_snapshot, plain_snapshot, profile_of
 from webinstruct_assets.core.manifest import Manifest
 from webinstruct_assets.core.stage import Stage, identify
 from webinstruct_assets.core.workspace import Workspace
@@ -34,6 +34,8 @@ from webinstruct_assets.stages.release.webinstruct_release import WEBINSTRUCT_RE
 from webinstruct_assets.stages.results.results_report import RESULTS_REPORT
 from webinstruct_assets.stages.review.quality_review import QUALITY_REVIEW
 from webinstruct_assets.stages.seeds.seed_set import SEED_SET
+from webinstruct_assets.stages.sft.public_sets import PUBLIC_SETS
+from webinstruct_assets.stages.sft.recipes import chain_of, is_base, recipe_config, root_recipe
 from webinstruct_assets.stages.sft.sft_dataset import SFT_DATASET
 from webinstruct_assets.stages.training.trained_checkpoint import TRAINED_CHECKPOINT
 from webinstruct_assets.stages.verification.verified_qa import VERIFIED_QA
@@ -62,6 +64,7 @@ STAGES: tuple[Stage, ...] = (
     WEBINSTRUCT,
     VERIFIED_QA,
     WEBINSTRUCT_RELEASE,
+    PUBLIC_SETS,
     SFT_DATASET,
     TRAINED_CHECKPOINT,
     BENCHMARK_SCORES,
@@ -85,6 +88,7 @@ class Selection:
     snapshot: str | None = None
     refiner: str | None = None
     recipe: str | None = None
+    dataset: str | None = None
     benchmark: str | None = None
 
     def values(self, ws: Workspace, dimension: str) -> list[str]:
@@ -110,13 +114,17 @@ def partitions(stage: Stage, ws: Workspace, selection: Selection) -> list[Partit
 
 
 def recipes_of(ws: Workspace, snapshot: str) -> list[str]:
-    """Active recipes that train on a snapshot, and the zero-step recipes of their base models."""
-    training = [name for name in ws.config.recipes if snapshot in ws.files.recipes[name].snapshots]
-    bases = {ws.files.recipes[name].base_model for name in training}
+    """Active recipes that train on a snapshot or continue one that does, and the zero-step recipes of their base models."""
+    training = [
+        name
+        for name in ws.config.recipes
+        if any(snapshot in recipe_config(ws, link).sources for link in chain_of(ws, name))
+    ]
+    bases = {root_recipe(ws, name).base_model for name in training}
     return [
         name
         for name in ws.config.recipes
-        if name in training or (ws.files.recipes[name].steps == 0 and ws.files.recipes[name].base_model in bases)
+        if name in training or (is_base(recipe_config(ws, name)) and recipe_config(ws, name).base_model in bases)
     ]
 
 
@@ -149,6 +157,13 @@ def targets(ws: Workspace, selection: Selection, assets: Sequence[str]) -> list[
     )
 
 
+def parents(ws: Workspace, ref: Ref) -> Sequence[Ref]:
+    """What a partition is made from; for an extraction profile's pages and all above them, the snapshot's own."""
+    stage = BY_ASSET[ref.asset]
+    stand_in = stage.stand_in(ws, ref.key) if profile_of(ref.key.as_dict().get("snapshot", "")) else None
+    return [stand_in] if stand_in else stage.inputs(ws, ref.key)
+
+
 def closure(ws: Workspace, wanted: Iterable[Ref], snapshot: str | None) -> list[Ref]:
     """``wanted`` and everything above it, inputs first.
 
@@ -156,12 +171,13 @@ def closure(ws: Workspace, wanted: Iterable[Ref], snapshot: str | None) -> list[
     partitions takes whatever is there; nothing is made for it.
     """
     order: dict[Ref, None] = {}
+    inside = plain_snapshot(snapshot) if snapshot else None
 
     def visit(ref: Ref) -> None:
-        if ref in order or (snapshot and ref.key.as_dict().get("snapshot", snapshot) != snapshot):
+        own = plain_snapshot(ref.key.as_dict().get("snapshot", ""))
+        if ref in order or (inside and own and own != inside):
             return
-        stage = BY_ASSET[ref.asset]
-        for parent in stage.inputs(ws, ref.key) if ref.key.dims else ():
+        for parent in parents(ws, ref) if ref.key.dims else ():
             visit(parent)
         order[ref] = None
 

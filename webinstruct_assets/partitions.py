@@ -15,6 +15,7 @@ _FILES: Config = Workspace.open().files
 
 REFINER = dg.StaticPartitionsDefinition(list(_FILES.refiners))
 RECIPE = dg.StaticPartitionsDefinition(list(_FILES.recipes))
+DATASET = dg.StaticPartitionsDefinition(list(_FILES.datasets))
 BENCHMARK = dg.StaticPartitionsDefinition(list(_FILES.benchmarks))
 SNAPSHOT_REFINER = dg.MultiPartitionsDefinition({"snapshot": SNAPSHOT, "refiner": REFINER})
 BENCHMARK_RECIPE = dg.MultiPartitionsDefinition({"benchmark": BENCHMARK, "recipe": RECIPE})

@@ -58,7 +58,7 @@ class Report:
         self._ws, self._key = ws, key
         self.manifest = ws.lake.require(EXTRACTED_QA.ref(key), "webinstruct report")
         pages = ws.lake.require(PAGES.ref(key), "webinstruct report")
-        self._pages = _scan(ws, pages)
+        self._pages = _scan(ws, ws.lake.source(pages, "webinstruct report"))
         self._pairs = _scan(ws, self.manifest)
         recalled = ws.lake.require(RECALLED_URLS.ref(key), "webinstruct report")
         self._recalled = _scan(ws, ws.lake.source(recalled, "webinstruct report"))

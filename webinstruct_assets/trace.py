@@ -45,6 +45,8 @@ SHOWN = (
     "correct",
     "paper_correct",
     "contaminated",
+    "revision",
+    "row",
     "messages",
     "step",
     "loss",

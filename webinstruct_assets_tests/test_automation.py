@@ -61,6 +61,7 @@ def test_asset_names_are_a_decision() -> None:
         "webinstruct",
         "verified_qa",
         "webinstruct_release",
+        "public_sets",
         "sft_dataset",
         "trained_checkpoint",
         "benchmark_scores",
@@ -79,7 +80,9 @@ def test_assets_tell_what_they_are() -> None:
 
 def test_the_lineage_is_the_stages_inputs(workspace: Workspace) -> None:
     """Dagster's edges are those of the manifests."""
-    values = {name: list(getattr(workspace.files, f"{name}s")) for name in ("refiner", "recipe", "benchmark")}
+    values = {
+        name: list(getattr(workspace.files, f"{name}s")) for name in ("refiner", "recipe", "dataset", "benchmark")
+    }
     values["snapshot"] = ["local-demo"]
     graph = defs.resolve_asset_graph()
     for stage in STAGES:

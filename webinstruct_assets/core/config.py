@@ -1,14 +1,17 @@
-"""Configuration: one environment file, and one file per refiner, recipe and benchmark.
+"""Configuration: one environment file, and one file per extractor, refiner, recipe, dataset and benchmark.
 
     config/environments/<name>.yaml     what this installation runs on and with (WEBINSTRUCT_ENV, default demo)
+    config/extractors/<name>.yaml       what differs from the environment's `extraction` in this profile
     config/refiners/<name>.yaml         a model with its prompt and decoding
-    config/recipes/<name>.yaml          a training run: data, base model, loss, schedule
+    config/recipes/<name>.yaml          a training run: data, base model, loss, schedule; may inherit from another
+    config/datasets/<name>.yaml         a public instruction set that recipes may train on
     config/benchmarks/<name>.yaml       an evaluation set and its task
 
 Every file is validated when it is loaded; errors name file and field. Which fields bear on a partition's
 identity is decided by each stage's ``settings``, not here.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -16,7 +19,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from webinstruct_assets.core.errors import ConfigError
-from webinstruct_assets.core.keys import check_name, check_snapshot
+from webinstruct_assets.core.inherit import inherited
+from webinstruct_assets.core.keys import check_name, check_plain_snapshot, check_snapshot, profile_of
 
 
 class Section(BaseModel):
@@ -169,7 +173,7 @@ class RecallConfig(Section):
     @field_validator("reference_snapshot")
     @classmethod
     def _snapshot(cls, value: str | None) -> str | None:
-        return value if value is None else check_snapshot(value)
+        return value if value is None else check_plain_snapshot(value)
 
 
 class PagesConfig(Section):
@@ -333,6 +337,7 @@ class Environment(Section):
     snapshots: list[str]
     refiners: list[str]
     recipes: list[str]
+    datasets: list[str] = []
     benchmarks: list[str]
     models: dict[str, ModelConfig]
     crawl: CrawlConfig = CrawlConfig()
@@ -376,7 +381,7 @@ class RefinerConfig(Section):
 
 
 class FilterConfig(Section):
-    """Which rows of the dataset a recipe takes; empty lists mean all."""
+    """Which rows a recipe takes; empty lists mean all. Labels are those of refined pairs; public sets have none."""
 
     subjects: list[str] = []
     source_types: list[str] = []
@@ -387,7 +392,13 @@ class FilterConfig(Section):
 class RecipeConfig(Section):
     """A training run. ``steps: 0`` is the base model itself. ``loss``: response tokens only, or all tokens.
 
-    ``family``: the recipes that stand in one table of the report, such as ``scaling``; without one, the main table.
+    ``rows``: what is taken of the snapshots: ``refined`` pairs (of all ``refiners``, or those listed), ``extracted``
+    pairs without duplicates, or recalled ``pages`` as documents. ``extraction``: a profile of config/extractors with
+    which pairs are extracted, in place of the environment's settings. ``datasets``: public sets, taken besides.
+
+    ``global_batch``: sequences per step over all processes, whatever their number; where it is given,
+    ``gradient_accumulation`` follows from it. ``family``: the recipes that stand in one table of the report, such as
+    ``scaling``; without one, the main table.
     """
 
     description: str
@@ -395,7 +406,10 @@ class RecipeConfig(Section):
     base_model: str
     continues: str | None = None
     snapshots: list[str] = []
+    rows: Literal["pages", "extracted", "refined"] = "refined"
+    extraction: str | None = None
     refiners: list[str] = []
+    datasets: list[str] = []
     filters: FilterConfig = FilterConfig()
     loss: Literal["response", "all"] = "response"
     steps: int | None = Field(None, ge=0)
@@ -405,14 +419,71 @@ class RecipeConfig(Section):
     warmup_ratio: float = Field(0.03, ge=0, le=1)
     per_device_batch: int = Field(1, ge=1)
     gradient_accumulation: int = Field(1, ge=1)
+    global_batch: int | None = Field(None, ge=1)
     max_length: int = Field(4096, ge=32)
     packing: bool = False
     seed: int = 0
 
+    @property
+    def sources(self) -> list[str]:
+        """Keys of the snapshots as they are trained on, each once: with the recipe's extraction profile."""
+        profile = f"@{self.extraction}" if self.extraction and self.rows != "pages" else ""
+        return sorted({f"{snapshot}{profile}" for snapshot in self.snapshots})
+
     @field_validator("snapshots")
     @classmethod
     def _snapshots(cls, value: list[str]) -> list[str]:
-        return [check_snapshot(key) for key in value]
+        return [check_plain_snapshot(key) for key in value]
+
+    @model_validator(mode="after")
+    def _fitting(self) -> "RecipeConfig":
+        if self.rows != "refined" and (self.filters.subjects or self.filters.source_types):
+            raise ValueError(
+                "`filters.subjects` and `filters.source_types` need `rows: refined`: others have no labels"
+            )
+        if self.rows == "pages" and (self.loss != "all" or self.datasets or self.filters.min_answer_words):
+            raise ValueError("`rows: pages` are documents: `loss: all`, no `datasets`, no `filters.min_answer_words`")
+        return self
+
+
+class ConversationFields(Section):
+    """Fields of a row that is a conversation: ``turns`` holds objects with a ``role`` and a ``content``."""
+
+    turns: str
+    role: str = "role"
+    content: str = "content"
+    roles: dict[str, Literal["system", "user", "assistant"]] = {
+        "system": "system", "user": "user", "human": "user", "assistant": "assistant", "gpt": "assistant",
+    }  # fmt: skip
+
+
+class PairFields(Section):
+    """Fields of a row that is a question with its answer."""
+
+    question: str
+    answer: str
+
+
+class DatasetConfig(Section):
+    """A public instruction set (paper §2.5), a row of which is a ``conversation`` or a ``pair``.
+
+    ``source``: ``path:FILE`` (JSON lines, gzipped or not, or Parquet) or ``hub:ORG/NAME`` at ``revision``, a commit.
+    """
+
+    description: str
+    source: str = Field(pattern=r"^(path:.+|hub:[^/]+/[^/]+)$")
+    revision: str | None = None
+    split: str = "train"
+    conversation: ConversationFields | None = None
+    pair: PairFields | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> "DatasetConfig":
+        if (self.conversation is None) == (self.pair is None):
+            raise ValueError("give exactly one of `conversation` and `pair`")
+        if self.source.startswith("hub:") != (self.revision is not None):
+            raise ValueError("a `hub:` source needs a `revision`, and only such a source has one")
+        return self
 
 
 class BenchmarkFields(Section):
@@ -488,16 +559,25 @@ def read_yaml(path: Path) -> Any:
         raise ConfigError(f"{path}: not readable as YAML: {error}", "correct the file") from error
 
 
-def validate(path: Path, content: Any, model: type[SectionType]) -> SectionType:
-    """``content`` as ``model``. Raises ConfigError naming ``path`` and the first wrong field."""
+def validate(
+    path: Path, content: Any, model: type[SectionType], origins: Mapping[str, Path] | None = None
+) -> SectionType:
+    """``content`` as ``model``. Raises ConfigError naming the first wrong field and its file.
+
+    That is ``path``, or where a field was inherited, its file in ``origins``.
+    """
     try:
         return model.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
-        field = ".".join(str(step) for step in first["loc"]) or "(top level)"
+        steps = [str(step) for step in first["loc"]]
+        outer = (".".join(steps[:length]) for length in range(len(steps), 0, -1))
+        path = next((origins[name] for name in outer if origins and name in origins), path)
+        field = ".".join(steps) or "(top level)"
         allowed = ", ".join(model.model_fields)
         raise ConfigError(
-            f"{path}: field {field!r}: {first['msg']}", f"correct that field; {model.__name__} has: {allowed}"
+            f"{path}: field {field!r}: {first['msg']}",
+            f"correct that field; {model.__name__} has: {allowed}",
         ) from error
 
 
@@ -509,38 +589,54 @@ class Config:
         self.folder = root / "config"
         self.environment = load_yaml(self.folder / "environments" / f"{environment}.yaml", Environment)
         self.refiners = self._named("refiner", RefinerConfig)
-        self.recipes = self._named("recipe", RecipeConfig)
+        self.recipes = self._recipes()
+        self.datasets = self._named("dataset", DatasetConfig)
         self.benchmarks = self._named("benchmark", BenchmarkConfig)
+        self.extractors = self._extractors()
         self._check_references(self.folder / "environments" / f"{environment}.yaml")
 
+    def _paths(self, kind: str) -> dict[str, Path]:
+        return {check_name(kind, path.stem): path for path in sorted((self.folder / f"{kind}s").glob("*.yaml"))}
+
     def _named(self, kind: str, model: type[SectionType]) -> dict[str, SectionType]:
-        return {
-            check_name(kind, path.stem): load_yaml(path, model)
-            for path in sorted((self.folder / f"{kind}s").glob("*.yaml"))
-        }
+        return {name: load_yaml(path, model) for name, path in self._paths(kind).items()}
+
+    def _recipes(self) -> dict[str, RecipeConfig]:
+        paths = self._paths("recipe")
+        files = {name: read_yaml(path) for name, path in paths.items()}
+        recipes = {}
+        for name, path in paths.items():
+            content, origins = inherited(name, files, path.parent)
+            recipes[name] = validate(path, content, RecipeConfig, origins)
+        return recipes
+
+    def _extractors(self) -> dict[str, ExtractionConfig]:
+        """Profile -> the environment's extraction with what the profile's file sets in its place."""
+        settings = settings_of(self.environment.extraction)
+        profiles = {}
+        for name, path in self._paths("extractor").items():
+            own = read_yaml(path)
+            content = {**settings, **own} if isinstance(own, Mapping) else own
+            profiles[name] = validate(path, content, ExtractionConfig)
+        return profiles
 
     def _check_references(self, path: Path) -> None:
-        known: dict[str, dict[str, Any]] = {
-            "refiners": self.refiners,
-            "recipes": self.recipes,
-            "benchmarks": self.benchmarks,
-        }
+        known: dict[str, Mapping[str, Any]] = {
+            "refiners": self.refiners, "recipes": self.recipes, "datasets": self.datasets, "benchmarks": self.benchmarks,
+        }  # fmt: skip
         for kind, files in known.items():
-            for name in getattr(self.environment, kind):
-                if name not in files:
-                    raise ConfigError(
-                        f"{path}: field {kind!r}: {name!r} has no file",
-                        f"add config/{kind}/{name}.yaml, or use one of: {', '.join(files)}",
-                    )
+            _known(path, kind, getattr(self.environment, kind), files)
+        for snapshot in self.environment.snapshots:
+            _known(path, "snapshots", [profile] if (profile := profile_of(snapshot)) else [], self.extractors)
         for name, recipe in self.recipes.items():
-            if recipe.continues and recipe.continues not in self.recipes:
-                raise ConfigError(
-                    f"config/recipes/{name}.yaml: field 'continues': no recipe {recipe.continues!r}",
-                    f"use one of: {', '.join(self.recipes)}",
-                )
-            for refiner in recipe.refiners:
-                if refiner not in self.refiners:
-                    raise ConfigError(
-                        f"config/recipes/{name}.yaml: field 'refiners': no refiner {refiner!r}",
-                        f"use one of: {', '.join(self.refiners)}",
-                    )
+            here = self.folder / f"recipes/{name}.yaml"
+            _known(here, "continues", [recipe.continues] if recipe.continues else [], self.recipes)
+            _known(here, "refiners", recipe.refiners, self.refiners)
+            _known(here, "datasets", recipe.datasets, self.datasets)
+            _known(here, "extraction", [recipe.extraction] if recipe.extraction else [], self.extractors)
+
+
+def _known(path: Path, field: str, names: list[str], files: Mapping[str, Any]) -> None:
+    for name in names:
+        if name not in files:
+            raise ConfigError(f"{path}: field {field!r}: {name!r} has no file", f"use one of: {', '.join(files)}")

@@ -11,18 +11,38 @@ from dataclasses import dataclass
 from webinstruct_assets.core.errors import BadKey
 
 SNAPSHOT_PATTERN = re.compile(r"CC-MAIN-\d{4}-\d{2}|local-[a-z0-9]+(-[a-z0-9]+)*")
+PROFILE = "@"  # SNAPSHOT@PROFILE: the snapshot's pages, its pairs extracted by a profile of config/extractors
 NAME_PATTERN = re.compile(r"[a-z0-9]+([.-][a-z0-9]+)*")
 MAX_LENGTH = 80
 
 
 def check_snapshot(key: str) -> str:
-    """Returns ``key`` when it names a snapshot (``CC-MAIN-YYYY-WW`` or ``local-NAME``), else raises BadKey."""
+    """Returns ``key`` when it names a snapshot, ``SNAPSHOT`` or ``SNAPSHOT@PROFILE``, else raises BadKey."""
+    plain, separator, profile = key.partition(PROFILE)
+    if separator:
+        check_name("extraction profile", profile)
+    check_plain_snapshot(plain)
+    return key
+
+
+def check_plain_snapshot(key: str) -> str:
+    """Returns ``key`` when it is ``CC-MAIN-YYYY-WW`` or ``local-NAME``, else raises BadKey."""
     if len(key) <= MAX_LENGTH and SNAPSHOT_PATTERN.fullmatch(key):
         return key
     raise BadKey(
         f"{key!r} is not a snapshot key",
         "use CC-MAIN-YYYY-WW for a Common Crawl snapshot, or local-NAME (lower-case letters, digits, hyphens)",
     )
+
+
+def plain_snapshot(key: str) -> str:
+    """The snapshot itself, without an extraction profile."""
+    return key.partition(PROFILE)[0]
+
+
+def profile_of(key: str) -> str | None:
+    """The extraction profile in a snapshot's key, None where there is none."""
+    return key.partition(PROFILE)[2] or None
 
 
 def check_name(kind: str, name: str) -> str:

@@ -28,7 +28,7 @@ import polars as pl
 from webinstruct_assets.core.engine import engine_of
 from webinstruct_assets.core.errors import QualityGate, UnitsFailed
 from webinstruct_assets.core.ids import digest_file, digest_json
-from webinstruct_assets.core.keys import PartitionKey, Ref
+from webinstruct_assets.core.keys import PartitionKey, Ref, plain_snapshot, profile_of
 from webinstruct_assets.core.manifest import Manifest, Part, data_version
 from webinstruct_assets.core.progress import Progress
 from webinstruct_assets.core.unit import Entry, Failed, Ledger, Reject, Schema, Unit, Work
@@ -52,7 +52,8 @@ class Stage:
     ``schema``: columns of its rows (``id`` and ``parent_id`` among them, ids starting with ``prefix``).
     ``inputs``/``settings``: of one partition, from the workspace's configuration. ``sources``: globs below
     the package whose bytes are the code version. ``reuses``: the partition that stands in for this one, which then
-    has no parts of its own and does no work; None where it is built.
+    has no parts of its own and does no work; None where it is built. ``by_profile``: depends on how pairs are extracted,
+    so SNAPSHOT@PROFILE is built; other stages have SNAPSHOT itself stand in for it.
     """
 
     asset: str
@@ -65,6 +66,14 @@ class Stage:
     sources: tuple[str, ...]
     reuses: Callable[["Workspace", PartitionKey], Ref | None] = lambda ws, key: None
     may_be_empty: Callable[["Workspace", PartitionKey], bool] = lambda ws, key: False
+    by_profile: bool = False
+
+    def stand_in(self, ws: "Workspace", key: PartitionKey) -> Ref | None:
+        """The partition that this one reuses, None where it is built."""
+        snapshot = key.as_dict().get("snapshot", "")
+        if profile_of(snapshot) and not self.by_profile:
+            return self.ref(PartitionKey.of({**key.as_dict(), "snapshot": plain_snapshot(snapshot)}))
+        return self.reuses(ws, key)
 
     def ref(self, key: PartitionKey) -> Ref:
         """The partition ``key`` of this asset."""
@@ -311,7 +320,8 @@ class Identity:
 
 def identify(stage: Stage, key: PartitionKey, ws: "Workspace") -> Identity:
     """The identity that a run started now would have. Raises MissingInput when an input is not there."""
-    reuses = stage.reuses(ws, key)
+    ws = ws.under(key)
+    reuses = stage.stand_in(ws, key)
     if reuses:
         config: dict[str, Any] = {"reuses": str(reuses)}
         refs: Sequence[Ref] = [reuses]
@@ -337,6 +347,7 @@ def execute(stage: Stage, key: PartitionKey, ws: "Workspace", *, log: Callable[[
     then, the previous version stays) for missing or bad input, a failed quality gate, or a held lock.
     """
     ref = stage.ref(key)
+    ws = ws.under(key)
     with ws.lake.lock(ref):
         identity = identify(stage, key, ws)
         current = ws.lake.manifest(ref)

@@ -10,13 +10,14 @@ import os
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from copy import copy
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from webinstruct_assets.core.config import Config, Environment
 from webinstruct_assets.core.errors import ConfigError, WebInstructError
-from webinstruct_assets.core.keys import check_snapshot
+from webinstruct_assets.core.keys import PartitionKey, check_snapshot, profile_of
 from webinstruct_assets.core.lake import Lake, write_atomically
 
 if TYPE_CHECKING:
@@ -86,6 +87,21 @@ class Workspace:
         return (
             str(self.path(self.config.crawl.local_root)) if snapshot.startswith("local-") else self.config.crawl.source
         )
+
+    def under(self, key: PartitionKey) -> "Workspace":
+        """The workspace as a partition sees it: with the extraction settings of its snapshot's profile. Raises ConfigError."""
+        snapshot = key.as_dict().get("snapshot", "")
+        profile = profile_of(snapshot)
+        if profile is None:
+            return self
+        if profile not in self.files.extractors:
+            raise ConfigError(
+                f"{snapshot}: no extraction profile {profile!r}",
+                f"add config/extractors/{profile}.yaml, or use one of: {', '.join(self.files.extractors)}",
+            )
+        files = copy(self.files)
+        files.environment = self.config.model_copy(update={"extraction": self.files.extractors[profile]})
+        return replace(self, files=files)
 
     # -- links between snapshots -------------------------------------------------------------------------
 

@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 import polars as pl
 
 from webinstruct_assets.core.errors import BadInput, BadKey, MissingInput
-from webinstruct_assets.core.keys import check_snapshot
+from webinstruct_assets.core.keys import check_plain_snapshot
 from webinstruct_assets.core.warc import RecordReject, WarcRecord, iter_records
 from webinstruct_assets.stages.crawl.writer import Capture, building, publish, record_id, write_snapshot
 
@@ -45,7 +45,7 @@ def import_warc(files: Sequence[Path], root: Path, snapshot: str, log: Callable[
     snapshot exists or a file is empty or holds no page (nothing is imported then), MissingInput for a file
     that does not exist, Busy when the same snapshot is being built.
     """
-    if not check_snapshot(snapshot).startswith("local-"):
+    if not check_plain_snapshot(snapshot).startswith("local-"):
         raise BadKey(f"{snapshot!r} is a key of Common Crawl's own snapshots", "import as local-NAME")
     if not files:
         raise MissingInput("no WARC file given", "name at least one")

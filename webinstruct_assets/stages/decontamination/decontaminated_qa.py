@@ -13,7 +13,7 @@ else are listed as ``common`` and drop nothing; the metrics count what they woul
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,8 @@ from webinstruct_assets.core.config import settings_of
 from webinstruct_assets.core.errors import BadInput
 from webinstruct_assets.core.ids import row_id
 from webinstruct_assets.core.keys import PartitionKey, Ref
-from webinstruct_assets.core.lake import write_table
+from webinstruct_assets.core.lake import Lake, write_table
+from webinstruct_assets.core.manifest import Manifest
 from webinstruct_assets.core.stage import Job, Reject, Stage, Unit
 from webinstruct_assets.core.workspace import Workspace
 from webinstruct_assets.stages.decontamination.index import BenchmarkIndex, BenchmarkItem
@@ -75,10 +76,7 @@ DETAIL_CHARS = 200
 
 def inputs(ws: Workspace, key: PartitionKey) -> Sequence[Ref]:
     """Pairs, page texts, and every enabled benchmark."""
-    benchmarks = [
-        Ref("benchmark_items", PartitionKey.of({"benchmark": name})) for name in sorted(set(ws.config.benchmarks))
-    ]
-    return [Ref("extracted_qa", key), Ref("pages", key), *benchmarks]
+    return [Ref("extracted_qa", key), Ref("pages", key), *benchmarks_of(ws)]
 
 
 def settings(ws: Workspace, key: PartitionKey) -> dict[str, Any]:
@@ -89,13 +87,14 @@ def settings(ws: Workspace, key: PartitionKey) -> dict[str, Any]:
 def run(job: Job) -> None:
     """Counts benchmark grams over all pages, then looks pages with their pairs up, in units of pages."""
     rule = job.settings
-    items = _items(job)
-    index = BenchmarkIndex(items, n=rule["n"], min_words=rule["min_words"], tex=rule["normalisation"] == "tex")
-    near = ParaphraseIndex(items, tex=index.tex) if rule["paraphrase_ratio"] is not None else None
-    chunks = _page_chunks(job)
+    items = items_of(job)
+    lookups = Lookups.of(items, rule)
+    index = lookups.index
+    (pages,) = job.manifests("pages")
+    chunks = page_chunks(job.ws.lake, pages)
     scratch = job.folder / "scratch"
     scratch.mkdir(exist_ok=True)
-    _find_common(job, index, chunks, scratch)
+    find_common(job, rule, index, chunks, scratch)
     pairs = job.read("extracted_qa").sort("parent_id", "id")
     owners = _chunk_of_pages(chunks)
     by_chunk = pairs.join(owners, on="parent_id", how="inner", maintain_order="left").partition_by(
@@ -114,7 +113,7 @@ def run(job: Job) -> None:
 
         def compute(part: pl.DataFrame = part, chunk: list[Path] = chunk, file: Path = hit_files[-1]) -> Unit:
             texts = _texts(chunk, part) if rule["level"] == "page" else {}
-            unit, hits = check_pages(part, texts, Lookups(index, near, rule["paraphrase_ratio"]), rule["level"])
+            unit, hits = check_pages(part, texts, lookups, rule["level"])
             # Before the unit's own commit: a unit that is committed has its hits on disk.
             write_table(file, pl.DataFrame(hits, schema=HITS_SCHEMA))
             job.progress.advance(unit.rows_in, {"contaminated": len(unit.rejects)})
@@ -136,7 +135,13 @@ def run(job: Job) -> None:
     }  # fmt: skip
 
 
-def _items(job: Job) -> list[BenchmarkItem]:
+def benchmarks_of(ws: Workspace) -> list[Ref]:
+    """The items of every benchmark that the environment enables."""
+    return [Ref("benchmark_items", PartitionKey.of({"benchmark": name})) for name in sorted(set(ws.config.benchmarks))]
+
+
+def items_of(job: Job) -> list[BenchmarkItem]:
+    """The items of all benchmarks among a job's inputs."""
     items = []
     for manifest in job.manifests("benchmark_items"):
         for row in job.ws.lake.read(manifest).iter_rows(named=True):
@@ -149,17 +154,17 @@ def _items(job: Job) -> list[BenchmarkItem]:
     return items
 
 
-def _page_chunks(job: Job) -> list[list[Path]]:
-    """Parts of ``pages``, some at a time: page texts are never all in memory."""
+def page_chunks(lake: Lake, pages: Manifest) -> list[list[Path]]:
+    """Parts of a partition of ``pages``, some at a time: page texts are never all in memory."""
+    source = lake.source(pages, DECONTAMINATED_QA.asset)
     chunks: list[list[Path]] = []
     rows = PAGES_PER_UNIT
-    for manifest in job.manifests("pages"):
-        for path, part in zip(job.ws.lake.part_paths(manifest), manifest.parts, strict=True):
-            if rows >= PAGES_PER_UNIT:
-                chunks.append([])
-                rows = 0
-            chunks[-1].append(path)
-            rows += part.rows
+    for path, part in zip(lake.part_paths(source), source.parts, strict=True):
+        if rows >= PAGES_PER_UNIT:
+            chunks.append([])
+            rows = 0
+        chunks[-1].append(path)
+        rows += part.rows
     return chunks
 
 
@@ -180,11 +185,13 @@ def _texts(chunk: list[Path], pairs: pl.DataFrame) -> dict[str, str]:
     return dict(pages.join(pairs.select(pl.col("parent_id").alias("id")).unique(), on="id", how="semi").iter_rows())
 
 
-def _find_common(job: Job, index: BenchmarkIndex, chunks: list[list[Path]], scratch: Path) -> None:
+def find_common(
+    job: Job, rule: Mapping[str, Any], index: BenchmarkIndex, chunks: list[list[Path]], scratch: Path
+) -> None:
     """Tells the index which of its grams are everywhere in the snapshot, and lists them in ``common.parquet``."""
     pages = 0
     total = np.zeros(index.grams, np.int64)
-    if job.settings["common_share"] is not None:
+    if rule["common_share"] is not None:
         for number, chunk in enumerate(chunks):
             file = scratch / f"counts-{number:05}.parquet"
             if not file.exists():
@@ -197,7 +204,7 @@ def _find_common(job: Job, index: BenchmarkIndex, chunks: list[list[Path]], scra
             counted = pl.read_parquet(file)
             pages += counted["pages"][0]
             total[counted["gram"][1:].to_numpy()] += counted["pages"][1:].to_numpy()
-        least = max(job.settings["common_min_pages"], job.settings["common_share"] * pages)
+        least = max(rule["common_min_pages"], rule["common_share"] * pages)
         index.set_common(np.flatnonzero(total >= least).tolist())
     rows = []
     for number in np.flatnonzero(index.common).tolist():
@@ -216,13 +223,20 @@ class Lookups:
     near: ParaphraseIndex | None = None
     ratio: float | None = None
 
+    @classmethod
+    def of(cls, items: Sequence[BenchmarkItem], rule: Mapping[str, Any]) -> "Lookups":
+        """Over ``items``, by the settings of DecontaminationConfig."""
+        index = BenchmarkIndex(items, n=rule["n"], min_words=rule["min_words"], tex=rule["normalisation"] == "tex")
+        ratio = rule["paraphrase_ratio"]
+        return cls(index, ParaphraseIndex(items, tex=index.tex) if ratio is not None else None, ratio)
+
 
 def check_pages(
     pairs: pl.DataFrame, texts: dict[str, str], lookups: Lookups, level: str
 ) -> tuple[Unit, list[dict[str, Any]]]:
     """One unit: ``pairs`` in order of their pages, ``texts`` of these, and the hits found on the way."""
     records = list(pairs.iter_rows(named=True))
-    hits = _look_up(records, texts, lookups)
+    hits = look_up(records, texts, lookups)
     by_page: dict[str, list[dict[str, Any]]] = defaultdict(list)
     by_pair: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for hit in hits:
@@ -234,7 +248,7 @@ def check_pages(
     for pair in records:
         evidence = by_pair.get(pair["id"]) or (by_page.get(pair["parent_id"]) if level == "page" else None)
         if evidence:
-            rejects.append(Reject(pair["id"], pair["parent_id"], "contaminated", _detail(evidence[0])))
+            rejects.append(Reject(pair["id"], pair["parent_id"], "contaminated", describe(evidence[0])))
         else:
             rows.append(
                 {**{name: pair[name] for name in SCHEMA}, "id": row_id("dq", pair["id"]), "parent_id": pair["id"]}
@@ -242,8 +256,9 @@ def check_pages(
     return Unit(rows=rows, rows_in=len(records), rejects=rejects, counts={"hits": len(hits)}), hits
 
 
-def _look_up(records: list[dict[str, Any]], texts: dict[str, str], lookups: Lookups) -> list[dict[str, Any]]:
-    places: list[tuple[str, dict[str, Any], str]] = []  # place, a pair of the page, text
+def look_up(records: Sequence[Mapping[str, Any]], texts: Mapping[str, str], lookups: Lookups) -> list[dict[str, Any]]:
+    """Hits (``HITS_SCHEMA``) in ``records`` (id, parent_id, url, question, answer) and in ``texts`` of their parents."""
+    places: list[tuple[str, Mapping[str, Any], str]] = []  # place, a pair of the page, text
     seen: set[str] = set()
     for pair in records:
         if pair["parent_id"] not in seen and pair["parent_id"] in texts:
@@ -279,7 +294,8 @@ def _look_up(records: list[dict[str, Any]], texts: dict[str, str], lookups: Look
     return hits
 
 
-def _detail(hit: dict[str, Any]) -> str:
+def describe(hit: Mapping[str, Any]) -> str:
+    """A hit as the detail of a reject."""
     where = f"the {hit['place']}" + (" text" if hit["place"] == "page" else "")
     text = hit["matched"] if len(hit["matched"]) <= DETAIL_CHARS else hit["matched"][:DETAIL_CHARS] + "…"
     verb = "shares with" if hit["tier"] == "exact" else f"paraphrases ({hit['ratio']:.2f})"
@@ -318,6 +334,7 @@ def _lost(pairs: pl.DataFrame, column: str, names: pl.Series) -> pl.DataFrame:
 DECONTAMINATED_QA = Stage(
     asset="decontaminated_qa",
     dimensions=("snapshot",),
+    by_profile=True,
     prefix="dq",
     schema=SCHEMA,
     run=run,

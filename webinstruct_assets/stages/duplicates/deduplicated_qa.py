@@ -145,6 +145,7 @@ def _unit(job: Job, chunk: list[Path], rejected: dict[str, dict[str, Any]], size
 DEDUPLICATED_QA = Stage(
     asset="deduplicated_qa",
     dimensions=("snapshot",),
+    by_profile=True,
     prefix="dd",
     schema=SCHEMA,
     run=run,

@@ -1,7 +1,7 @@
 """Which items of a benchmark stood in the web pages that a checkpoint's training data came from.
 
-In: the manifests behind a checkpoint. Out: item ids. The witness is ``hits.parquet`` of every ``decontaminated_qa``
-partition among the checkpoint's ancestors, so the flags are those of exactly this checkpoint's data; of a partition that
+In: the manifests behind a checkpoint. Out: item ids. The witness is ``hits.parquet`` of every partition that has one
+(``decontaminated_qa``, ``public_sets``, a training set of pages) among the checkpoint's ancestors, so the flags are those of exactly this checkpoint's data; of a partition that
 was made anew since, with other data, there are none. The texts with the
 wording were dropped from that data; an item is flagged because its page was there to be crawled, and what the exact
 rule let through (a rewording, a translation) would help with just these items.
@@ -16,22 +16,24 @@ from webinstruct_assets.core.lake import Lake
 from webinstruct_assets.core.manifest import Manifest
 from webinstruct_assets.stages.release.ancestry import ancestors
 
+HITS = "hits.parquet"
+
 
 def data_behind(lake: Lake, recipe: str) -> list[Manifest]:
-    """The ``decontaminated_qa`` partitions that the recipe's checkpoint was trained on, directly or by ``continues``.
+    """What the recipe's checkpoint was trained on, directly or by ``continues``, as far as it was looked up in benchmarks.
 
     Empty for a base model, whose data nobody here knows, and while there is no checkpoint.
     """
     checkpoint = lake.manifest(Ref("trained_checkpoint", PartitionKey.of({"recipe": recipe})))
     behind = ancestors(lake, [checkpoint], whole=False) if checkpoint else []
-    return [manifest for manifest in behind if manifest.asset == "decontaminated_qa"]
+    return [manifest for manifest in behind if any(part.file == HITS for part in manifest.files)]
 
 
 def contaminated_items(lake: Lake, data: Sequence[Manifest], benchmark: str) -> set[str]:
     """Ids of the benchmark's items whose wording was found in what these partitions were made from."""
     found: set[str] = set()
     for manifest in data:
-        hits = pl.read_parquet(lake.file(manifest, "hits.parquet"))
+        hits = pl.read_parquet(lake.file(manifest, HITS))
         # Hits of common wording (an instruction, a formula's name) dropped nothing, and are evidence of no item.
         found.update(hits.filter((pl.col("benchmark") == benchmark) & ~pl.col("common"))["item_id"])
     return found

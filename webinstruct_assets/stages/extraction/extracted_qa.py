@@ -436,6 +436,7 @@ def settings(ws: "Workspace", key: PartitionKey) -> dict[str, Any]:
 EXTRACTED_QA = Stage(
     asset="extracted_qa",
     dimensions=("snapshot",),
+    by_profile=True,
     prefix=PREFIX,
     schema=SCHEMA,
     run=run,

@@ -237,6 +237,7 @@ class _Window:
 REFINED_QA = Stage(
     asset="refined_qa",
     dimensions=("refiner", "snapshot"),
+    by_profile=True,
     prefix="rq",
     schema=SCHEMA,
     run=run,

@@ -281,6 +281,7 @@ def right_share(rows: pl.DataFrame, label: str) -> dict[str, Any]:
 WEBINSTRUCT = Stage(
     asset="webinstruct",
     dimensions=("snapshot",),
+    by_profile=True,
     prefix="wi",
     schema=SCHEMA,
     run=run,

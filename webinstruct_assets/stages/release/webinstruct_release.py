@@ -111,6 +111,7 @@ def inputs(ws: Workspace, key: PartitionKey) -> Sequence[Ref]:
 WEBINSTRUCT_RELEASE = Stage(
     asset="webinstruct_release",
     dimensions=("snapshot",),
+    by_profile=True,
     prefix=PREFIX,
     schema=SCHEMA,
     run=run,

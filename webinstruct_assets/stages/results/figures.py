@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from webinstruct_assets.stages.results.published import PAPER_NAMES, Paper, PublishedModel
-from webinstruct_assets.stages.results.scores import MAIN, Results, Score
+from webinstruct_assets.stages.results.published import MAIN, PAPER_NAMES, Paper, PublishedModel
+from webinstruct_assets.stages.results.scores import Results, Score
 from webinstruct_assets.stages.results.tables import percent, printed
 
 if TYPE_CHECKING:

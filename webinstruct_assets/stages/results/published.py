@@ -10,6 +10,7 @@ from pydantic import Field
 from webinstruct_assets.core.config import Section, load_yaml
 from webinstruct_assets.core.workspace import Workspace
 
+MAIN = "main"  # the family of recipes that name none
 AVERAGE = "average"  # in the place of a benchmark: the mean over REASONING
 # The columns of the paper's Table 2, in its order.
 REASONING = ("theoremqa", "math", "gsm8k", "gpqa-diamond", "mmlu-stem", "bbh", "arc-challenge")
@@ -50,9 +51,9 @@ class Paper(Section):
     numbers: list[PaperNumbers]
 
     def number(self, family: str, recipe: str, benchmark: str) -> PaperNumber | None:
-        """What the paper prints for a recipe in the table of ``family``."""
-        for row in self.numbers:
-            if (row.family, row.recipe) == (family, recipe) and benchmark in row.scores:
+        """What the paper prints for a recipe in the table of ``family``, or where it prints none there in the main one."""
+        for row in sorted(self.numbers, key=lambda row: row.family != family):
+            if row.family in (family, MAIN) and row.recipe == recipe and benchmark in row.scores:
                 return PaperNumber(row.scores[benchmark], row.approximate)
         return None
 

@@ -13,13 +13,12 @@ from webinstruct_assets.core.keys import PartitionKey, Ref
 from webinstruct_assets.core.lake import Lake
 from webinstruct_assets.core.manifest import Manifest
 from webinstruct_assets.core.workspace import Workspace
-from webinstruct_assets.stages.results.published import REASONING
+from webinstruct_assets.stages.results.published import MAIN, REASONING
 from webinstruct_assets.stages.sft.recipes import base_recipe, is_base, root_recipe
 
 Grader = Literal["corrected", "paper"]
 GRADERS: tuple[Grader, ...] = ("corrected", "paper")
 LOSSES = {"response": "SFT loss", "all": "LM loss"}  # the paper's names, §5.1
-MAIN = "main"  # the family of recipes that name none
 
 
 @dataclass(frozen=True)
@@ -103,7 +102,9 @@ class Score:
     def data(self) -> str:
         """Digest of what the training sets were taken from and how: the same for recipes that train on the same rows."""
         sets = [training.dataset for training in self.trainings or ()]
-        return digest_json([[one.config, [item.data_version for item in one.inputs]] for one in sets])[:12]
+        return digest_json([[one.config, [[item.asset, item.data_version] for item in one.inputs]] for one in sets])[
+            :12
+        ]
 
     @cached_property
     def training(self) -> str:
@@ -217,7 +218,7 @@ def _model(ws: Workspace, name: str, score: Manifest | None) -> Model:
         return Model(name, MAIN, "(its recipe file is gone)", "?", base, base is None, "?")
     return Model(
         name, recipe.family or MAIN, recipe.description, root_recipe(ws, name).base_model, base_recipe(ws, name),
-        is_base(recipe), f"{getattr(recipe, 'rows', 'refined')} {LOSSES[recipe.loss]}",
+        is_base(recipe), f"{recipe.rows} {LOSSES[recipe.loss]}",
     )  # fmt: skip
 
 

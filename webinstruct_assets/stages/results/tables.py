@@ -11,8 +11,8 @@ from webinstruct_assets.core.intervals import bootstrap
 from webinstruct_assets.core.lake import Lake
 from webinstruct_assets.stages.results.comparison import COLUMNS, Comparison, Difference
 from webinstruct_assets.stages.results.costs import Cost
-from webinstruct_assets.stages.results.published import AVERAGE, PAPER_NAMES, REASONING, Paper, PaperNumber
-from webinstruct_assets.stages.results.scores import MAIN, Grader, Measured, Model, Results, Score
+from webinstruct_assets.stages.results.published import AVERAGE, MAIN, PAPER_NAMES, REASONING, Paper, PaperNumber
+from webinstruct_assets.stages.results.scores import Grader, Measured, Model, Results, Score
 
 NONE = "—"
 MINUS = "\N{MINUS SIGN}"
@@ -21,6 +21,8 @@ MODEL_TITLES: dict[str, tuple[str, str]] = {
     "scaling": ("Scaling", "Rows of training data, by kind of rows and loss, as in the paper's Figure 5."),
     "refiners": ("Refiners", "The same steps on what one, the other and both refiners made, as in the paper's Table 4."),
     "subsets": ("Domains and sources", "The same steps on a part of the data, as in the paper's Table 5."),
+    "extractors": ("Extraction", "The same steps on pairs that different models and rules extracted."),
+    "public": ("Public sets only", "Models that never saw the web's pairs, as in the paper's appendix E."),
     "ablation": ("Steps of the pipeline", "Recalled pages (a), extracted (b) and refined (c) pairs, public sets (d), as in "
                  "the paper's Table 6."),
 }  # fmt: skip

@@ -251,6 +251,7 @@ def _shares(rows: Sequence[Mapping[str, Any]], column: str) -> dict[str, dict[st
 QUALITY_REVIEW = Stage(
     asset="quality_review",
     dimensions=("snapshot",),
+    by_profile=True,
     prefix=PREFIX,
     schema=SCHEMA,
     run=run,

@@ -25,19 +25,22 @@ def is_base(recipe: RecipeConfig) -> bool:
     return recipe.steps == 0 and recipe.continues is None
 
 
-def root_recipe(ws: Workspace, name: str) -> RecipeConfig:
-    """The recipe at the start of the chain of ``continues``: its base model is everyone's. Raises ConfigError."""
-    seen = [name]
-    recipe = recipe_config(ws, name)
-    while recipe.continues:
-        if recipe.continues in seen:
+def chain_of(ws: Workspace, name: str) -> list[str]:
+    """The recipe and what it continues, directly or not, nearest first. Raises ConfigError for a circle."""
+    chain = [name]
+    while following := recipe_config(ws, chain[-1]).continues:
+        if following in chain:
             raise ConfigError(
-                f"config/recipes/{name}.yaml: 'continues' runs in a circle: {' → '.join([*seen, recipe.continues])}",
+                f"config/recipes/{name}.yaml: 'continues' runs in a circle: {' → '.join([*chain, following])}",
                 "let one of them start from its base_model",
             )
-        seen.append(recipe.continues)
-        recipe = recipe_config(ws, recipe.continues)
-    return recipe
+        chain.append(following)
+    return chain
+
+
+def root_recipe(ws: Workspace, name: str) -> RecipeConfig:
+    """The recipe at the start of the chain of ``continues``: its base model is everyone's. Raises ConfigError."""
+    return recipe_config(ws, chain_of(ws, name)[-1])
 
 
 def base_recipe(ws: Workspace, name: str) -> str | None:

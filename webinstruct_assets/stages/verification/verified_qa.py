@@ -203,6 +203,7 @@ def difficulty(pass_rate: float) -> str:
 VERIFIED_QA = Stage(
     asset="verified_qa",
     dimensions=("snapshot",),
+    by_profile=True,
     prefix=PREFIX,
     schema=SCHEMA,
     run=run,
