@@ -17,11 +17,12 @@ from webinstruct_assets.stages.results.scores import Measured, Results
 
 RESAMPLES = 10_000
 SIGNIFICANT = 0.05
-COLUMNS = {"corrected": "correct", "paper": "paper_correct"}
+COLUMNS = {"corrected": "score", "paper": "paper_score"}
 
 CAUSES = ("data", "training", "protocol")  # of a difference
 # One row per item of every (benchmark, recipe, data_version). data, training, protocol: digests of what the checkpoint was
 # trained on, how, and how it was evaluated      scores_version: of the partition of benchmark_scores
+# score, paper_score: 1 or 0 by each grader, of a judged item the share of the best verdict; weight: of the item
 VERDICTS: dict[str, Any] = {
     "benchmark": pl.String(),
     "recipe": pl.String(),
@@ -30,8 +31,7 @@ VERDICTS: dict[str, Any] = {
     "scores_version": pl.String(),
     **dict.fromkeys(CAUSES, pl.String()),
     "item_id": pl.String(),
-    "correct": pl.Boolean(),
-    "paper_correct": pl.Boolean(),
+    **dict.fromkeys(("score", "weight", "paper_score"), pl.Float64()),
 }
 VERSION = ["benchmark", "recipe", "data_version"]
 
@@ -69,21 +69,26 @@ class Comparison:
         return self.p_holm < SIGNIFICANT
 
 
-def paired_bootstrap(differences: Sequence[float]) -> Difference:
-    """The mean of per-item differences under the percentile bootstrap over items, seeded.
+def paired_bootstrap(pairs: pl.DataFrame) -> Difference:
+    """The difference ``b`` - ``a`` of weighted means under the percentile bootstrap over items, seeded.
 
-    Drawing n items with replacement is a multinomial draw over the few distinct differences there are, so its cost does
-    not depend on n. p: twice the smaller share of resampled means on either side of zero, those at zero on both,
+    ``pairs``: columns a, weight_a, b, weight_b, a row per item. Drawing n items with replacement is a multinomial draw over
+    the few distinct rows there are, so its cost does not depend on n. p: twice the smaller share of resampled means on either side of zero, those at zero on both,
     with one added to counts, never 0. Source: B. Efron and R. Tibshirani, An Introduction to the Bootstrap (1993), §15-16.
     """
-    values, counts = np.unique(np.asarray(differences, dtype=np.float64), return_counts=True)
+    distinct, counts = np.unique(pairs.select("a", "weight_a", "b", "weight_b").to_numpy(), axis=0, return_counts=True)
+    a, weight_a, b, weight_b = distinct.T
     total = int(counts.sum())
-    drawn = np.random.default_rng(0).multinomial(total, counts / total, size=RESAMPLES)
-    means = drawn @ values / total
+
+    def difference(drawn: np.ndarray) -> np.ndarray:
+        return drawn @ (b * weight_b) / (drawn @ weight_b) - drawn @ (a * weight_a) / (drawn @ weight_a)
+
+    means = difference(np.random.default_rng(0).multinomial(total, counts / total, size=RESAMPLES))
     low, high = np.quantile(means, (0.025, 0.975))
     tail = min(int((means <= 0).sum()), int((means >= 0).sum()))
-    value = float(values @ counts / total)
-    return Difference(Measured(value, float(low), float(high)), min(1.0, 2 * (tail + 1) / (RESAMPLES + 1)))
+    return Difference(
+        Measured(float(difference(counts)), float(low), float(high)), min(1.0, 2 * (tail + 1) / (RESAMPLES + 1))
+    )
 
 
 def verdicts(lake: Lake, found: Results, earlier: pl.DataFrame) -> pl.DataFrame:
@@ -92,7 +97,7 @@ def verdicts(lake: Lake, found: Results, earlier: pl.DataFrame) -> pl.DataFrame:
     for score in found.scores:
         if score.data_version:
             frames.append(
-                lake.read(score.manifest).select(
+                _scored(lake.read(score.manifest)).select(
                     pl.lit(score.benchmark).alias("benchmark"),
                     pl.lit(score.recipe).alias("recipe"),
                     pl.lit(score.model.base_model).alias("base_model"),
@@ -100,12 +105,24 @@ def verdicts(lake: Lake, found: Results, earlier: pl.DataFrame) -> pl.DataFrame:
                     pl.lit(score.manifest.data_version[:12]).alias("scores_version"),
                     *(pl.lit(getattr(score, name)).alias(name) for name in CAUSES),
                     "item_id",
-                    "correct",
-                    "paper_correct",
+                    "score",
+                    "weight",
+                    "paper_score",
                 )
             )
     current = pl.concat(frames)
     return pl.concat([current, earlier.join(current, on=VERSION, how="anti")]).sort([*VERSION, "item_id"])
+
+
+def _scored(rows: pl.DataFrame) -> pl.DataFrame:
+    """Rows of ``benchmark_scores`` with score, weight and paper_score; verdicts from before judged benchmarks have none."""
+    graded = [
+        pl.col(name).cast(pl.Float64).alias(to) for name, to in (("correct", "score"), ("paper_correct", "paper_score"))
+    ]
+    if "score" not in rows.columns:
+        return rows.with_columns(*graded, pl.lit(1.0).alias("weight"))
+    judged = pl.col("judgements").is_not_null()  # a judge is no grader: by both the score is the judge's
+    return rows.with_columns(pl.when(judged).then("score").otherwise(graded[1]).alias("paper_score"))
 
 
 def comparisons(rows: pl.DataFrame) -> list[Comparison]:
@@ -115,13 +132,13 @@ def comparisons(rows: pl.DataFrame) -> list[Comparison]:
         versions = [frame for _, frame in group.group_by("recipe", "data_version", maintain_order=True)]
         for a, b in combinations(versions, 2):
             first, second = a.row(0, named=True), b.row(0, named=True)
-            both = a.join(b, on="item_id", suffix="_b")
+            both = a.join(b, on="item_id", suffix="_b").drop_nulls(["score", "score_b"])
             if both.is_empty():
                 continue
-            differences = {
-                grader: (both[f"{column}_b"].cast(pl.Int8) - both[column].cast(pl.Int8)).to_list()
-                for grader, column in COLUMNS.items()
-            }
+            corrected, as_paper = (
+                paired_bootstrap(both.select(a=name, weight_a="weight", b=f"{name}_b", weight_b="weight_b"))
+                for name in COLUMNS.values()
+            )
             found.append(
                 Comparison(
                     benchmark=str(benchmark),
@@ -130,8 +147,8 @@ def comparisons(rows: pl.DataFrame) -> list[Comparison]:
                     recipe_b=second["recipe"],
                     version_b=second["data_version"],
                     items=both.height,
-                    corrected=paired_bootstrap(differences["corrected"]),
-                    paper=paired_bootstrap(differences["paper"]),
+                    corrected=corrected,
+                    paper=as_paper,
                     differs=", ".join(name for name in CAUSES if first[name] != second[name]),
                 )
             )

@@ -31,6 +31,29 @@ class Measured:
 
 
 @dataclass(frozen=True)
+class Reported:
+    """The number that a judged benchmark's protocol publishes, in its own unit."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+
+    @property
+    def text(self) -> str:
+        """As it is printed: a rating of at most ten with two decimals, a rate in per cent with one."""
+        return self._text(self.value)
+
+    @property
+    def interval(self) -> str:
+        """Its interval."""
+        return f"{self._text(self.low)}–{self._text(self.high)}"
+
+    def _text(self, value: float) -> str:
+        return f"{value:.2f}" if self.name == "rating" else f"{value:.1f}"
+
+
+@dataclass(frozen=True)
 class Model:
     """A recipe, as far as tables need it.
 
@@ -122,6 +145,12 @@ class Score:
     def rows(self) -> int | None:
         """Rows of its own training set; None for a base model, and where it is not known any more."""
         return self.trainings[-1].dataset.rows if self.trainings else None
+
+    @property
+    def reported(self) -> Reported | None:
+        """Of a judged benchmark, what its protocol publishes."""
+        found = self.manifest.metrics.get("reported")
+        return Reported(found["name"].replace("_", " "), found["value"], found["low"], found["high"]) if found else None
 
     def share(self, grader: Grader, *, clean: bool = False) -> Measured | None:
         """Share of right answers; None of no items."""

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from webinstruct_assets.core.intervals import bootstrap
 from webinstruct_assets.core.lake import Lake
-from webinstruct_assets.stages.results.comparison import COLUMNS, Comparison, Difference
+from webinstruct_assets.stages.results.comparison import Comparison, Difference
 from webinstruct_assets.stages.results.costs import Cost
 from webinstruct_assets.stages.results.published import AVERAGE, MAIN, PAPER_NAMES, REASONING, Paper, PaperNumber
 from webinstruct_assets.stages.results.scores import Grader, Measured, Model, Results, Score
@@ -111,20 +111,22 @@ def _cell(found: Results, paper: Paper, family: str, grader: Grader, model: Mode
     measured = score.share(grader) if score else None
     if score is None or measured is None:
         return MISSING
-    notes = [interval(measured)]
+    text, notes = percent(measured.value), [interval(measured)]
+    if reported := score.reported:
+        text, notes = reported.text, [reported.interval, reported.name]
     if not model.is_base:
         delta = score.delta(grader)
-        notes.append(f"Δ {gain(delta) if delta else NONE}")
+        notes.append(f"Δ {gain(delta) if delta else NONE}{' of 100' if reported else ''}")
     if score.clean_items < score.items:
         clean = score.share(grader, clean=True)
         notes.append(f"uncontaminated {percent(clean.value if clean else None)} of {score.clean_items}")
     notes.append(f"{score.items:,} items")
-    if grader == "paper":
+    if grader == "paper" and not reported:
         corrected = score.share("corrected")
         notes.append(f"corrected {percent(corrected.value if corrected else None)}")
     theirs = printed(paper, family, score) if grader == "paper" else None
     where = link("benchmark_scores", score.manifest.partition)
-    return Cell(percent(measured.value), tuple(notes), _grey(theirs), where)
+    return Cell(text, tuple(notes), _grey(theirs), where)
 
 
 def printed(paper: Paper, family: str, score: Score) -> PaperNumber | None:
@@ -143,7 +145,7 @@ def _average(lake: Lake, found: Results, paper: Paper, family: str, grader: Grad
     shares = [share for score in scores if (share := score.share(grader))]
     if len(shares) < len(REASONING):
         return MISSING
-    column = COLUMNS[grader]
+    column = "correct" if grader == "corrected" else "paper_correct"
     rows = {score.benchmark: lake.read(score.manifest) for score in scores}
     low, high = bootstrap({name: frame[column].cast(int).to_list() for name, frame in rows.items()})
     notes = [f"{percent(low)}–{percent(high)}"]

@@ -5,10 +5,12 @@ import io
 import math
 import re
 import shutil
+from collections.abc import Sequence
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 import yaml
 from scipy import stats
@@ -86,8 +88,8 @@ def test_every_number_of_a_cell(workspace: Workspace) -> None:
     assert page.cell("main-paper", "tuned", "GSM8K").endswith("corrected 40.0")
     assert page.cell("main-corrected", BASE, "GSM8K").split(" | ")[0] == "20.0"
     # Active, and not evaluated: missing, and so is an average that needs it.
-    for row in (BASE, "tuned"):
-        assert page.cell("main-corrected", row, "ARC-C") == page.cell("main-corrected", row, "Average of 7") == "—"
+    for name in (BASE, "tuned"):
+        assert page.cell("main-corrected", name, "ARC-C") == page.cell("main-corrected", name, "Average of 7") == "—"
     (row,) = [row for row in records(ws, manifest, "scores.csv") if row["recipe"] == "tuned"]
     assert (row["accuracy"], row["paper_accuracy"], row["clean_accuracy"]) == ("0.4", "0.5", "0.333333")
     assert (row["items"], row["contaminated_items"], row["training_rows"]) == ("50", "5", "3")
@@ -156,8 +158,9 @@ def test_the_papers_number_stands_beside_the_same_setting_only(
 
 
 def test_the_paired_bootstrap_agrees_with_scipys_and_with_theory() -> None:
-    differences = [1] * 20 + [-1] * 10 + [0] * 70
-    ours = paired_bootstrap(differences)
+    a, b = [0] * 20 + [1] * 40 + [0] * 40, [1] * 20 + [0] * 10 + [1] * 30 + [0] * 40
+    differences = [of_b - of_a for of_a, of_b in zip(a, b, strict=True)]
+    ours = paired_bootstrap(pairs(a, b))
     theirs = stats.bootstrap(
         (np.array(differences),), np.mean, n_resamples=RESAMPLES, method="percentile", random_state=1
     ).confidence_interval
@@ -165,8 +168,20 @@ def test_the_paired_bootstrap_agrees_with_scipys_and_with_theory() -> None:
     assert (ours.delta.low, ours.delta.high) == pytest.approx((theirs.low, theirs.high), abs=0.011)
     normal = 2 * stats.norm.sf(0.1 / math.sqrt((0.3 - 0.01) / 100))
     assert ours.p == pytest.approx(normal, abs=0.02)  # 0.063
-    assert paired_bootstrap([0] * 50).p == 1.0
-    assert paired_bootstrap([1] * 50).p == pytest.approx(2 / (RESAMPLES + 1))
+    assert paired_bootstrap(pairs(a, a)).p == 1.0
+    assert paired_bootstrap(pairs([0] * 50, [1] * 50)).p == pytest.approx(2 / (RESAMPLES + 1))
+
+
+def test_items_of_a_judged_benchmark_weigh_what_the_judge_gave_them() -> None:
+    """Arena-Hard: a strong verdict counts as three battles."""
+    weighted = paired_bootstrap(pairs([0.0, 1.0, 0.5, 0.5], [1.0, 1.0, 0.5, 0.0], [1, 1, 1, 1], [3, 1, 1, 1]))
+    assert weighted.delta.value == pytest.approx((3 * 1 + 1 + 0.5 + 0) / 6 - 2 / 4)
+
+
+def pairs(a: Sequence[float], b: Sequence[float], *weights: Sequence[float]) -> pl.DataFrame:
+    weight_a, weight_b = weights or ([1] * len(a), [1] * len(b))
+    columns = {"a": a, "weight_a": weight_a, "b": b, "weight_b": weight_b}
+    return pl.DataFrame({name: [float(value) for value in values] for name, values in columns.items()})
 
 
 def test_two_versions_of_the_data_are_compared_after_the_older_one_is_gone(workspace: Workspace) -> None:
