@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from webinstruct_assets.stages.results.published import MAIN, PAPER_NAMES, Paper, PublishedModel
-from webinstruct_assets.stages.results.scores import Results, Score
+from webinstruct_assets.stages.results.scores import Results, Score, benchmark_order
 from webinstruct_assets.stages.results.tables import percent, printed
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def figures(found: Results, paper: Paper, others: Sequence[PublishedModel]) -> l
     """A bar chart per benchmark; a curve per benchmark of the scaling recipes."""
     models = {model.recipe for group in found.groups(MAIN) for model in group}
     drawn = []
-    for benchmark in sorted({score.benchmark for score in found.scores}):
+    for benchmark in sorted({score.benchmark for score in found.scores}, key=benchmark_order):
         scores = [score for score in found.scores if score.benchmark == benchmark]
         if main := [score for score in scores if score.recipe in models]:
             drawn.append(_bars(benchmark, main, paper, [one for one in others if one.in_charts]))
@@ -100,6 +100,7 @@ def _curves(benchmark: str, scores: Sequence[Score], bases: Sequence[Score], pap
     ]
 
     def paint(axes: "Axes") -> None:
+        in_paper: str | None = "the paper's"
         for (name, line), color in zip(sorted(series.items()), SERIES * len(series), strict=False):
             shares = [(score.rows or 0, share) for score in line if (share := score.share("corrected"))]
             axes.errorbar(
@@ -111,14 +112,12 @@ def _curves(benchmark: str, scores: Sequence[Score], bases: Sequence[Score], pap
                 ],
                 marker="o", markersize=4, capsize=3, linewidth=1.5, elinewidth=0.8, color=color, label=name,
             )  # fmt: skip
-            theirs = [(score.rows, number.value) for score in line if (number := printed(paper, "scaling", score))]
-            axes.plot(
-                *zip(*theirs, strict=True) if theirs else ([], []),
-                marker="D",
-                markersize=4,
-                linestyle=":",
-                color=PAPERS,
-            )
+            theirs = [(score.rows or 0, number.value) for score in line if (number := printed(paper, "scaling", score))]
+            if theirs:
+                axes.plot(
+                    *zip(*theirs, strict=True), marker="D", markersize=4, linestyle=":", color=PAPERS, label=in_paper
+                )
+                in_paper = None  # named once
         for score in bases:
             axes.axhline(100 * _value(score), color=BASE, linestyle="--", linewidth=1, label=score.recipe)
         axes.set_xlabel("rows of training data")

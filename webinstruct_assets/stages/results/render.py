@@ -15,6 +15,7 @@ from webinstruct_assets.stages.results.figures import Figure
 from webinstruct_assets.stages.results.tables import Cell, Table
 
 TEMPLATE = Path(__file__).parent / "report.html"
+FOLD = 60  # rows from which a table is shown when asked for
 MARKDOWN = r"\`*_{}[]()#+!|~$"
 TEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
@@ -32,7 +33,7 @@ def html(
     template = Environment(undefined=StrictUndefined, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     return template.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         title=title, lead=lead, sections=sections, dagster=dagster.rstrip("/"), sources=sources,
-        data=lambda svg: base64.b64encode(svg).decode(),
+        fold=FOLD, data=lambda svg: base64.b64encode(svg).decode(),
     )  # fmt: skip
 
 

@@ -89,7 +89,7 @@ def run(job: Job) -> None:
     compared, spent = comparisons(rows), costs(ws.lake, found, ws.config.costs)
     current = frozenset(score.data_version for score in found.scores if score.data_version)
     tables = score_tables(ws.lake, found, theirs)
-    more = [detail_table(found), comparison_table(compared, current), cost_table(spent)]
+    more = [cost_table(spent), comparison_table(compared, current), detail_table(found)]
     drawn = figures(found, theirs, others)
     records = [_record(score, theirs) for score in found.scores]
 

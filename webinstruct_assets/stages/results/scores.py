@@ -3,6 +3,7 @@
 In: manifests and recipe files. Out: ``Score`` and ``Model`` records; the one place that knows the names of metrics.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -215,21 +216,27 @@ class Results:
         names = {model.family for model in self.models}
         return [name for name in sorted(names, key=lambda name: (name != MAIN, name)) if self.groups(name)]
 
-    def columns(self, models: Sequence[Model]) -> list[str]:
-        """Benchmarks that any of the models was evaluated on, or that the environment lists."""
-        names = {model.recipe for model in models}
-        found = {score.benchmark for score in self.scores if score.recipe in names} | set(self.benchmarks)
-        return sorted(found, key=_benchmark_order)
+    def columns(self, family: str) -> list[str]:
+        """Benchmarks that any of the family was evaluated on; of the main one, also those that the environment lists."""
+        names = {model.recipe for group in self.groups(family) for model in group if family in (model.family, MAIN)}
+        found = {score.benchmark for score in self.scores if score.recipe in names}
+        return sorted(found | set(self.benchmarks if family == MAIN else ()), key=benchmark_order)
 
 
-def _benchmark_order(name: str) -> tuple[int, str]:
+def benchmark_order(name: str) -> tuple[int, str]:
+    """The paper's seven in its order, then the others by name."""
     return (REASONING.index(name) if name in REASONING else len(REASONING), name)
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """Sorts 2m before 10m."""
+    return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", name)]
 
 
 def results(ws: Workspace, manifests: Sequence[Manifest]) -> Results:
     """``manifests`` of ``benchmark_scores``, with recipes in the environment's order, then by name."""
     evaluated = {manifest.keys["recipe"]: manifest for manifest in manifests}
-    order = [*ws.config.recipes, *(name for name in sorted({*ws.files.recipes, *evaluated}))]
+    order = [*ws.config.recipes, *sorted({*ws.files.recipes, *evaluated}, key=_natural)]
     models = {name: _model(ws, name, evaluated.get(name)) for name in dict.fromkeys(order)}
     scores = [
         Score(manifest.keys["benchmark"], models[manifest.keys["recipe"]], manifest, _trainings(ws.lake, manifest))
@@ -247,7 +254,7 @@ def _model(ws: Workspace, name: str, score: Manifest | None) -> Model:
         return Model(name, MAIN, "(its recipe file is gone)", "?", base, base is None, "?")
     return Model(
         name, recipe.family or MAIN, recipe.description, root_recipe(ws, name).base_model, base_recipe(ws, name),
-        is_base(recipe), f"{recipe.rows} {LOSSES[recipe.loss]}",
+        is_base(recipe), f"{recipe.rows}, {LOSSES[recipe.loss]}",
     )  # fmt: skip
 
 

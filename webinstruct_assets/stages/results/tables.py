@@ -86,8 +86,8 @@ def score_tables(lake: Lake, found: Results, paper: Paper) -> list[Table]:
         title, caption = MODEL_TITLES.get(family, (family, ""))
         groups = found.groups(family)
         models = [model for group in groups for model in group]
-        columns = found.columns(models)
-        with_average = bool(set(columns) & set(REASONING))
+        columns = found.columns(family)
+        with_average = set(columns) >= set(REASONING)
         heads = [
             "Model",
             *(PAPER_NAMES.get(name, name) for name in columns),

@@ -26,6 +26,8 @@ from webinstruct_assets_tests.stages.results.evaluated import BASE, evaluated, r
 
 HOSTILE = "<script>alert(1)</script> | ![x](http://evil.example/x.png) **b** $\\frac{ \\input{/etc/passwd} & 50% `c`"
 
+SEVEN = ["theoremqa", "math", "gsm8k", "gpqa-diamond", "mmlu-stem", "bbh", "arc-challenge"]
+
 
 def first(right: int, of: int) -> list[bool]:
     return [at < right for at in range(of)]
@@ -71,7 +73,7 @@ class Page(HTMLParser):
 
 
 def test_every_number_of_a_cell(workspace: Workspace) -> None:
-    ws = with_recipes(workspace, {"tuned": {}}, benchmarks=["arc-challenge", "gsm8k"])
+    ws = with_recipes(workspace, {"tuned": {}}, benchmarks=SEVEN)
     for name in (BASE, "tuned"):
         trained(ws, name)
     evaluated(ws, BASE, "gsm8k", first(10, 50))
@@ -98,10 +100,9 @@ def test_every_number_of_a_cell(workspace: Workspace) -> None:
 
 def test_the_average_needs_all_seven(workspace: Workspace) -> None:
     ws = with_recipes(workspace, {"tuned": {}})
-    seven = ["theoremqa", "math", "gsm8k", "gpqa-diamond", "mmlu-stem", "bbh", "arc-challenge"]
     for name in (BASE, "tuned"):
         trained(ws, name)
-        for at, benchmark in enumerate(seven):
+        for at, benchmark in enumerate(SEVEN):
             evaluated(ws, name, benchmark, first(2 * at + (name == "tuned"), 20))
     page = Page(read(ws, report(ws), "report.html"))
     mean = sum(2 * at + 1 for at in range(7)) / 7 / 20
@@ -129,7 +130,7 @@ def test_a_family_shows_the_member_that_is_missing(workspace: Workspace) -> None
         attributes["alt"] for tag, attributes in page.tags if tag == "img" and "Line chart" in str(attributes["alt"])
     ]
     assert curves == [
-        "Line chart, MATH by rows of training data. refined LM loss: 10 rows 25.0 %; refined SFT loss: 10 rows 25.0 %."
+        "Line chart, MATH by rows of training data. refined, LM loss: 10 rows 25.0 %; refined, SFT loss: 10 rows 25.0 %."
     ]
     assert ws.lake.file(manifest, "scaling-math.png").read_bytes().startswith(b"\x89PNG")
 
