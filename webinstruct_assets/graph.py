@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import product
 
 from webinstruct_assets.core.errors import ConfigError, WebInstructError
-from webinstruct_assets.core.keys import PartitionKey, Ref, check_name, check_snapshot, plain_snapshot, profile_of
+from webinstruct_assets.core.keys import PartitionKey, Ref, check_name, plain_snapshot, profile_of
 from webinstruct_assets.core.manifest import Manifest
 from webinstruct_assets.core.stage import Stage, identify
 from webinstruct_assets.core.workspace import Workspace
@@ -97,7 +97,10 @@ class Selection:
         if chosen is None:
             return list(getattr(ws.config, dimension + "s"))
         if dimension == "snapshot":
-            return [check_snapshot(chosen)]
+            ws.under(
+                PartitionKey.of({dimension: chosen})
+            )  # an unknown profile is refused before anything is made of it
+            return [chosen]
         known = getattr(ws.files, dimension + "s")
         if check_name(dimension, chosen) not in known:
             raise ConfigError(

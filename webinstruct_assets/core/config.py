@@ -18,7 +18,7 @@ from typing import Any, Literal, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
-from webinstruct_assets.core.errors import ConfigError
+from webinstruct_assets.core.errors import BadKey, ConfigError
 from webinstruct_assets.core.inherit import inherited
 from webinstruct_assets.core.keys import check_name, check_plain_snapshot, check_snapshot, profile_of
 
@@ -579,6 +579,8 @@ def validate(
             f"{path}: field {field!r}: {first['msg']}",
             f"correct that field; {model.__name__} has: {allowed}",
         ) from error
+    except BadKey as error:
+        raise BadKey(f"{path}: {error.problem}", error.fix) from error
 
 
 class Config:

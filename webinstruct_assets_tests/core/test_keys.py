@@ -3,12 +3,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from webinstruct_assets.core.errors import BadKey
-from webinstruct_assets.core.keys import PartitionKey, check_snapshot
+from webinstruct_assets.core.keys import PartitionKey, check_plain_snapshot, check_snapshot, plain_snapshot, profile_of
 
 
 @pytest.mark.parametrize("key", ["CC-MAIN-2024-10", "local-demo", "local-a-b2"])
 def test_snapshot_keys(key: str) -> None:
-    assert check_snapshot(key) == key
+    assert check_snapshot(key) == check_plain_snapshot(key) == plain_snapshot(key) == key
+    assert profile_of(key) is None
+    profiled = f"{key}@rules-only"
+    assert (check_snapshot(profiled), plain_snapshot(profiled), profile_of(profiled)) == (profiled, key, "rules-only")
+    with pytest.raises(BadKey, match="not a snapshot key"):
+        check_plain_snapshot(profiled)
+
+
+@pytest.mark.parametrize(
+    "key", ["local-demo@", "local-demo@..", "local-demo@A", "local-demo@a@b", "local-demo@a/b", "@a"]
+)
+def test_bad_profiles_are_refused(key: str) -> None:
+    with pytest.raises(BadKey):
+        check_snapshot(key)
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,7 @@ def settings(ws: Workspace, key: PartitionKey) -> dict[str, Any]:
         {"duplicates": settings_of(ws.config.duplicates)} if len(recipe.sources) + len(recipe.datasets) > 1 else {}
     )
     looked_up = {"decontamination": settings_of(ws.config.decontamination)} if recipe.rows == "pages" else {}
-    refiners = {"refiners": sorted(recipe.refiners)} if recipe.rows == "refined" else {}
+    refiners = {"refiners": sorted(recipe.refiners)} if recipe.snapshots and recipe.rows == "refined" else {}
     return {"filters": settings_of(recipe.filters), **refiners, **sampled, **several, **looked_up}
 
 

@@ -29,8 +29,8 @@ def row(number: int, **changes: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def frame(rows: list[dict[str, Any]], snapshot: str = "local-demo") -> pl.DataFrame:
-    return pl.DataFrame(rows, schema=dict(WEBINSTRUCT.schema), strict=True).with_columns(snapshot=pl.lit(snapshot))
+def frame(rows: list[dict[str, Any]], snapshot: str = "local-demo", group: int = 0) -> pl.DataFrame:
+    return sft_dataset.of_pairs(pl.DataFrame(rows, schema=dict(WEBINSTRUCT.schema), strict=True), snapshot, group)
 
 
 def recipe(**changes: Any) -> RecipeConfig:
@@ -66,7 +66,7 @@ def test_every_row_is_kept_or_has_its_reason() -> None:
 
 
 def test_the_older_snapshot_keeps_a_duplicate() -> None:
-    newer = frame([row(1)], "CC-MAIN-2024-18")
+    newer = frame([row(1)], "CC-MAIN-2024-18", 1)
     older = frame([row(2, question=row(1)["question"], answer=row(1)["answer"])], "CC-MAIN-2024-10")
     unit = build(pl.concat([newer, older]), recipe(), "r")
     assert isinstance(unit.rows, pl.DataFrame)
@@ -85,7 +85,7 @@ def test_near_duplicates_leave_across_snapshots_only() -> None:
     newer = frame([
         row(3, question=LONG.replace("A train", "One train"), answer=TOLD, refiner="two"), row(4),
         row(5, question=LONG.replace("60", "70"), answer=TOLD), row(6, question=LONG.upper(), answer=TOLD.upper()),
-    ], "CC-MAIN-2024-18")  # fmt: skip
+    ], "CC-MAIN-2024-18", 1)  # fmt: skip
     for rows in (pl.concat([older, newer]), pl.concat([newer, older])):
         unit = build(rows, recipe(), "r")
         assert isinstance(unit.rows, pl.DataFrame) and isinstance(unit.rejects, pl.DataFrame)

@@ -1,0 +1,83 @@
+"""Recipe files that inherit: what they resolve to, and which file an error names."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from webinstruct_assets.core.config import Config
+from webinstruct_assets.core.errors import BadKey, ConfigError
+from webinstruct_assets.core.inherit import inherited
+
+FOLDER = Path("config/recipes")
+FILES: dict[str, Any] = {
+    "a": {"steps": 3, "loss": "all", "filters": {"subjects": ["Physics"], "max_rows": 10}},
+    "b": {"inherits": "a", "filters": {"max_rows": 20}},
+    "c": {"inherits": "b", "steps": None, "filters": {"subjects": []}},
+    "ring": {"inherits": "gnir"},
+    "gnir": {"inherits": "ring"},
+    "lost": {"inherits": "nobody"},
+}
+
+
+def test_a_chain_is_merged_and_every_field_knows_its_file() -> None:
+    content, origins = inherited("c", FILES, FOLDER)
+    assert content == {"loss": "all", "filters": {"subjects": [], "max_rows": 20}}
+    assert origins["loss"] == FOLDER / "a.yaml"
+    assert origins["filters.max_rows"] == FOLDER / "b.yaml"
+    assert origins["filters.subjects"] == FOLDER / "c.yaml"
+    assert inherited("a", FILES, FOLDER)[0] == FILES["a"]
+
+
+def test_circles_and_unknown_names_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"recipes/gnir\.yaml: field 'inherits': .*ring → gnir → ring"):
+        inherited("ring", FILES, FOLDER)
+    with pytest.raises(ConfigError, match=r"recipes/lost\.yaml: field 'inherits': no recipe 'nobody'"):
+        inherited("lost", FILES, FOLDER)
+
+
+def write(home: Path, name: str, **content: Any) -> None:
+    (home / f"config/recipes/{name}.yaml").write_text(yaml.safe_dump(content))
+
+
+def test_an_error_names_the_file_that_sets_the_field(home: Path) -> None:
+    write(home, "child", inherits="parent", steps=3)
+    write(home, "parent", description="t", base_model="m", filters={"max_rows": 0})
+    with pytest.raises(ConfigError, match=r"recipes/parent\.yaml: field 'filters\.max_rows'"):
+        Config(home, "demo")
+    write(home, "parent", description="t", base_model="m")
+    write(home, "child", inherits="parent", snapshots=["../etc"])
+    with pytest.raises(BadKey, match=r"recipes/child\.yaml: .*not a snapshot key"):
+        Config(home, "demo")
+    write(home, "child", inherits="parent", datasets=["nothing"])
+    with pytest.raises(ConfigError, match=r"recipes/child\.yaml: field 'datasets': 'nothing' has no file"):
+        Config(home, "demo")
+    write(home, "child", inherits="parent", extraction="nothing")
+    with pytest.raises(ConfigError, match=r"recipes/child\.yaml: field 'extraction': 'nothing' has no file"):
+        Config(home, "demo")
+    (home / "config/recipes/child.yaml").write_text("- no mapping")
+    with pytest.raises(ConfigError, match=r"recipes/child\.yaml: field '\(top level\)'"):
+        Config(home, "demo")
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ({"rows": "pages"}, "loss: all"),
+        ({"rows": "pages", "loss": "all", "datasets": ["demo-public"]}, "no `datasets`"),
+        ({"rows": "extracted", "filters": {"subjects": ["Physics"]}}, "rows: refined"),
+    ],
+)
+def test_fields_that_do_not_fit_together_are_refused(home: Path, content: dict[str, Any], problem: str) -> None:
+    write(home, "child", inherits="demo-sft", **content)
+    with pytest.raises(ConfigError, match=rf"recipes/child\.yaml.*{problem}"):
+        Config(home, "demo")
+
+
+def test_a_profile_is_the_environments_extraction_but_for_what_it_sets(home: Path) -> None:
+    config = Config(home, "demo")
+    assert config.extractors["rules-only"] == config.environment.extraction.model_copy(update={"llm": False})
+    (home / "config/extractors/odd.yaml").write_text("modus: rewrite")
+    with pytest.raises(ConfigError, match=r"extractors/odd\.yaml: field 'modus'"):
+        Config(home, "demo")
