@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from webinstruct_assets.stages.results.published import MAIN, PAPER_NAMES, Paper, PublishedModel
 from webinstruct_assets.stages.results.scores import Results, Score, benchmark_order
-from webinstruct_assets.stages.results.tables import percent, printed
+from webinstruct_assets.stages.results.tables import NONE, percent, printed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -56,36 +56,38 @@ def _bars(benchmark: str, scores: Sequence[Score], paper: Paper, others: Sequenc
         ((one.scores[benchmark], one.model) for one in others if benchmark in one.scores), key=lambda pair: (-pair[0], pair[1])
     )  # fmt: skip
     labels = [score.recipe for score in ours] + [f"{_short(name)} (published)" for _, name in published]
-    said = [f"{score.recipe} {percent(_value(score))} %" for score in ours]
-    said += [f"{name} {value:.1f} % (published)" for value, name in published]
+    measured = [shown for score in ours if (shown := score.shown("corrected"))]
+    unit, best = (measured[0].unit, measured[0].best) if measured else ("per cent right", 100)
+    said = [f"{score.recipe} {shown.text() if (shown := score.shown('corrected')) else NONE}" for score in ours]
+    said += [f"{name} {value} (published)" for value, name in published]
 
     def paint(axes: "Axes") -> None:
         for place, score in enumerate(ours):
-            share = score.share("corrected")
-            if share is None:
+            shown = score.shown("corrected")
+            if shown is None:
                 continue
             axes.barh(
-                place, 100 * share.value, color=BASE if score.model.is_base else OURS, height=0.7,
-                xerr=[[100 * max(0.0, share.value - share.low)], [100 * max(0.0, share.high - share.value)]],
+                place, shown.value, color=BASE if score.model.is_base else OURS, height=0.7,
+                xerr=[[max(0.0, shown.value - shown.low)], [max(0.0, shown.high - shown.value)]],
                 error_kw={"ecolor": INK, "capsize": 3, "elinewidth": 1},
             )  # fmt: skip
-            as_paper = score.share("paper")
+            as_paper = score.shown("paper") if score.judge is None else None
             if as_paper:
-                axes.plot(100 * as_paper.value, place, marker="|", markersize=11, markeredgewidth=2, color=INK)
+                axes.plot(as_paper.value, place, marker="|", markersize=11, markeredgewidth=2, color=INK)
             number = printed(paper, MAIN, score)
             if number:
                 axes.plot(number.value, place, marker="D", markersize=5, color=PAPERS)
         for place, (value, _) in enumerate(published, start=len(ours)):
             axes.barh(place, value, color=OTHERS, height=0.7)
-            axes.text(value, place, f" {value:.1f}", va="center", fontsize=7, color=PAPERS)
+            axes.text(value, place, f" {value}", va="center", fontsize=7, color=PAPERS)
         axes.set_yticks(range(len(labels)), labels, parse_math=False)  # names are no TeX
         axes.invert_yaxis()
-        axes.set_xlim(0, 100)
-        axes.set_xlabel("per cent right (95 % interval; | paper-compatible grader, ◆ the paper's number)")
+        axes.set_xlim(0, best)
+        axes.set_xlabel(f"{unit} (95 % interval; | paper-compatible grader, ◆ the paper's number)")
 
     title = PAPER_NAMES.get(benchmark, benchmark)
     return _drawn(
-        f"bars-{benchmark}", title, f"Bar chart of {title}: {'; '.join(said)}.", paint, 1.1 + 0.27 * len(labels)
+        f"bars-{benchmark}", title, f"Bar chart of {title}, {unit}: {'; '.join(said)}.", paint, 1.1 + 0.27 * len(labels)
     )
 
 

@@ -5,8 +5,6 @@ In: two YAML files with sources. Out: a lookup that answers only where the setti
 
 from dataclasses import dataclass
 
-from pydantic import Field
-
 from webinstruct_assets.core.config import Section, load_yaml
 from webinstruct_assets.core.workspace import Workspace
 
@@ -26,7 +24,7 @@ PAPER_NAMES = {
 
 
 class PaperNumbers(Section):
-    """One row of one of the paper's tables. ``scores``: per cent by benchmark, or ``average``."""
+    """One row of one of the paper's tables. ``scores``: per cent (MT-Bench: a rating) by benchmark, or ``average``."""
 
     family: str
     recipe: str
@@ -44,10 +42,11 @@ class PaperNumber:
 
 
 class Paper(Section):
-    """``paper.yaml``. ``shots``: the paper's, by benchmark."""
+    """``paper.yaml``. ``shots``: the paper's, by benchmark; ``judges``: that its numbers of judged ones are from."""
 
     citation: str
     shots: dict[str, int]
+    judges: dict[str, str]
     numbers: list[PaperNumbers]
 
     def number(self, family: str, recipe: str, benchmark: str) -> PaperNumber | None:
@@ -70,7 +69,7 @@ class PublishedModel(Section):
 class PublishedModels(Section):
     """``models.yaml``."""
 
-    models: list[PublishedModel] = Field(default_factory=list)
+    models: list[PublishedModel]
 
 
 def paper(ws: Workspace) -> Paper:

@@ -42,7 +42,7 @@ PREFIX = "rr"
 KEPT = "verdicts.parquet"
 # One row per partition of benchmark_scores. id: rr-…      parent_id: "" (a score has no one row above it)
 # accuracy, delta and what begins with them: the corrected grader's      paper_…: the paper-compatible grader's
-# reported…: what the protocol of a judged benchmark publishes, in its unit      clean_…: without contaminated items
+# shown…: as it is printed, of a judged benchmark what its protocol publishes; unit: in which      clean_…: without contaminated items
 #     published: the paper's number for the same setting, per cent
 # data_version: of the training set (null: replaced since, "": a base model)      training_rows: its rows
 _MEASURED = (
@@ -68,8 +68,8 @@ SCHEMA: dict[str, Any] = {
     "contaminated_items": pl.Int64(),
     "unparsed": pl.Int64(),
     **{f"{name}{end}": pl.Float64() for name in _MEASURED for end in ("", "_low", "_high")},
-    "reported_as": pl.String(),
-    **{f"reported{end}": pl.Float64() for end in ("", "_low", "_high")},
+    "unit": pl.String(),
+    **{f"shown{end}": pl.Float64() for end in ("", "_low", "_high")},
     "published": pl.Float64(),
     "data_version": pl.String(),
     "training_rows": pl.Int64(),
@@ -179,7 +179,7 @@ def _record(score: Score, theirs: Paper) -> dict[str, Any]:
         "clean_paper_accuracy": score.share("paper", clean=True),
     }
     model, metrics = score.model, score.manifest.metrics
-    number, reported = printed(theirs, model.family, score), score.reported
+    number, shown = printed(theirs, model.family, score), score.shown("corrected")
     return {
         "id": row_id(PREFIX, score.benchmark, score.recipe),
         "parent_id": "",
@@ -198,10 +198,10 @@ def _record(score: Score, theirs: Paper) -> dict[str, Any]:
             for name, value in measured.items()
             for end, part in (("", "value"), ("_low", "low"), ("_high", "high"))
         },
-        "reported_as": reported.name if reported else None,
-        "reported": reported.value if reported else None,
-        "reported_low": reported.low if reported else None,
-        "reported_high": reported.high if reported else None,
+        "unit": shown.unit if shown else None,
+        "shown": shown.value if shown else None,
+        "shown_low": shown.low if shown else None,
+        "shown_high": shown.high if shown else None,
         "published": number.value if number else None,
         "data_version": score.data_version,
         "training_rows": score.rows,

@@ -32,26 +32,27 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class Reported:
-    """The number that a judged benchmark's protocol publishes, in its own unit."""
+class Shown:
+    """A score with its 95 % interval as it is printed: per cent right, or what a judged benchmark's protocol publishes."""
 
-    name: str
     value: float
     low: float
     high: float
+    unit: str = "per cent right"
 
     @property
-    def text(self) -> str:
-        """As it is printed: a rating of at most ten with two decimals, a rate in per cent with one."""
-        return self._text(self.value)
+    def best(self) -> int:
+        """The highest there is."""
+        return 10 if self.unit == "rating" else 100
 
     @property
     def interval(self) -> str:
-        """Its interval."""
-        return f"{self._text(self.low)}–{self._text(self.high)}"
+        """The interval."""
+        return f"{self.text(self.low)}–{self.text(self.high)}"
 
-    def _text(self, value: float) -> str:
-        return f"{value:.2f}" if self.name == "rating" else f"{value:.1f}"
+    def text(self, value: float | None = None) -> str:
+        """The value, or another in its unit: a rating with two decimals, a rate with one."""
+        return f"{self.value if value is None else value:.{2 if self.best == 10 else 1}f}"
 
 
 @dataclass(frozen=True)
@@ -148,10 +149,17 @@ class Score:
         return self.trainings[-1].dataset.rows if self.trainings else None
 
     @property
-    def reported(self) -> Reported | None:
-        """Of a judged benchmark, what its protocol publishes."""
-        found = self.manifest.metrics.get("reported")
-        return Reported(found["name"].replace("_", " "), found["value"], found["low"], found["high"]) if found else None
+    def judge(self) -> str | None:
+        """Name of the model that judged, as its endpoint knows it; None where a grader did."""
+        found = self.manifest.metrics.get("judge")
+        return str(found).rpartition("#")[2] if found else None
+
+    def shown(self, grader: Grader) -> Shown | None:
+        """The score as it is printed; None of no items."""
+        if found := self.manifest.metrics.get("reported"):
+            return Shown(found["value"], found["low"], found["high"], found["name"].replace("_", " "))
+        share = self.share(grader)
+        return Shown(100 * share.value, 100 * share.low, 100 * share.high) if share else None
 
     def share(self, grader: Grader, *, clean: bool = False) -> Measured | None:
         """Share of right answers; None of no items."""

@@ -12,7 +12,7 @@ from webinstruct_assets.core.lake import Lake
 from webinstruct_assets.stages.results.comparison import Comparison, Difference
 from webinstruct_assets.stages.results.costs import Cost
 from webinstruct_assets.stages.results.published import AVERAGE, MAIN, PAPER_NAMES, REASONING, Paper, PaperNumber
-from webinstruct_assets.stages.results.scores import Grader, Measured, Model, Results, Score
+from webinstruct_assets.stages.results.scores import Grader, Measured, Model, Results, Score, Shown
 
 NONE = "—"
 MINUS = "\N{MINUS SIGN}"
@@ -108,35 +108,36 @@ def score_tables(lake: Lake, found: Results, paper: Paper) -> list[Table]:
 
 def _cell(found: Results, paper: Paper, family: str, grader: Grader, model: Model, benchmark: str) -> Cell:
     score = found.by_cell.get((model.recipe, benchmark))
-    measured = score.share(grader) if score else None
-    if score is None or measured is None:
+    shown = score.shown(grader) if score else None
+    if score is None or shown is None:
         return MISSING
-    text, notes = percent(measured.value), [interval(measured)]
-    if reported := score.reported:
-        text, notes = reported.text, [reported.interval, reported.name]
+    notes = [shown.interval] if score.judge is None else [shown.interval, shown.unit]
     if not model.is_base:
         delta = score.delta(grader)
-        notes.append(f"Δ {gain(delta) if delta else NONE}{' of 100' if reported else ''}")
+        notes.append(f"Δ {gain(delta) if delta else NONE}{' of 100' if score.judge else ''}")
     if score.clean_items < score.items:
         clean = score.share(grader, clean=True)
-        notes.append(f"uncontaminated {percent(clean.value if clean else None)} of {score.clean_items}")
+        notes.append(
+            f"uncontaminated {percent(clean.value if clean else None)}{' of 100' if score.judge else ''}, {score.clean_items:,} items"
+        )
     notes.append(f"{score.items:,} items")
-    if grader == "paper" and not reported:
+    if grader == "paper" and score.judge is None:
         corrected = score.share("corrected")
         notes.append(f"corrected {percent(corrected.value if corrected else None)}")
     theirs = printed(paper, family, score) if grader == "paper" else None
     where = link("benchmark_scores", score.manifest.partition)
-    return Cell(text, tuple(notes), _grey(theirs), where)
+    return Cell(shown.text(), tuple(notes), _grey(theirs, shown), where)
 
 
 def printed(paper: Paper, family: str, score: Score) -> PaperNumber | None:
-    """The paper's number where the setting is the same: recipe, benchmark, shots, and all items."""
+    """The paper's number where the setting is the same: recipe, benchmark, shots, judge if there is one, and all items."""
     same = score.is_whole and paper.shots.get(score.benchmark) == score.shots
+    same = same and paper.judges.get(score.benchmark) == score.judge
     return paper.number(family, score.recipe, score.benchmark) if same else None
 
 
-def _grey(number: PaperNumber | None) -> str:
-    return f"paper {'≈ ' if number.approximate else ''}{number.value:.1f}" if number else ""
+def _grey(number: PaperNumber | None, shown: Shown) -> str:
+    return f"paper {'≈ ' if number.approximate else ''}{shown.text(number.value)}" if number else ""
 
 
 def _average(lake: Lake, found: Results, paper: Paper, family: str, grader: Grader, model: Model) -> Cell:
@@ -148,7 +149,7 @@ def _average(lake: Lake, found: Results, paper: Paper, family: str, grader: Grad
     column = "correct" if grader == "corrected" else "paper_correct"
     rows = {score.benchmark: lake.read(score.manifest) for score in scores}
     low, high = bootstrap({name: frame[column].cast(int).to_list() for name, frame in rows.items()})
-    notes = [f"{percent(low)}–{percent(high)}"]
+    notes = []
     deltas = [delta for score in scores if (delta := score.delta(grader))]
     if len(deltas) == len(REASONING):
         gained = {
@@ -160,7 +161,8 @@ def _average(lake: Lake, found: Results, paper: Paper, family: str, grader: Grad
     same = all(printed(paper, family, score) is not None for score in scores)
     theirs = paper.number(family, model.recipe, AVERAGE) if grader == "paper" and same else None
     mean = sum(share.value for share in shares) / len(shares)
-    return Cell(percent(mean), tuple(notes), _grey(theirs))
+    shown = Shown(100 * mean, 100 * low, 100 * high)
+    return Cell(shown.text(), (shown.interval, *notes), _grey(theirs, shown))
 
 
 def detail_table(found: Results) -> Table:

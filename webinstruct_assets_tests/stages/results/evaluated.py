@@ -76,6 +76,7 @@ def evaluated(
     contaminated: Sequence[int] = (),
     shots: int = 4,
     in_benchmark: int | None = None,
+    **metrics: Any,
 ) -> Manifest:
     """Scores of a trained recipe, item by item, beside those of its base model."""
 
@@ -92,6 +93,7 @@ def evaluated(
             filled(
                 BENCHMARK_SCORES, id=f"bs-{recipe}-{at}", item_id=f"item-{at:04}", correct=is_right,
                 paper_correct=(paper or right)[at], contaminated=at in contaminated, failure=None, finish_reason="stop",
+                score=float(is_right), weight=1.0, judgements=None,
                 base_correct=before.get(f"item-{at:04}", (None, None))[0],
                 base_paper_correct=before.get(f"item-{at:04}", (None, None))[1],
             )
@@ -102,6 +104,7 @@ def evaluated(
             **statistics(pl.read_parquet(job.folder / "part-0.parquet")),
             "items_in_benchmark": in_benchmark or len(rows),
             "shots": shots,
+            **metrics,
         }
 
     execute(

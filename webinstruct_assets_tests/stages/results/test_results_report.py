@@ -85,7 +85,7 @@ def test_every_number_of_a_cell(workspace: Workspace) -> None:
     assert cell[:2] == ["40.0", f"{100 * low:.1f}–{100 * high:.1f}"]
     delta = re.fullmatch(r"Δ \+20\.0 \(\+(\d+\.\d) to \+(\d+\.\d)\)", cell[2])
     assert delta and 5 < float(delta[1]) < 15 < 25 < float(delta[2]) < 35
-    assert cell[3:] == ["uncontaminated 33.3 of 45", "50 items"]
+    assert cell[3:] == ["uncontaminated 33.3, 45 items", "50 items"]
     assert page.cell("main-paper", "tuned", "GSM8K").split(" | ")[0] == "50.0"
     assert page.cell("main-paper", "tuned", "GSM8K").endswith("corrected 40.0")
     assert page.cell("main-corrected", BASE, "GSM8K").split(" | ")[0] == "20.0"
@@ -155,7 +155,32 @@ def test_the_papers_number_stands_beside_the_same_setting_only(
     assert row["published"] == ("68.4" if shown else "")
     assert ("textcolor{gray}{paper 68.4}" in read(ws, manifest, "main-paper.tex")) is shown
     (chart,) = [str(attributes["alt"]) for tag, attributes in page.tags if tag == "img"]
-    assert "Mixtral-8x7B-Instruct 71.7 % (published)" in chart and f"{recipe} 45.0 %" in chart
+    assert "Mixtral-8x7B-Instruct 71.7 (published)" in chart and f"{recipe} 45.0;" in chart
+
+
+@pytest.mark.parametrize(("judge", "shown"), [("gpt-4-0613", True), ("gpt-4o", False)])
+def test_a_judged_benchmark_shows_what_its_protocol_publishes(workspace: Workspace, judge: str, shown: bool) -> None:
+    ws = with_recipes(workspace, {"mammoth2-7b-plus": {}})
+    rating = {"name": "rating", "value": 7.5, "low": 7.125, "high": 7.75}
+    for name in (BASE, "mammoth2-7b-plus"):
+        trained(ws, name)
+        evaluated(
+            ws,
+            name,
+            "mt-bench",
+            first(15, 20),
+            shots=0,
+            judge=f"endpoint:https://x.example/v1#{judge}",
+            reported=rating,
+        )
+    manifest = report(ws)
+    page = Page(read(ws, manifest, "report.html"))
+    cell = page.cell("main-paper", "mammoth2-7b-plus", "mt-bench").split(" | ")
+    assert cell == [
+        "7.50", "7.12–7.75", "rating", "Δ 0.0 (0.0 to 0.0) of 100", "20 items", *(["paper 7.88"] if shown else []),
+    ]  # fmt: skip
+    (chart,) = [str(attributes["alt"]) for tag, attributes in page.tags if tag == "img"]
+    assert "rating: base-tiny 7.50; mammoth2-7b-plus 7.50" in chart and "Llama-3-8B-Instruct 8.02 (published)" in chart
 
 
 def test_the_paired_bootstrap_agrees_with_scipys_and_with_theory() -> None:
