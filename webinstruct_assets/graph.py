@@ -134,13 +134,18 @@ def recipes_of(ws: Workspace, snapshot: str) -> list[str]:
 
 
 def targets(ws: Workspace, selection: Selection, assets: Sequence[str]) -> list[Ref]:
-    """Partitions of ``assets`` (all assets when empty) that a selection covers, in data-flow order."""
+    """Partitions of ``assets`` (all assets when empty) that a selection covers, in data-flow order.
+
+    The report is there when it was named, or when scores are that it can show.
+    """
     refs = []
     for stage in (
         STAGES
         if not assets
         else [stage for stage in STAGES if stage.asset in {stage_of(asset).asset for asset in assets}]
     ):
+        if stage is RESULTS_REPORT and not assets and not any(ref.asset == BENCHMARK_SCORES.asset for ref in refs):
+            continue
         for key in partitions(stage, ws, selection):
             if (
                 selection.snapshot

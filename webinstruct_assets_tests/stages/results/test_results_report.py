@@ -331,13 +331,17 @@ def test_the_same_scores_give_the_same_bytes(workspace: Workspace) -> None:
 
 
 def test_a_report_makes_nothing_else_and_comes_last(workspace: Workspace) -> None:
-    ws = with_recipes(workspace, {"tuned": {}})
+    ws = with_recipes(workspace, {"tuned": {}}, benchmarks=["math"])
     with pytest.raises(MissingInput, match="no partition of benchmark_scores"):
         report(ws)
     trained(ws, BASE)
     evaluated(ws, BASE, "math", first(5, 10))
     assert [ref.asset for ref in closure(ws, targets(ws, Selection(), ["results_report"]), None)] == ["results_report"]
     assert str(targets(ws, Selection(), ())[-1]) == "results_report"
+    nobody_trains_on_it = targets(ws, Selection(snapshot="local-other"), ())
+    assert nobody_trains_on_it and not {"benchmark_scores", "results_report"} & {
+        ref.asset for ref in nobody_trains_on_it
+    }
 
 
 def test_wrong_published_numbers_name_file_and_field(workspace: Workspace) -> None:
