@@ -58,8 +58,8 @@ def costs(lake: Lake, found: Results, prices: CostConfig) -> list[Cost]:
                 gpu_seconds=round(data["gpu_seconds"] + gpu, 1),
                 tokens_in=data["tokens_in"],
                 tokens_out=data["tokens_out"],
-                dollars=data["dollars"] + cpu / 3600 * prices.cpu_core_hour + gpu / 3600 * prices.gpu_hour,
-                points=100 * sum(gains) / len(gains) if gains else None,
+                dollars=round(data["dollars"] + (cpu * prices.cpu_core_hour + gpu * prices.gpu_hour) / 3600, 6),
+                points=round(100 * sum(gains) / len(gains), 4) if gains else None,
                 benchmarks=len(gains),
             )
         )

@@ -122,9 +122,9 @@ def _earlier(ws: Workspace) -> pl.DataFrame:
     """Verdicts that the report of before kept; null in columns that it did not know."""
     before = ws.lake.manifest(Ref("results_report", PartitionKey.of({})))
     empty = pl.DataFrame(schema=VERDICTS)
-    if before is None:
+    if before is None or not (path := ws.lake.file(before, KEPT)).exists():
         return empty
-    return pl.concat([empty, pl.read_parquet(ws.lake.file(before, KEPT))], how="diagonal").select(list(VERDICTS))
+    return pl.concat([empty, pl.read_parquet(path)], how="diagonal").select(list(VERDICTS))
 
 
 def _page(
