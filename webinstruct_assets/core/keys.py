@@ -100,3 +100,7 @@ class Ref:
 
     def __str__(self) -> str:
         return f"{self.asset}/{self.key}" if self.key.dims else self.asset
+
+    def path(self) -> str:
+        """The relative folder of this partition, e.g. ``pages/snapshot=local-demo``."""
+        return f"{self.asset}/{self.key.path()}" if self.key.dims else self.asset

@@ -71,9 +71,10 @@ def _training(behind: Sequence[Manifest]) -> tuple[float, float]:
     cpu = gpu = 0.0
     for item in behind:
         if item.asset == "trained_checkpoint" and "training_seconds" in item.metrics:
-            spent = float(item.metrics["training_seconds"]) * int(item.metrics["world_size"])
-            if str(item.metrics["device"]).startswith("cuda"):
-                gpu += spent
-            else:
+            machine = item.metrics.get("training_environment", item.metrics)
+            spent = float(item.metrics["training_seconds"]) * int(machine["world_size"])
+            if str(machine["device"]).startswith("cpu"):
                 cpu += spent
+            else:
+                gpu += spent
     return cpu, gpu
