@@ -130,7 +130,7 @@ def run(
     CrawlSource.of(ws, check_snapshot(snapshot)).file_list(plain_snapshot(snapshot), "wet")
     if model_from:
         ws.set_reference(snapshot, model_from)
-    selection = Selection(snapshot, refiner, recipe, benchmark)
+    selection = Selection(snapshot, refiner=refiner, recipe=recipe, benchmark=benchmark)
     wanted = targets(
         ws,
         selection,

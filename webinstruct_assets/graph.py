@@ -90,8 +90,8 @@ class Selection:
     snapshot: str | None = None
     refiner: str | None = None
     recipe: str | None = None
-    dataset: str | None = None
     benchmark: str | None = None
+    dataset: str | None = None
 
     def values(self, ws: Workspace, dimension: str) -> list[str]:
         """Chosen values of a dimension, in the environment's order. Raises ConfigError for one that has no file."""
@@ -99,9 +99,7 @@ class Selection:
         if chosen is None:
             return list(getattr(ws.config, dimension + "s"))
         if dimension == "snapshot":
-            ws.under(
-                PartitionKey.of({dimension: chosen})
-            )  # an unknown profile is refused before anything is made of it
+            ws.under(PartitionKey.of({dimension: chosen}))  # refuses an unknown profile before anything is made
             return [chosen]
         known = getattr(ws.files, dimension + "s")
         if check_name(dimension, chosen) not in known:

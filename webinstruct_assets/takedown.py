@@ -29,7 +29,7 @@ MADE_FROM = (
     "webinstruct_release",
     "trained_checkpoint",
 )
-PAIR = "extracted_qa"  # where a pair begins
+PAIRS = ("extracted_qa", "public_sets")  # where a pair begins, and what else is taken down row by row
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def _normalised(ws: Workspace, kind: str, value: str) -> str:
             raise BadInput(f"{value!r} is no URL", "give it as it stands in the data, with http:// or https://")
         return value
     chain = Tracer(ws).row(value)
-    pairs = [step.id for step in chain if step.asset == PAIR]
+    pairs = [step.id for step in chain if step.asset in PAIRS]
     if not pairs:
         raise BadInput(f"{value} is a row of {chain[0].asset}, above pairs", "take down its URL or its domain instead")
     return pairs[0]

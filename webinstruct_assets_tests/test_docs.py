@@ -6,7 +6,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-from webinstruct_assets.core.config import BenchmarkConfig, Config, RecipeConfig, RefinerConfig, Section, validate
+from webinstruct_assets.core.config import (
+    BenchmarkConfig,
+    Config,
+    DatasetConfig,
+    RecipeConfig,
+    RefinerConfig,
+    Section,
+    validate,
+)
 from webinstruct_assets.core.workspace import PROJECT_ROOT
 from webinstruct_assets.stages.pages import rules
 from webinstruct_assets.stages.pages.document import Layout, Page, Pair, make_pair
@@ -54,13 +62,18 @@ def example(title: str) -> str:
 
 @pytest.mark.parametrize(
     ("title", "model"),
-    [("Add a benchmark", BenchmarkConfig), ("Add a recipe", RecipeConfig), ("Add a refiner", RefinerConfig)],
+    [
+        ("Add a benchmark", BenchmarkConfig),
+        ("Add a recipe", RecipeConfig),
+        ("Add a public set", DatasetConfig),
+        ("Add a refiner", RefinerConfig),
+    ],
 )
 def test_additions_are_small_and_valid(title: str, model: type[Section], home: Path) -> None:
     text = example(title)
     assert len(text.splitlines()) < 10
     validate(Path("example.yaml"), yaml.safe_load(text), model)
-    kind = title.split()[-1]
+    kind = {"set": "dataset"}.get(title.split()[-1], title.split()[-1])
     (home / "config" / f"{kind}s" / "example.yaml").write_text(text)
     assert "example" in getattr(Config(home, "demo"), f"{kind}s")
     if kind == "refiner":

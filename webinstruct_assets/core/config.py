@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 
 from webinstruct_assets.core.errors import BadKey, ConfigError
 from webinstruct_assets.core.inherit import inherited
-from webinstruct_assets.core.keys import check_name, check_plain_snapshot, check_snapshot, profile_of
+from webinstruct_assets.core.keys import PROFILE, check_name, check_plain_snapshot, check_snapshot, profile_of
 
 
 class Section(BaseModel):
@@ -434,7 +434,7 @@ class RecipeConfig(Section):
     @property
     def sources(self) -> list[str]:
         """Keys of the snapshots as they are trained on, each once: with the recipe's extraction profile."""
-        profile = f"@{self.extraction}" if self.extraction and self.rows != "pages" else ""
+        profile = f"{PROFILE}{self.extraction}" if self.extraction else ""
         return sorted({f"{snapshot}{profile}" for snapshot in self.snapshots})
 
     @field_validator("snapshots")
@@ -448,8 +448,11 @@ class RecipeConfig(Section):
             raise ValueError(
                 "`filters.subjects` and `filters.source_types` need `rows: refined`: others have no labels"
             )
-        if self.rows == "pages" and (self.loss != "all" or self.datasets or self.filters.min_answer_words):
-            raise ValueError("`rows: pages` are documents: `loss: all`, no `datasets`, no `filters.min_answer_words`")
+        alone = not (self.datasets or self.extraction or self.filters.min_answer_words)
+        if self.rows == "pages" and not (alone and self.loss == "all"):
+            raise ValueError(
+                "`rows: pages` are documents: `loss: all`, no `datasets`, `extraction` or `filters.min_answer_words`"
+            )
         return self
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from webinstruct_assets.core.config import Config, Environment
 from webinstruct_assets.core.errors import ConfigError, WebInstructError
-from webinstruct_assets.core.keys import PartitionKey, check_snapshot, profile_of
+from webinstruct_assets.core.keys import PartitionKey, check_plain_snapshot, check_snapshot, profile_of
 from webinstruct_assets.core.lake import Lake, write_atomically
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ class Workspace:
 
     def set_reference(self, snapshot: str, reference: str) -> None:
         """Records that ``snapshot`` takes its recall model from ``reference``, for every later run on it."""
-        if check_snapshot(reference) == snapshot:
+        if check_plain_snapshot(reference) == check_plain_snapshot(snapshot):
             raise ConfigError(
                 f"snapshot {snapshot} cannot reuse its own model",
                 "name another snapshot, or leave the option out",

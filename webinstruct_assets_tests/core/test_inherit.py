@@ -65,7 +65,8 @@ def test_an_error_names_the_file_that_sets_the_field(home: Path) -> None:
     ("content", "problem"),
     [
         ({"rows": "pages"}, "loss: all"),
-        ({"rows": "pages", "loss": "all", "datasets": ["demo-public"]}, "no `datasets`"),
+        ({"rows": "pages", "loss": "all", "datasets": ["demo-public"]}, "no `datasets`, `extraction`"),
+        ({"rows": "pages", "loss": "all", "extraction": "rules-only"}, "no `datasets`, `extraction`"),
         ({"rows": "extracted", "filters": {"subjects": ["Physics"]}}, "rows: refined"),
     ],
 )

@@ -99,6 +99,7 @@ def inputs(ws: Workspace, key: PartitionKey) -> Sequence[Ref]:
 FUNNEL = Stage(
     asset="funnel",
     dimensions=("snapshot",),
+    by_profile=True,
     prefix=PREFIX,
     schema=SCHEMA,
     run=run,

@@ -69,7 +69,8 @@ def run(job: Job) -> None:
     config = dataset_config(job.ws, name)
     lookups = Lookups.of(items_of(job), job.settings["rule"])
     (job.folder / "scratch").mkdir(exist_ok=True)
-    rows, files = records(job.ws, name, job.log), []
+    rows = records(job.ws, name, job.log)
+    files: list[Path] = []
     while chunk := list(islice(rows, ROWS_PER_UNIT)):
         number = len(files)
         files.append(job.folder / f"scratch/hits-{number:05}.parquet")

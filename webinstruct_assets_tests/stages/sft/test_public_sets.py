@@ -19,7 +19,8 @@ from webinstruct_assets.core.workspace import Workspace
 from webinstruct_assets.stages.benchmarks.benchmark_items import BENCHMARK_ITEMS
 from webinstruct_assets.stages.sft.public_rows import BadRow, messages_of
 from webinstruct_assets.stages.sft.public_sets import PUBLIC_SETS
-from webinstruct_assets.stages.sft.sft_dataset import of_conversations
+from webinstruct_assets.stages.sft.sft_dataset import SFT_DATASET, of_conversations
+from webinstruct_assets.takedown import take_down
 
 BENCHMARK = PartitionKey.of({"benchmark": "demo-stem"})
 KEY = PartitionKey.of({"dataset": "trial"})
@@ -134,6 +135,19 @@ def test_the_demo_set_through_the_lake(home: Path) -> None:
     assert "demo-stem/demo-stem-005 (question)" in rejects["detail"][1]
     hits = pl.read_parquet(ws.lake.file(manifest, "hits.parquet"))
     assert set(hits["item_id"]) == {"demo-stem-005"} and set(hits["pair_id"]) == {rejects["id"][1]}
+
+
+def test_a_row_that_is_taken_down_is_out_of_later_versions(home: Path) -> None:
+    ws = Workspace.open(home)
+    execute(BENCHMARK_ITEMS, BENCHMARK, ws, log=print, run_id="test")
+    key, recipe = PartitionKey.of({"dataset": "demo-public"}), PartitionKey.of({"recipe": "demo-plus"})
+    execute(PUBLIC_SETS, key, ws, log=print, run_id="test")
+    before = execute(SFT_DATASET, recipe, ws, log=print, run_id="test")
+    take_down(ws, "pair", ws.lake.read(before)["id"][0], "the author asked", "ada")
+    public = execute(PUBLIC_SETS, key, ws, log=print, run_id="test")
+    assert (public.rows, public.rejected["taken_down"]) == (17, 1)
+    after = execute(SFT_DATASET, recipe, ws, log=print, run_id="test")
+    assert (before.rows, after.rows, after.rejected) == (18, 17, {})
 
 
 def test_lines_that_are_no_json_and_every_kind_of_file(home: Path, tmp_path: Path) -> None:
