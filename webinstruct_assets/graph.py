@@ -136,7 +136,7 @@ def targets(ws: Workspace, selection: Selection, assets: Sequence[str]) -> list[
 
     The report is there when it was named, or when scores are that it can show.
     """
-    refs = []
+    refs: list[Ref] = []
     for stage in (
         STAGES
         if not assets
