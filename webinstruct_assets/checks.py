@@ -20,8 +20,8 @@ from webinstruct_assets.stages.extraction.extracted_qa import EXTRACTED_QA
 from webinstruct_assets.stages.pages.pages import PAGES
 
 
-def checks_of(stage: Stage, partitions_def: dg.PartitionsDefinition[Any]) -> dg.AssetChecksDefinition:
-    """The three checks of a stage's asset, one step, per partition."""
+def checks_of(stage: Stage, partitions_def: dg.PartitionsDefinition[Any] | None) -> dg.AssetChecksDefinition:
+    """The three checks of a stage's asset, one step, per partition (if it has any)."""
     names = ("conservation", "not_empty", "schema")
     with warnings.catch_warnings():  # partitioned checks are marked as preview in 1.13
         warnings.simplefilter("ignore", dg.PreviewWarning)

@@ -255,11 +255,12 @@ def import_warc(files: tuple[Path, ...], snapshot: str) -> None:
 @click.option("--json", "as_json", is_flag=True, help="one object")
 def trace(what: str, everything: bool, raw: bool, as_json: bool) -> None:
     """Provenance of a row, or of a partition, down to WARC file, offset, length, digest and fetch time."""
+    from webinstruct_assets.graph import BY_ASSET
     from webinstruct_assets.trace import Tracer, describe, describe_links
 
     tracer = Tracer(_workspace())
     links, identities = [], [what]
-    if "/" in what:
+    if "/" in what or what in BY_ASSET:
         ref = tracer.ref(what)
         links, identities = tracer.manifests(ref), list(tracer.sample(ref, everything))
     chains = [tracer.row(identity) for identity in identities]

@@ -20,6 +20,7 @@ from webinstruct_assets.assets.public_sets import public_sets
 from webinstruct_assets.assets.quality_review import quality_review
 from webinstruct_assets.assets.recalled_urls import recalled_urls
 from webinstruct_assets.assets.refined_qa import refined_qa
+from webinstruct_assets.assets.results_report import results_report
 from webinstruct_assets.assets.round1_domains import round1_domains
 from webinstruct_assets.assets.round1_recall import round1_recall
 from webinstruct_assets.assets.round2_domains import round2_domains
@@ -38,7 +39,8 @@ from webinstruct_assets.graph import STAGES
 from webinstruct_assets.housekeeping import alert_on_failure, prune_event_log, weekly_pruning
 from webinstruct_assets.resources import WorkspaceResource
 
-PARTITIONS = {
+PARTITIONS: dict[tuple[str, ...], dg.PartitionsDefinition | None] = {
+    (): None,
     ("snapshot",): partitions.SNAPSHOT,
     ("refiner", "snapshot"): partitions.SNAPSHOT_REFINER,
     ("recipe",): partitions.RECIPE,
@@ -75,6 +77,7 @@ defs = dg.Definitions(
         sft_dataset,
         trained_checkpoint,
         benchmark_scores,
+        results_report,
     ],
     asset_checks=[
         *(checks_of(stage, PARTITIONS[tuple(sorted(stage.dimensions))]) for stage in STAGES),

@@ -32,6 +32,7 @@ from webinstruct_assets.stages.recall.round2_seed_set import ROUND2_SEED_SET
 from webinstruct_assets.stages.refinement.refined_qa import REFINED_QA
 from webinstruct_assets.stages.release.webinstruct import WEBINSTRUCT
 from webinstruct_assets.stages.release.webinstruct_release import WEBINSTRUCT_RELEASE
+from webinstruct_assets.stages.results.results_report import RESULTS_REPORT
 from webinstruct_assets.stages.review.quality_review import QUALITY_REVIEW
 from webinstruct_assets.stages.seeds.seed_set import SEED_SET
 from webinstruct_assets.stages.sft.public_sets import PUBLIC_SETS
@@ -69,6 +70,7 @@ STAGES: tuple[Stage, ...] = (
     SFT_DATASET,
     TRAINED_CHECKPOINT,
     BENCHMARK_SCORES,
+    RESULTS_REPORT,
 )
 BY_ASSET: dict[str, Stage] = {stage.asset: stage for stage in STAGES}
 BY_PREFIX: dict[str, Stage] = {stage.prefix: stage for stage in STAGES}
@@ -130,13 +132,18 @@ def recipes_of(ws: Workspace, snapshot: str) -> list[str]:
 
 
 def targets(ws: Workspace, selection: Selection, assets: Sequence[str]) -> list[Ref]:
-    """Partitions of ``assets`` (all assets when empty) that a selection covers, in data-flow order."""
-    refs = []
+    """Partitions of ``assets`` (all assets when empty) that a selection covers, in data-flow order.
+
+    The report is there when it was named, or when scores are that it can show.
+    """
+    refs: list[Ref] = []
     for stage in (
         STAGES
         if not assets
         else [stage for stage in STAGES if stage.asset in {stage_of(asset).asset for asset in assets}]
     ):
+        if stage is RESULTS_REPORT and not assets and not any(ref.asset == BENCHMARK_SCORES.asset for ref in refs):
+            continue
         for key in partitions(stage, ws, selection):
             if (
                 selection.snapshot
@@ -146,13 +153,16 @@ def targets(ws: Workspace, selection: Selection, assets: Sequence[str]) -> list[
             ):
                 continue
             refs.append(stage.ref(key))
-    # Recipe by recipe, in the environment's order: a server that is up for one step is still up for the next.
+    # Recipe by recipe, in the environment's order: a server that is up for one step is still up for the next. What has no
+    # partitions takes what is there by then, so it comes last.
     recipes = list(ws.files.recipes)
     order = {
         name: index
         for index, name in enumerate([*ws.config.recipes, *(name for name in recipes if name not in ws.config.recipes)])
     }
-    return sorted(refs, key=lambda ref: order.get(ref.key.as_dict().get("recipe", ""), -1))
+    return sorted(
+        refs, key=lambda ref: order.get(ref.key.as_dict().get("recipe", ""), -1) if ref.key.dims else len(order)
+    )
 
 
 def parents(ws: Workspace, ref: Ref) -> Sequence[Ref]:
@@ -165,7 +175,8 @@ def parents(ws: Workspace, ref: Ref) -> Sequence[Ref]:
 def closure(ws: Workspace, wanted: Iterable[Ref], snapshot: str | None) -> list[Ref]:
     """``wanted`` and everything above it, inputs first.
 
-    With ``snapshot`` given, partitions of other snapshots are left out: they must exist already.
+    With ``snapshot`` given, partitions of other snapshots are left out: they must exist already. An asset without
+    partitions takes whatever is there; nothing is made for it.
     """
     order: dict[Ref, None] = {}
     inside = plain_snapshot(snapshot) if snapshot else None
@@ -174,7 +185,7 @@ def closure(ws: Workspace, wanted: Iterable[Ref], snapshot: str | None) -> list[
         own = plain_snapshot(ref.key.as_dict().get("snapshot", ""))
         if ref in order or (inside and own and own != inside):
             return
-        for parent in parents(ws, ref):
+        for parent in parents(ws, ref) if ref.key.dims else ():
             visit(parent)
         order[ref] = None
 

@@ -55,7 +55,7 @@ def _run(job: dg.JobDefinition, instance: dg.DagsterInstance, ref: Ref) -> None:
     result = job.execute_in_process(
         instance=instance,
         asset_selection=[dg.AssetKey(ref.asset)],
-        partition_key=str(ref.key),
+        partition_key=str(ref.key) or None,
         raise_on_error=False,
         run_config=QUIET,
     )

@@ -199,7 +199,7 @@ class Tracer:
 
     def _rows_behind(self, ref: Ref) -> Manifest | None:
         """The nearest partition of rows with WARC ancestry: the partition itself, or the data under a model or score."""
-        aggregates = {"trained_checkpoint", "benchmark_scores"}
+        aggregates = {"trained_checkpoint", "benchmark_scores", "results_report"}
         waiting, seen = [ref], set()
         while waiting:
             current = waiting.pop(0)

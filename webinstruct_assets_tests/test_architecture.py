@@ -45,6 +45,7 @@ FLOW = [
     "sft",
     "training",
     "evaluation",
+    "results",
 ]
 
 

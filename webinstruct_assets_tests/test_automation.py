@@ -16,6 +16,7 @@ from webinstruct_assets.resources import WorkspaceResource
 from webinstruct_assets.stages.crawl.demo import build_demo_crawl
 from webinstruct_assets.stages.funnel.funnel import FUNNEL
 from webinstruct_assets.stages.funnel.funnel import refs as counted_refs
+from webinstruct_assets_tests.stages.results.evaluated import evaluated, trained
 
 
 @pytest.fixture
@@ -68,6 +69,7 @@ def test_asset_names_are_a_decision() -> None:
         "sft_dataset",
         "trained_checkpoint",
         "benchmark_scores",
+        "results_report",
     ]
     keys = {key.to_user_string() for key in defs.resolve_asset_graph().get_all_asset_keys()}
     assert keys == {stage.asset for stage in STAGES}
@@ -87,6 +89,8 @@ def test_the_lineage_is_the_stages_inputs(workspace: Workspace) -> None:
         name: list(getattr(workspace.files, f"{name}s")) for name in ("refiner", "recipe", "dataset", "benchmark")
     }
     values["snapshot"] = ["local-demo"]
+    trained(workspace, "base-smollm2")
+    evaluated(workspace, "base-smollm2", "demo-stem", [True])  # the report takes what is there
     graph = defs.resolve_asset_graph()
     for stage in STAGES:
         combinations = itertools.product(*(values[name] for name in stage.dimensions))

@@ -119,6 +119,31 @@ def test_trace_walks_from_a_score_to_warc_bytes(demo_home: Path) -> None:
     assert "WARC/1." in raw and "HTTP/1." in raw
 
 
+def test_the_report_shows_what_was_measured(demo_home: Path) -> None:
+    scores = {
+        (row["benchmark"], row["recipe"]): round(row["right"] / row["items"], 6)
+        for row in rows_of(
+            demo_home,
+            "SELECT benchmark, recipe, count(*) FILTER (correct) AS right, count(*) AS items FROM benchmark_scores GROUP BY ALL",
+        )
+    }
+    reported = rows_of(demo_home, "SELECT * FROM results_report")
+    assert {(row["benchmark"], row["recipe"]): row["accuracy"] for row in reported} == scores
+    assert all(row["accuracy_low"] <= row["accuracy"] <= row["accuracy_high"] for row in reported)
+    trained = [row for row in reported if row["base_recipe"]]
+    assert trained and all(row["delta_low"] <= row["delta"] <= row["delta_high"] for row in trained)
+    assert all(row["published"] is None for row in reported), "the paper has no such recipe"
+    (page,) = (demo_home / "data/lake/results_report").glob("*/report.html")
+    text = page.read_text()
+    for row in reported:
+        assert f">{row['recipe']}<" in text and f">{100 * row['accuracy']:.1f}</a>" in text
+    for name in ("report.md", "scores.csv", "comparisons.csv", "costs.csv", "main-paper.tex", "bars-demo-stem.svg"):
+        assert page.with_name(name).stat().st_size > 200, name
+    assert len(page.with_name("comparisons.csv").read_text().splitlines()) > 1
+    costs = page.with_name("costs.csv").read_text().splitlines()
+    assert len(costs) == 1 + len(trained)
+
+
 def test_planted_contamination_is_caught(demo_home: Path) -> None:
     planted = set()
     for page in (demo_home / "data/demo/web").rglob("*.html"):

@@ -46,7 +46,7 @@ def face(stage: Stage, kinds: set[str], *, pool: str | None = None) -> dict[str,
 
 def key_of(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext, stage: Stage) -> PartitionKey:
     """The run's partition key, validated: Dagster accepts any string for a dynamic partition."""
-    return PartitionKey.parse(stage.dimensions, str(context.partition_key))
+    return PartitionKey.parse(stage.dimensions, str(context.partition_key) if stage.dimensions else "")
 
 
 def materialize(

@@ -288,6 +288,17 @@ class CostConfig(Section):
     tokens_out_million: float = Field(0.0, ge=0)
 
 
+class ResultsConfig(Section):
+    """The report of results. ``dagster_url``: of the UI that its links into lineage lead to.
+
+    ``paper``: the paper's own numbers; ``models``: published scores of other models.
+    """
+
+    dagster_url: str = Field("http://127.0.0.1:3000", pattern=r"^https?://[^\s\"'<>]+$")
+    paper: Path = Path("config/published/paper.yaml")
+    models: Path = Path("config/published/models.yaml")
+
+
 class ReviewConfig(Section):
     """Human review of ``sample`` random refined pairs (paper §4: 50), in proportion over ``stratify_by``.
 
@@ -367,6 +378,7 @@ class Environment(Section):
     verification: VerificationConfig = VerificationConfig()
     costs: CostConfig = CostConfig()
     review: ReviewConfig = ReviewConfig()
+    results: ResultsConfig = ResultsConfig()
     trainer: TrainerConfig = TrainerConfig()
     engine: EngineConfig = EngineConfig()
 

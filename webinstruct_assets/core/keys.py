@@ -1,7 +1,7 @@
 """Partition keys: validated wherever one becomes a path, a URL or an SQL literal.
 
 A key maps dimensions to values: ``{snapshot: local-demo}`` or ``{refiner: a, snapshot: local-demo}``. Its
-string is Dagster's: values joined by ``|`` in the order of the sorted dimension names.
+string is Dagster's: values joined by ``|`` in the order of the sorted dimension names, "" for an asset without any.
 """
 
 import re
@@ -68,7 +68,7 @@ class PartitionKey:
     @classmethod
     def parse(cls, dimensions: tuple[str, ...], text: str) -> "PartitionKey":
         """The key that Dagster writes as ``text`` for an asset with these dimensions. Raises BadKey."""
-        names, values = sorted(dimensions), text.split("|")
+        names, values = sorted(dimensions), text.split("|") if dimensions or text else []
         if len(names) != len(values):
             raise BadKey(
                 f"{text!r} is not a partition of ({' × '.join(names)})",
@@ -99,4 +99,8 @@ class Ref:
     key: PartitionKey
 
     def __str__(self) -> str:
-        return f"{self.asset}/{self.key}"
+        return f"{self.asset}/{self.key}" if self.key.dims else self.asset
+
+    def path(self) -> str:
+        """The relative folder of this partition, e.g. ``pages/snapshot=local-demo``."""
+        return f"{self.asset}/{self.key.path()}" if self.key.dims else self.asset

@@ -133,7 +133,7 @@ class Lake:
 
     def folder(self, ref: Ref) -> Path:
         """Where the partition lives."""
-        return self.root / ref.asset / ref.key.path()
+        return self.root / ref.path()
 
     def manifest(self, ref: Ref) -> Manifest | None:
         """The published manifest, None when there is none. Raises BadManifest when it cannot be trusted."""
