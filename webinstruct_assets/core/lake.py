@@ -267,7 +267,7 @@ def _ref_of_name(name: str) -> Ref:
 
 def manifest_name(ref: Ref) -> str:
     """Path of a partition's manifest below the root."""
-    return f"{ref.asset}/{ref.key.path()}/manifest.json"
+    return f"{ref.path()}/manifest.json"
 
 
 def ref_of(manifest: Manifest) -> Ref:

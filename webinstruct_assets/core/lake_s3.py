@@ -446,7 +446,7 @@ class S3Lake(Lake):
         self._drop_other_objects(ref, manifest)
 
     def _drop_other_objects(self, ref: Ref, manifest: Manifest) -> None:
-        partition = f"{ref.asset}/{ref.key.path()}/"
+        partition = f"{ref.path()}/"
         scratch = f"{partition}{manifest.data_dir}/scratch/"
         gone = []
         for name in self.bucket.below(partition):
@@ -459,7 +459,7 @@ class S3Lake(Lake):
     def lock(self, ref: Ref) -> Iterator[None]:
         """As on disk on this machine, and a lease in the bucket over all machines. Raises Busy."""
         with super().lock(ref):
-            lease = _Lease(self.bucket, f"{ref.asset}/{ref.key.path()}", str(ref), self._machine())
+            lease = _Lease(self.bucket, f"{ref.path()}", str(ref), self._machine())
             with lease.held():
                 self.refresh()
                 current = self.bucket.find(manifest_name(ref))
