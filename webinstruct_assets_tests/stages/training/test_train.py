@@ -16,7 +16,9 @@ import pytest
 from webinstruct_assets.core.errors import BadInput, Busy, MissingModel, QualityGate, WebInstructError
 from webinstruct_assets.core.lifeline import process_identity
 from webinstruct_assets.stages.training.job import ENTRY_MODULE, TrainingJob, read_metrics
-from webinstruct_assets.stages.training.train import copy_model, last_checkpoint, prepare, train
+from webinstruct_assets.stages.training.model_files import copy_model
+from webinstruct_assets.stages.training.prepare import prepare
+from webinstruct_assets.stages.training.train import train
 from webinstruct_assets.stages.training.trainer_lock import only_trainer
 
 MakeJob = Callable[..., TrainingJob]
