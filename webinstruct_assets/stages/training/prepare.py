@@ -63,16 +63,23 @@ def prepare(job: TrainingJob) -> Prepared:
         report_to="none",
         disable_tqdm=True,
         dataloader_pin_memory=gpu,
+        ddp_find_unused_parameters=False,
     )
     data = training_data(job)
+    ids = data["id"]
+    if job.packing and job.loss == "response":
+        # What TRL drops otherwise it would pack.
+        data = data.filter(lambda row: _prompt_length(tokenizer, row["prompt"]) < job.max_length)
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
-    trainer = SFTTrainer(
-        model=_adapted(job, model), args=arguments, train_dataset=data, processing_class=tokenizer
-    )
+    trainer = SFTTrainer(model=_adapted(job, model), args=arguments, train_dataset=data, processing_class=tokenizer)
     trainer.remove_callback(PrinterCallback)  # our own lines say the same, readably
     # TRL drops rows whose prompt alone fills max_length: no token of them would carry loss.
     kept = set(trainer.train_dataset["id"] if "id" in trainer.train_dataset.column_names else data["id"])
-    return Prepared(trainer, len(data), [identity for identity in data["id"] if identity not in kept])
+    return Prepared(trainer, len(ids), [identity for identity in ids if identity not in kept])
+
+
+def _prompt_length(tokenizer: Any, prompt: list[dict[str, str]]) -> int:
+    return len(tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=False))
 
 
 def accumulation(job: TrainingJob, processes: int) -> int:
@@ -105,9 +112,12 @@ def _adapted(job: TrainingJob, model: Any) -> Any:
     try:
         return get_peft_model(model, adapters)
     except ValueError as error:  # peft's only answer to names that match nothing
-        linear = sorted({name.rpartition(".")[2] for name, module in model.named_modules() if hasattr(module, "weight")})
+        linear = sorted(
+            {name.rpartition(".")[2] for name, module in model.named_modules() if hasattr(module, "weight")}
+        )
         raise ConfigError(
-            f"lora.target_modules {lora['target_modules']}: {error}", f"use all-linear, or names among {', '.join(linear)}"
+            f"lora.target_modules {lora['target_modules']}: {error}",
+            f"use all-linear, or names among {', '.join(linear)}",
         ) from error
 
 
