@@ -5,14 +5,17 @@ python -m perf.training [runs] [steps]
 A small random Llama (the demo model's tokenizer) on the CPU. Both are processes of their own that print a line per
 step; nothing is added to either for measuring, the clock reads when their lines arrive. Runs are interleaved, the order
 changes from pair to pair, and each pair gives one ratio. Printed are the median ratios with a bootstrap interval over the
-pairs: of the whole process (start to exit, imports and the saved model included), and of a step once the first two,
-which warm up, are left out. The whole of a short training is mostly imports; a long one's is its steps.
+pairs: of the whole process (start to exit, imports and the saved model included), of its CPU time, which other work on
+the machine bears on least, and of a step once the first two, which warm up, are left out. The whole of a training as
+short as these is mostly imports; a long one's is its steps. One thread each: two would wait for each other wherever
+anything else runs.
 """
 
 import itertools
 import json
 import os
 import random
+import resource
 import shutil
 import statistics
 import subprocess
@@ -28,7 +31,7 @@ from webinstruct_assets.stages.sft.sft_dataset import SCHEMA
 from webinstruct_assets.stages.training.job import ENTRY_MODULE, TrainingJob
 
 WARM_UP = 2
-ROWS, BATCH, LENGTH = 256, 4, 256
+ROWS, BATCH, LENGTH = 256, 2, 128
 GOAL = 1.03
 
 # As in TRL's documentation; the lines from `logging_steps` on are what both have.
@@ -91,12 +94,12 @@ def make_data(path: Path) -> None:
     pl.DataFrame(rows, schema=SCHEMA).write_parquet(path)
 
 
-def measured(command: list[str], marker: str, log: Path) -> tuple[float, list[float]]:
-    """Seconds of a whole process, and between its lines that begin with ``marker``."""
+def measured(command: list[str], marker: str, log: Path) -> dict[str, float]:
+    """Wall-clock and CPU seconds of a whole process, and the median between its lines that begin with ``marker``."""
     environment = {
-        **os.environ, "PYTHONUNBUFFERED": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "OMP_WAIT_POLICY": "passive",
+        **os.environ, "PYTHONUNBUFFERED": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1",
     }  # fmt: skip
-    start = time.perf_counter()
+    start, cpu = time.perf_counter(), cpu_of_children()
     lines: list[float] = []
     with (
         log.open("w") as errors,
@@ -109,7 +112,14 @@ def measured(command: list[str], marker: str, log: Path) -> tuple[float, list[fl
     whole = time.perf_counter() - start
     if process.returncode:
         raise SystemExit(log.read_text()[-4000:])
-    return whole, [later - earlier for earlier, later in itertools.pairwise(lines)][WARM_UP:]
+    steps = [later - earlier for earlier, later in itertools.pairwise(lines)][WARM_UP:]
+    return {"whole process": whole, "its CPU time": cpu_of_children() - cpu, "step, warm": statistics.median(steps)}
+
+
+def cpu_of_children() -> float:
+    """CPU seconds of all child processes that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def interval(ratios: list[float]) -> tuple[float, float]:
@@ -129,7 +139,7 @@ def main(runs: int, steps: int) -> None:
         make_data(data)
         script.write_text(BARE.replace("=BATCH", f"={BATCH}").replace("=LENGTH", f"={LENGTH}"))
 
-        def ours() -> tuple[float, list[float]]:
+        def ours() -> dict[str, float]:
             build = folder / "ours"
             shutil.rmtree(build, ignore_errors=True)
             job = TrainingJob(
@@ -140,7 +150,7 @@ def main(runs: int, steps: int) -> None:
             assert json.loads((job.scratch / "result.json").read_text())["steps"] == steps
             return answer
 
-        def bare() -> tuple[float, list[float]]:
+        def bare() -> dict[str, float]:
             output = folder / "bare"
             shutil.rmtree(output, ignore_errors=True)
             command = [sys.executable, str(script), str(model), str(data), str(output), str(steps)]
@@ -148,21 +158,15 @@ def main(runs: int, steps: int) -> None:
             assert (output / "model/model.safetensors").exists()
             return answer
 
-        wholes: list[tuple[float, float]] = []
-        each: list[tuple[float, float]] = []
+        pairs: list[tuple[dict[str, float], dict[str, float]]] = []
         for number in range(runs):
             first, second = (ours, bare) if number % 2 else (bare, ours)
             results = {way: way() for way in (first, second)}
-            (whole, own), (whole_bare, other) = results[ours], results[bare]
-            wholes.append((whole, whole_bare))
-            each.append((statistics.median(own), statistics.median(other)))
-            print(
-                f"pair {number + 1}: whole {whole:.2f} s, bare {whole_bare:.2f} s; "
-                f"step {each[-1][0] * 1e3:.0f} ms, bare {each[-1][1] * 1e3:.0f} ms",
-                flush=True,
-            )
-    for name, pairs in (("whole process", wholes), ("step, warm", each)):
-        ratios = [mine / other for mine, other in pairs]
+            pairs.append((results[ours], results[bare]))
+            each = (f"{name} {results[ours][name]:.2f} s, bare {results[bare][name]:.2f} s" for name in results[ours])
+            print(f"pair {number + 1}: {'; '.join(each)}", flush=True)
+    for name in pairs[0][0]:
+        ratios = [mine[name] / other[name] for mine, other in pairs]
         low, high = interval(ratios)
         print(
             f"{name:<14} ours / bare: median {statistics.median(ratios):.4f} (95 % {low:.4f} to {high:.4f}, "
@@ -171,4 +175,4 @@ def main(runs: int, steps: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 7, int(sys.argv[2]) if len(sys.argv) > 2 else 12)
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 5, int(sys.argv[2]) if len(sys.argv) > 2 else 12)

@@ -290,11 +290,13 @@ class TrainerConfig(Section):
     """How the training process is launched, and watched.
 
     ``accelerate_config``: a file for ``accelerate launch`` (``config/accelerate/``); null runs one process without it.
-    ``observe_every``: steps between observations of a training that goes on.
+    ``save_seconds``: between checkpoints to resume from, which is what a kill can cost. ``observe_every``: steps between
+    observations of a training that goes on.
     """
 
     accelerate_config: Path | None = None
     max_seconds: float | None = Field(None, gt=0)
+    save_seconds: float = Field(600.0, ge=0)
     observe_every: int = Field(10, ge=1)
 
 

@@ -107,7 +107,7 @@ def run(job: Job) -> None:
     assert data is not None
     work = TrainingJob(
         base_model=str(start), data=[str(path) for path in job.ws.lake.part_paths(data)], folder=str(job.folder),
-        max_seconds=job.ws.config.trainer.max_seconds, owner=process_identity(os.getpid()), machine=platform.node(),
+        max_seconds=job.ws.config.trainer.max_seconds, save_seconds=job.ws.config.trainer.save_seconds, owner=process_identity(os.getpid()), machine=platform.node(),
         **_hyper_parameters(recipe),
     )  # fmt: skip
     result = _trained(job, work)

@@ -1,7 +1,6 @@
 """Launching by accelerate: the shipped files, and real trainings in several processes and from several launchers."""
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -158,24 +157,3 @@ def test_an_error_of_any_process_reaches_the_stage(make_job: MakeJob) -> None:
     assert answer.returncode
     error = json.loads((job.scratch / "error.json").read_text())
     assert error["kind"] == "BadInput" and "fewer than one batch of 64" in error["problem"]
-
-
-@pytest.mark.slow
-def test_two_launchers_meet_as_two_nodes_do(make_job: MakeJob, tmp_path: Path) -> None:
-    """One launcher per machine, here both on this one, with the settings of the shipped file but for GPUs."""
-    config = yaml.safe_load((FOLDER / "fsdp_two_nodes.yaml").read_text())
-    del config["fsdp_config"]  # which accelerate has for GPUs only
-    config |= {
-        "distributed_type": "MULTI_GPU", "use_cpu": True, "mixed_precision": "no", "num_processes": 2, "main_process_ip": "127.0.0.1",
-        "main_process_port": 29517 + os.getpid() % 400,
-    }  # fmt: skip
-    path = tmp_path / "two.yaml"
-    path.write_text(yaml.safe_dump(config))
-    job = make_job(steps=3, per_device_batch=2, global_batch=4)
-    with subprocess.Popen(
-        launched(job, path, "--machine_rank", "1"), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as other:
-        assert "step 3/3" in finished(launched(job, path))
-        assert "step 3/3" not in other.communicate(timeout=120)[0] and other.returncode == 0
-    assert json.loads((job.scratch / "result.json").read_text())["environment"]["world_size"] == 2
-    assert (job.model / "model.safetensors").exists()
