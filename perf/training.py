@@ -64,7 +64,7 @@ trainer.save_model(output + "/model")
 
 
 def make_model(folder: Path, tokenizer: Path) -> None:
-    """A Llama of 20 M parameters with random weights."""
+    """A Llama of 18 M parameters with random weights."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM, set_seed
 
@@ -73,7 +73,7 @@ def make_model(folder: Path, tokenizer: Path) -> None:
         shutil.copyfile(tokenizer / name, folder / name)
     set_seed(0)
     config = LlamaConfig(
-        vocab_size=49152, hidden_size=256, intermediate_size=768, num_hidden_layers=8, num_attention_heads=4, eos_token_id=2,
+        vocab_size=49152, hidden_size=256, intermediate_size=768, num_hidden_layers=6, num_attention_heads=4, eos_token_id=2,
         bos_token_id=1, tie_word_embeddings=True,
     )  # fmt: skip
     LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
@@ -175,4 +175,4 @@ def main(runs: int, steps: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 5, int(sys.argv[2]) if len(sys.argv) > 2 else 12)
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 5, int(sys.argv[2]) if len(sys.argv) > 2 else 10)

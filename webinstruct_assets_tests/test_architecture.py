@@ -21,6 +21,7 @@ HEAVY = {
     "fasttext",
     "openai",
     "accelerate",
+    "peft",
     "math_verify",
     "ray",
 }
