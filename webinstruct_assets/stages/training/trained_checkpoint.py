@@ -94,10 +94,8 @@ def run(job: Job) -> None:
     data = _data(job, name)
     start = _start(job, name, recipe)  # first of all: a missing model must not cost a wait
     job.metrics["base_model"] = job.settings.get("base_model") or _continued_base(job)
-    if (
-        start.parent.name == "snapshots"
-    ):  # of the hub's cache: the commit, where the configuration names a branch or none
-        job.metrics["base_model_commit"] = start.name
+    if start.parent.name == "snapshots":
+        job.metrics["base_model_commit"] = start.name  # of the hub's cache: what a branch or no revision meant
     if recipe.steps == 0:
         from webinstruct_assets.stages.training.model_files import copy_model
 

@@ -105,7 +105,7 @@ def launched(job: TrainingJob, path: Path, *arguments: str) -> list[str]:
 
 
 def finished(command: list[str]) -> str:
-    answer = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
     assert answer.returncode == 0, answer.stdout + answer.stderr
     return answer.stdout
 
@@ -152,7 +152,7 @@ def test_two_processes_resume_after_a_kill(make_job: MakeJob, tmp_path: Path) ->
 def test_an_error_of_any_process_reaches_the_stage(make_job: MakeJob) -> None:
     job = make_job(per_device_batch=32)
     answer = subprocess.run(
-        launched(job, FOLDER / "two_cpu_processes.yaml"), capture_output=True, text=True, timeout=300, check=False
+        launched(job, FOLDER / "two_cpu_processes.yaml"), capture_output=True, text=True, timeout=900, check=False
     )
     assert answer.returncode
     error = json.loads((job.scratch / "error.json").read_text())
