@@ -53,7 +53,7 @@ types: install  ## mypy
 	@$(BIN)/mypy
 
 perf: install perf-peers  ## every measurement, beside the tools it compares with (an hour on a quiet machine)
-	@for name in load_time recall pages extraction decontamination duplicates; do \
+	@for name in load_time recall pages extraction decontamination duplicates training; do \
 		echo "== $$name"; $(BIN)/python -m perf.$$name; done
 
 # Tools that measurements compare with: each has an environment of its own, since they conflict with ours and each other.

@@ -24,6 +24,7 @@ HEAVY = {
     "fasttext",
     "openai",
     "accelerate",
+    "peft",
     "math_verify",
     "ray",
 }

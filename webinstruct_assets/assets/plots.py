@@ -20,15 +20,16 @@ MAX_BYTES = 50_000  # an image lives in Dagster's event log
 COLORS = 64
 
 
-def draw(title: str, paint: Callable[["Axes"], None], height: float = 3.2) -> str:
-    """One figure (``height`` in inches) as Markdown with a data URI."""
+def draw(title: str, *paints: Callable[["Axes"], None], height: float = 3.2) -> str:
+    """One figure (``height`` in inches), a panel per function, two beside each other, as Markdown with a data URI."""
     from matplotlib.figure import Figure
     from PIL import Image
 
     figure = Figure(figsize=(6.4, height), dpi=90, layout="constrained")
-    axes = figure.add_subplot()
-    paint(axes)
-    axes.set_title(title, fontsize=10)
+    columns = min(2, len(paints))
+    for place, paint in enumerate(paints, 1):
+        paint(figure.add_subplot(-(-len(paints) // columns), columns, place))
+    figure.suptitle(title, fontsize=10)
     drawn, stream = io.BytesIO(), io.BytesIO()
     figure.savefig(drawn, format="png", metadata={"Software": None})
     # A palette makes the image a third as large, and looks the same.
@@ -40,6 +41,7 @@ def draw(title: str, paint: Callable[["Axes"], None], height: float = 3.2) -> st
 
 BINS = 40
 MAX_POINTS = 5_000  # of a scatter plot: more are no clearer, and no smaller
+MARKED_STEPS = 50  # of a training curve, beyond which its points are only a line
 
 
 def score_histogram(ws: Workspace, manifest: Manifest) -> str:
@@ -150,18 +152,29 @@ def snapshot_funnel(ws: Workspace, manifest: Manifest) -> str:
     return draw(f"Funnel of {manifest.keys['snapshot']}", paint, height=1.2 + 0.32 * len(steps))
 
 
-def loss_curve(ws: Workspace, manifest: Manifest) -> str | None:
-    """Training loss per step; None for a recipe without steps."""
+def training_curves(ws: Workspace, manifest: Manifest) -> str | None:
+    """Loss, learning rate, gradient norm and tokens/s per step; None for a recipe without steps."""
     frame = ws.lake.read(manifest)
     if frame.is_empty():
         return None
 
-    def paint(axes: "Axes") -> None:
-        axes.plot(frame["step"].to_list(), frame["loss"].to_list(), marker="o", markersize=3)
-        axes.set_xlabel("step")
-        axes.set_ylabel("loss")
+    def panel(column: str, name: str) -> Callable[["Axes"], None]:
+        def paint(axes: "Axes") -> None:
+            marker = "o" if frame.height <= MARKED_STEPS else None
+            axes.plot(frame["step"].to_list(), frame[column].to_list(), marker=marker, markersize=3, linewidth=1)
+            axes.set_xlabel("step", fontsize=8)
+            axes.set_ylabel(name, fontsize=8)
+            axes.tick_params(labelsize=7)
 
-    return draw("Training loss", paint)
+        return paint
+
+    panels = [
+        panel("loss", "loss"),
+        panel("learning_rate", "learning rate"),
+        panel("grad_norm", "gradient norm"),
+        panel("tokens_per_second", "tokens/s"),
+    ]
+    return draw("Training", *panels, height=4.6)
 
 
 def shares(metric: str, title: str) -> Callable[[Workspace, Manifest], str | None]:

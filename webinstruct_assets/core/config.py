@@ -313,11 +313,17 @@ class ReviewConfig(Section):
 
 
 class TrainerConfig(Section):
-    """How the training process is launched."""
+    """How the training process is launched, and watched.
 
-    launcher: list[str] = []
+    ``accelerate_config``: a file for ``accelerate launch`` (``config/accelerate/``); null runs one process without it.
+    ``save_seconds``: between checkpoints to resume from, which is what a kill can cost. ``observe_every``: steps between
+    observations of a training that goes on.
+    """
+
     accelerate_config: Path | None = None
     max_seconds: float | None = Field(None, gt=0)
+    save_seconds: float = Field(600.0, ge=0)
+    observe_every: int = Field(10, ge=1)
 
 
 class EngineConfig(Section):
@@ -416,6 +422,18 @@ class FilterConfig(Section):
     max_rows: int | None = Field(None, ge=1)
 
 
+class LoraConfig(Section):
+    """Low-rank adapters (Hu et al. 2021) instead of all weights; the checkpoint holds the merged weights.
+
+    ``target_modules``: names of the adapted modules, or ``all-linear``: every linear layer but the output's.
+    """
+
+    r: int = Field(16, ge=1)
+    alpha: int = Field(32, ge=1)
+    dropout: float = Field(0.0, ge=0, lt=1)
+    target_modules: list[str] | Literal["all-linear"] = "all-linear"
+
+
 class RecipeConfig(Section):
     """A training run. ``steps: 0`` is the base model itself. ``loss``: response tokens only, or all tokens.
 
@@ -449,6 +467,7 @@ class RecipeConfig(Section):
     global_batch: int | None = Field(None, ge=1)
     max_length: int = Field(4096, ge=32)
     packing: bool = False
+    lora: LoraConfig | None = None
     seed: int = 0
 
     @property

@@ -3,6 +3,7 @@
 Prints the log; ``webinstruct_assets.assets.trainer_process`` is the same entry with Dagster Pipes.
 """
 
+import platform
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,7 @@ from webinstruct_assets.stages.training.job import TrainingJob
 def run(path: Path, on_log: Callable[[str], None]) -> int:
     """Trains the job in ``path``; returns the process's exit code. Errors a user can fix are one log line."""
     job = TrainingJob.load(path)
-    die_with(job.owner)
+    die_with(job.owner if job.machine in (None, platform.node()) else None)  # elsewhere its pid means nothing
     from webinstruct_assets.stages.training.train import train
 
     try:

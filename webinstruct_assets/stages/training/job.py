@@ -21,9 +21,9 @@ ENTRY_MODULE = "webinstruct_assets.stages.training"
 class TrainingJob:
     """Everything a training process needs; paths are absolute.
 
-    ``data``: Parquet parts of the training set. ``save_seconds``: time between trainer checkpoints, which is
-    what a kill can cost. ``owner``: pid and start time of the stage's process, which the training outlives by
-    no more than a second.
+    ``data``: Parquet parts of the training set. ``lora``: fields of the recipe's section. ``save_seconds``: time
+    between trainer checkpoints, which is what a kill can cost. ``owner``: pid and start time of the stage's process,
+    on ``machine``, which training processes there outlive by no more than a second.
     """
 
     base_model: str
@@ -40,9 +40,12 @@ class TrainingJob:
     max_length: int
     packing: bool
     seed: int
+    global_batch: int | None = None
+    lora: dict[str, Any] | None = None
     max_seconds: float | None = None
     save_seconds: float = 600.0
     owner: tuple[int, int] | None = None
+    machine: str | None = None
 
     @property
     def scratch(self) -> Path:

@@ -7,16 +7,18 @@ A zero-step recipe is its base model, unchanged.
 
 import json
 import os
+import platform
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import polars as pl
+import yaml
 
 from webinstruct_assets.core import errors
 from webinstruct_assets.core.config import RecipeConfig
-from webinstruct_assets.core.errors import BadInput, MissingModel, WebInstructError
+from webinstruct_assets.core.errors import BadInput, ConfigError, MissingModel, WebInstructError
 from webinstruct_assets.core.ids import row_id
 from webinstruct_assets.core.keys import PartitionKey, Ref
 from webinstruct_assets.core.lifeline import process_identity
@@ -30,6 +32,7 @@ from webinstruct_assets.stages.training.job import ENTRY_MODULE, TrainingJob, re
 # id: tc-…      parent_id: ""      step: from 1      loss: mean over the tokens that carry loss
 # learning_rate: of this step      grad_norm: before clipping
 # tokens: read so far, all of them      seconds: since the first step began, pauses between resumptions left out
+# tokens_per_second: of this step
 SCHEMA: dict[str, Any] = {
     "id": pl.String(),
     "parent_id": pl.String(),
@@ -39,11 +42,14 @@ SCHEMA: dict[str, Any] = {
     "grad_norm": pl.Float64(),
     "tokens": pl.Int64(),
     "seconds": pl.Float64(),
+    "tokens_per_second": pl.Float64(),
 }
+
+LOGGED = [column for column in SCHEMA if column not in ("id", "parent_id")]
 
 HYPER_PARAMETERS = (
     "loss", "steps", "epochs", "learning_rate", "schedule", "warmup_ratio",
-    "per_device_batch", "gradient_accumulation", "max_length", "packing", "seed",
+    "per_device_batch", "gradient_accumulation", "global_batch", "max_length", "packing", "lora", "seed",
 )  # fmt: skip
 
 
@@ -64,9 +70,13 @@ def settings(ws: Workspace, key: PartitionKey) -> dict[str, Any]:
         return {**base, "steps": 0}
     return {
         **base,
-        **{name: getattr(recipe, name) for name in HYPER_PARAMETERS},
+        **_hyper_parameters(recipe),
         "max_seconds": ws.config.trainer.max_seconds,
     }
+
+
+def _hyper_parameters(recipe: RecipeConfig) -> dict[str, Any]:
+    return recipe.model_dump(mode="json", include=set(HYPER_PARAMETERS))
 
 
 def base_identity(ws: Workspace, name: str, recipe: RecipeConfig) -> str:
@@ -84,8 +94,10 @@ def run(job: Job) -> None:
     data = _data(job, name)
     start = _start(job, name, recipe)  # first of all: a missing model must not cost a wait
     job.metrics["base_model"] = job.settings.get("base_model") or _continued_base(job)
+    if start.parent.name == "snapshots":
+        job.metrics["base_model_commit"] = start.name  # of the hub's cache: what a branch or no revision meant
     if recipe.steps == 0:
-        from webinstruct_assets.stages.training.train import copy_model
+        from webinstruct_assets.stages.training.model_files import copy_model
 
         copy_model(start, job.folder / "model")
         job.unit("00000", lambda: Unit(rows=[], rows_in=0))
@@ -93,8 +105,8 @@ def run(job: Job) -> None:
     assert data is not None
     work = TrainingJob(
         base_model=str(start), data=[str(path) for path in job.ws.lake.part_paths(data)], folder=str(job.folder),
-        max_seconds=job.ws.config.trainer.max_seconds, owner=process_identity(os.getpid()),
-        **{name: getattr(recipe, name) for name in HYPER_PARAMETERS},
+        max_seconds=job.ws.config.trainer.max_seconds, save_seconds=job.ws.config.trainer.save_seconds, owner=process_identity(os.getpid()), machine=platform.node(),
+        **_hyper_parameters(recipe),
     )  # fmt: skip
     result = _trained(job, work)
     job.unit("00000", lambda: _log_table(job, work, result, data.rows))
@@ -105,7 +117,8 @@ def run(job: Job) -> None:
         loss_first=steps[0]["loss"], loss_last=steps[-1]["loss"], steps=result["steps"], epochs=round(result["epochs"], 4),
         tokens=steps[-1]["tokens"], tokens_per_second=round(steps[-1]["tokens"] / max(steps[-1]["seconds"], 1e-6), 1),
         training_seconds=steps[-1]["seconds"], dataset_rows=data.rows, rows_trained_on=job.rows,
-        global_batch=result["global_batch"], world_size=result["world_size"], device=result["device"], loss_on=recipe.loss,
+        global_batch=result["global_batch"], loss_on=recipe.loss, resumed_at=result["resumed_at"],
+        training_environment=result["environment"],
         stopped_by_time=recipe.steps is not None and result["steps"] < recipe.steps,
     )  # fmt: skip
 
@@ -141,7 +154,9 @@ def _trained(job: Job, work: TrainingJob) -> dict[str, Any]:
     """Result of the training; a training that ended before (its model is in place) is not repeated."""
     result_path = work.scratch / "result.json"
     if not (result_path.exists() and work.model.exists()):
-        command = [*launcher(job.ws), sys.executable, "-m", ENTRY_MODULE, str(work.save())]
+        path = work.save()
+        command = [*launcher(job.ws), sys.executable, "-m", ENTRY_MODULE, str(path)]
+        _call_other_machines(job, path)
         # Tokenized data stays below the job's folder, never in the user's cache; training needs no network.
         env = {
             "HF_DATASETS_CACHE": str(work.scratch / "cache"),
@@ -150,6 +165,8 @@ def _trained(job: Job, work: TrainingJob) -> dict[str, Any]:
             # On a shared CPU, threads that spin while they wait take the core from those they wait for.
             "OMP_WAIT_POLICY": "passive",
         }
+        for name in ("error.json", "result.json"):
+            (work.scratch / name).unlink(missing_ok=True)
         try:
             job.ws.launch(command, env, job.log)
         except Exception:  # each launcher has its own for a process that ended badly
@@ -159,18 +176,28 @@ def _trained(job: Job, work: TrainingJob) -> dict[str, Any]:
 
 
 def launcher(ws: Workspace) -> list[str]:
-    """What the training command is put behind: nothing, the configured launcher, or accelerate with its file."""
+    """What the training command is put behind: nothing, or accelerate with the configured file. Raises ConfigError."""
     trainer = ws.config.trainer
-    if trainer.launcher or trainer.accelerate_config is None:
-        return list(trainer.launcher)
-    return [
-        sys.executable,
-        "-m",
-        "accelerate.commands.launch",
-        "--config_file",
-        str(ws.path(trainer.accelerate_config)),
-        "--no_python",
-    ]
+    if trainer.accelerate_config is None:
+        return []
+    path = ws.path(trainer.accelerate_config)
+    if not path.exists():
+        raise ConfigError(
+            f"config/environments/{ws.config.environment}.yaml: trainer.accelerate_config: there is no {path}",
+            "use a file of config/accelerate/, or one that `accelerate config` wrote",
+        )
+    return [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(path), "--no_python"]
+
+
+def _call_other_machines(job: Job, path: Path) -> None:
+    """Logs what to run on the other machines of a training over several: nothing here can log in to them."""
+    config = job.ws.config.trainer.accelerate_config
+    machines = yaml.safe_load(job.ws.path(config).read_text()).get("num_machines", 1) if config else 1
+    if machines > 1:
+        job.log(
+            f"training waits for {machines - 1} more machines; on each, with its own RANK from 1: accelerate launch "
+            f"--config_file {config} --machine_rank RANK --module {ENTRY_MODULE} {path}"
+        )
 
 
 def _raise_own_error(job: Job, work: TrainingJob) -> None:
@@ -184,7 +211,8 @@ def _raise_own_error(job: Job, work: TrainingJob) -> None:
 def _log_table(job: Job, work: TrainingJob, result: dict[str, Any], rows_in: int) -> Unit:
     name = job.key["recipe"]
     rows = [
-        {"id": row_id("tc", name, record["step"]), "parent_id": "", **record} for record in read_metrics(work.metrics)
+        {"id": row_id("tc", name, record["step"]), "parent_id": "", **{column: record[column] for column in LOGGED}}
+        for record in read_metrics(work.metrics)
     ]
     rejects = [
         Reject(

@@ -29,6 +29,7 @@ def tiny_model(demo_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     folder = tmp_path_factory.mktemp("tiny")
     for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
         shutil.copyfile(demo_model / name, folder / name)
+    torch.set_num_threads(1)  # the model is too small to share work
     set_seed(0)
     config = LlamaConfig(
         vocab_size=49152, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2, eos_token_id=2, bos_token_id=1,

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,15 +14,20 @@ from typing import Any
 
 import pytest
 
-from webinstruct_assets.core.errors import BadInput, Busy, MissingModel, QualityGate, WebInstructError
+from webinstruct_assets.core.errors import BadInput, Busy, ConfigError, MissingModel, QualityGate, WebInstructError
 from webinstruct_assets.core.lifeline import process_identity
+from webinstruct_assets.stages.training.checkpoints import last_checkpoint
+from webinstruct_assets.stages.training.failures import explained
 from webinstruct_assets.stages.training.job import ENTRY_MODULE, TrainingJob, read_metrics
-from webinstruct_assets.stages.training.train import copy_model, last_checkpoint, prepare, train
+from webinstruct_assets.stages.training.model_files import copy_model
+from webinstruct_assets.stages.training.prepare import accumulation, prepare
+from webinstruct_assets.stages.training.train import train
 from webinstruct_assets.stages.training.trainer_lock import only_trainer
 
 MakeJob = Callable[..., TrainingJob]
 WritePairs = Callable[[Path, list[tuple[str, str]]], Path]
 IGNORED = -100
+LORA = {"r": 4, "alpha": 8, "dropout": 0.0, "target_modules": ["q_proj", "v_proj"]}
 
 
 def first_batch(job: TrainingJob) -> tuple[Any, dict[str, Any]]:
@@ -58,21 +64,48 @@ def test_all_token_loss_is_on_everything_but_padding(make_job: MakeJob) -> None:
         assert set(ids[length:]) <= {tokenizer.pad_token_id}
 
 
-def test_packing_keeps_the_loss_where_it_is(make_job: MakeJob) -> None:
-    tokenizer, batch = first_batch(make_job(loss="response", packing=True, per_device_batch=1, max_length=256))
-    labels = batch["labels"][0].tolist()
-    text = tokenizer.decode([label for label in labels if label != IGNORED])
-    assert text.count("It is ") == text.count("<|im_end|>") >= 2
-    assert "What is" not in text
+@pytest.mark.parametrize("loss", ["response", "all"])
+def test_packing_keeps_the_loss_where_it_is_and_neighbours_apart(make_job: MakeJob, loss: str) -> None:
+    import torch
+
+    trainer = prepare(make_job(loss=loss, packing=True, per_device_batch=1, max_length=160)).trainer
+    tokenizer, batch = trainer.processing_class, next(iter(trainer.get_train_dataloader()))
+    ids, labels, positions = (batch[name][0].tolist() for name in ("input_ids", "labels", "position_ids"))
+    starts = [place for place, position in enumerate(positions) if position == 0]
+    assert len(starts) >= 2
+    bounds = list(zip(starts, [*starts[1:], len(ids)], strict=True))
+    for start, end in bounds:
+        assert positions[start:end] == list(range(end - start))  # each conversation counts from 0
+        text = tokenizer.decode(ids[start:end])
+        assert text.startswith("<|im_start|>system") and text.count("<|im_start|>user") == 1
+        carried = [place for place in range(start, end) if labels[place] != IGNORED]
+        assert [labels[place] for place in carried] == [ids[place] for place in carried]
+        if loss == "response":
+            number = int(text.split("What is ")[1].split(" ")[0])
+            assert tokenizer.decode([ids[place] for place in carried]) == f"It is {2 * number}.<|im_end|>\n"
+        else:  # nothing comes before the first token that could predict it
+            assert carried == list(range(start + 1, end))
+
+    # What the model says of a conversation does not depend on what lies before it in the pack.
+    model = trainer.model.eval()
+    start, end = bounds[1]
+    with torch.no_grad():
+        packed = model(**{name: value for name, value in batch.items() if name != "labels"}).logits[0, start:end]
+        alone = model(input_ids=batch["input_ids"][:, start:end]).logits[0]
+        joined = model(input_ids=batch["input_ids"][:, :end]).logits[0, start:end]
+    assert torch.allclose(packed, alone, atol=1e-5)
+    assert not torch.allclose(packed, joined, atol=1e-2)  # it would, without the positions
 
 
+@pytest.mark.parametrize("packing", [False, True])
 def test_a_row_whose_prompt_fills_the_length_is_named(
-    make_job: MakeJob, tmp_path: Path, write_pairs: WritePairs
+    make_job: MakeJob, tmp_path: Path, write_pairs: WritePairs, packing: bool
 ) -> None:
     data = write_pairs(tmp_path / "long.parquet", [("word " * 100, "Yes."), ("What is 1 plus 1?", "2")])
-    prepared = prepare(make_job(data=[str(data)]))
+    prepared = prepare(make_job(data=[str(data)], packing=packing))
     assert prepared.rows_read == 2
     assert prepared.dropped == [f"sf-{0:024x}"]
+    assert len(prepared.trainer.train_dataset) == 1
 
 
 def test_a_model_without_chat_template_gets_ours(make_job: MakeJob, tiny_model: Path, tmp_path: Path) -> None:
@@ -102,6 +135,9 @@ def test_what_comes_out(make_job: MakeJob) -> None:
     assert sum("step " in line and "tokens/s" in line for line in lines) == 3
     result = json.loads((job.scratch / "result.json").read_text())
     assert (result["rows_read"], result["dropped"], result["global_batch"], result["steps"]) == (40, [], 4, 3)
+    environment = result["environment"]
+    assert {"torch", "transformers", "trl", "accelerate", "peft"} <= set(environment)
+    assert environment["world_size"] == 1 and environment["device"]
     names = {path.name for path in job.model.iterdir()}
     assert {"model.safetensors", "config.json", "tokenizer.json", "chat_template.jinja"} <= names
     assert "training_args.bin" not in names
@@ -132,10 +168,13 @@ def test_time_limit_stops_and_keeps_the_model(make_job: MakeJob) -> None:
         ({"per_device_batch": 64}, BadInput, "40 examples (40 rows), fewer than one batch of 64"),
         ({"base_model": "/nowhere/model"}, MissingModel, "/nowhere/model"),
         ({"learning_rate": 1e30, "steps": 20}, QualityGate, "gradient norm nan"),
+        ({"global_batch": 6}, ConfigError, "global_batch 6 is no multiple of per_device_batch 4 × 1 processes"),
+        ({"lora": {**LORA, "target_modules": ["q_prj"]}}, ConfigError, "lora.target_modules ['q_prj']"),
     ],
 )
 def test_refused(make_job: MakeJob, changes: dict[str, Any], kind: type[WebInstructError], words: str) -> None:
     job = make_job(**changes)
+    job.save()
     with pytest.raises(kind) as caught:
         train(job, lambda line: None)
     assert words in caught.value.problem and caught.value.fix
@@ -149,14 +188,81 @@ def test_two_trainers_never_share_a_folder(make_job: MakeJob) -> None:
         train(job, lambda line: None)
 
 
-def test_half_written_checkpoints_are_passed_over(tmp_path: Path) -> None:
-    for step, state in ((5, '{"global_step": 5}'), (10, '{"global_step": 10}'), (15, '{"glob'), (20, None)):
-        folder = tmp_path / f"checkpoint-{step}"
-        folder.mkdir()
-        if state:
-            (folder / "trainer_state.json").write_text(state)
-    assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-10"
-    assert {path.name for path in tmp_path.iterdir()} == {"checkpoint-5", "checkpoint-10"}
+def test_the_batch_of_a_step_does_not_depend_on_the_number_of_processes(make_job: MakeJob) -> None:
+    job = make_job(per_device_batch=2, global_batch=32)
+    assert [accumulation(job, processes) for processes in (1, 2, 16)] == [16, 8, 1]
+    assert accumulation(make_job(gradient_accumulation=3), 8) == 3
+
+
+def test_lora_is_merged_into_a_checkpoint_like_any_other(make_job: MakeJob, tiny_model: Path) -> None:
+    from safetensors.torch import load_file
+
+    job = make_job(lora=LORA, learning_rate=1e-2)
+    train(job, lambda line: None)
+    assert not [path.name for path in job.model.iterdir() if "adapter" in path.name]
+    before, after = (load_file(folder / "model.safetensors") for folder in (tiny_model, job.model))
+    assert {name: (value.shape, value.dtype) for name, value in before.items()} == {
+        name: (value.shape, value.dtype) for name, value in after.items()
+    }
+    changed = {name for name in before if not before[name].equal(after[name])}
+    assert changed and all(name.endswith(("q_proj.weight", "v_proj.weight")) for name in changed)
+    configs = [json.loads((folder / "config.json").read_text()) for folder in (tiny_model, job.model)]
+    assert configs[0]["architectures"] == configs[1]["architectures"] == ["LlamaForCausalLM"]
+
+
+def test_memory_that_runs_out_is_an_error_with_a_way_out(make_job: MakeJob) -> None:
+    import torch
+
+    job = make_job(per_device_batch=8)
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(1 << 60)
+    for error in (caught.value, torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")):
+        problem = explained(error, job)
+        assert problem and "out of memory with per_device_batch 8 and max_length 64" in problem.problem
+        assert "per_device_batch" in problem.fix and "checkpointing" in problem.fix and "lora" in problem.fix
+    assert explained(RuntimeError("mat1 and mat2 shapes cannot be multiplied"), job) is None
+
+
+def checkpoint(folder: Path, step: int) -> Path:
+    """What a trainer's checkpoint is made of."""
+    import torch
+    from safetensors.torch import save_file
+
+    path = folder / f"checkpoint-{step}"
+    path.mkdir(parents=True)
+    save_file({"weight": torch.ones(64, 64)}, path / "model.safetensors")
+    torch.save({"state": torch.ones(64, 64)}, path / "optimizer.pt")
+    (path / "trainer_state.json").write_text(json.dumps({"global_step": step}))
+    return path
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 255
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("file", "damage"),
+    [
+        ("trainer_state.json", Path.unlink),
+        ("trainer_state.json", lambda path: path.write_text('{"glob')),
+        ("model.safetensors", lambda path: os.truncate(path, 5000)),
+        ("model.safetensors", lambda path: path.write_bytes(b"")),
+        ("optimizer.pt", lambda path: os.truncate(path, 5000)),
+        ("optimizer.pt", flip),
+    ],
+)
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(
+    tmp_path: Path, file: str, damage: Callable[[Path], object]
+) -> None:
+    older, newer = checkpoint(tmp_path, 9), checkpoint(tmp_path, 10)
+    assert last_checkpoint(tmp_path, print) == newer
+    damage(newer / file)
+    lines: list[str] = []
+    assert last_checkpoint(tmp_path, lines.append) == older
+    assert len(lines) == 1 and "checkpoint-10" in lines[0] and file in lines[0]
+    assert not newer.exists()
 
 
 def test_a_cut_off_metrics_line_is_left_out(tmp_path: Path) -> None:
@@ -171,34 +277,63 @@ def test_zero_steps_copies_the_base(tiny_model: Path, tmp_path: Path) -> None:
 
 def start(job: TrainingJob) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", ENTRY_MODULE, str(job.save())]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}  # the model is too small to share work
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env)
 
 
 def wait_for_steps(job: TrainingJob, count: int) -> None:
-    deadline = time.monotonic() + 240
+    deadline = time.monotonic() + 900
     while len(read_metrics(job.metrics)) < count:
         assert time.monotonic() < deadline
         time.sleep(0.02)
 
 
 @pytest.mark.slow
-def test_kill_and_resume_sees_the_same_data_in_the_same_order(make_job: MakeJob, tmp_path: Path) -> None:
-    whole = make_job(steps=60, epochs=10.0, folder=str(tmp_path / "whole"))
-    train(whole, lambda line: None)
+@pytest.mark.parametrize("changes", [{}, {"packing": True, "max_length": 160, "per_device_batch": 1}, {"lora": LORA}])
+def test_kill_and_resume_sees_the_same_data_in_the_same_order(
+    make_job: MakeJob, tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    """Killed twice, the second time with its newest checkpoint damaged: losses and weights are the undisturbed run's."""
+    whole = make_job(**{"steps": 30, "epochs": 20.0, "folder": str(tmp_path / "whole"), **changes})
+    with start(whole) as process:
+        assert process.wait(timeout=900) == 0
     killed = replace(whole, folder=str(tmp_path / "killed"), save_seconds=0.0)
-    with start(killed) as process:
-        wait_for_steps(killed, 12)
-        process.send_signal(signal.SIGKILL)
+    for steps in (8, 16):
+        with start(killed) as process:
+            wait_for_steps(killed, steps)
+            process.send_signal(signal.SIGKILL)
     assert not killed.model.exists()
+    newest = last_checkpoint(killed.scratch / "checkpoints", print)
+    assert newest
+    os.truncate(next(newest.glob("*.safetensors")), 4000)
     with start(killed) as process:
-        output = process.communicate(timeout=300)[0]
+        output = process.communicate(timeout=900)[0]
     assert process.returncode == 0, output
-    assert "resuming at step" in output
+    assert f"{newest.name} is left out, it is damaged" in output and "resuming at step" in output
     expected, got = read_metrics(whole.metrics), read_metrics(killed.metrics)
-    assert [record["step"] for record in got] == list(range(1, 61))
-    for one, other in zip(expected, got, strict=True):
-        assert other["tokens"] == one["tokens"]  # the same rows in each batch
-        assert other["loss"] == pytest.approx(one["loss"], rel=1e-4)
+    assert [record["step"] for record in got] == list(range(1, 31))
+    for name in ("tokens", "loss", "grad_norm", "learning_rate"):
+        assert [record[name] for record in got] == [record[name] for record in expected]
+    assert (killed.model / "model.safetensors").read_bytes() == (whole.model / "model.safetensors").read_bytes()
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_named_and_the_training_resumes_when_there_is_room(make_job: MakeJob, tmp_path: Path) -> None:
+    """A real file system of 4 MB, in the namespace of one process; the model alone has 3.2 MB."""
+    if not shutil.which("bwrap"):
+        pytest.skip("needs bubblewrap")
+    job = make_job(steps=2)
+    path = job.save()
+    shutil.copytree(job.folder, tmp_path / "copy")
+    small = ["bwrap", "--dev-bind", "/", "/", "--size", str(4 << 20), "--tmpfs", job.folder]
+    script = (
+        f"cp -r {tmp_path}/copy/. {job.folder}; {sys.executable} -m {ENTRY_MODULE} {path}; cat {job.scratch}/error.json"
+    )
+    answer = subprocess.run([*small, "sh", "-c", script], capture_output=True, text=True, timeout=900, check=False)
+    assert f"no space left on the disk of {job.folder}" in answer.stdout, answer.stdout + answer.stderr
+    assert '"kind": "WebInstructError"' in answer.stdout
+    with start(job) as process:
+        assert process.wait(timeout=900) == 0
 
 
 @pytest.mark.slow

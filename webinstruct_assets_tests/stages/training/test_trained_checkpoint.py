@@ -1,17 +1,22 @@
 """trained_checkpoint as a stage: through the lake, in its own process, with errors that name recipe and fix."""
 
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from webinstruct_assets.core.errors import BadInput, MissingModel
+from webinstruct_assets.core.errors import BadInput, ConfigError, MissingModel
 from webinstruct_assets.core.keys import PartitionKey
 from webinstruct_assets.core.manifest import Manifest
 from webinstruct_assets.core.stage import Job, Stage, Unit, execute, identify
 from webinstruct_assets.core.workspace import Workspace
 from webinstruct_assets.stages.sft.sft_dataset import SFT_DATASET
+from webinstruct_assets.stages.training.job import ENTRY_MODULE, read_metrics
 from webinstruct_assets.stages.training.trained_checkpoint import TRAINED_CHECKPOINT, launcher
 
 ROWS = 24
@@ -78,7 +83,10 @@ def test_train_continue_and_base(home: Path, tiny_model: Path) -> None:
         "per_device_batch": 4,
         "warmup_ratio": 0.0,
     }
-    ws = configure(home, first=short, second={**short, "continues": "first"}, zero={"base_model": "tiny", "steps": 0})
+    lora = {"lora": {"r": 2, "alpha": 4}}
+    ws = configure(
+        home, first={**short, **lora}, second={**short, "continues": "first"}, zero={"base_model": "tiny", "steps": 0}
+    )
     for name, rows in (("first", ROWS), ("second", ROWS), ("zero", 0)):
         publish_data(ws, name, rows) if rows else execute(SFT_DATASET, key(name), ws, log=print, run_id="test")
 
@@ -86,6 +94,10 @@ def test_train_continue_and_base(home: Path, tiny_model: Path) -> None:
     assert (first.rows_in, first.rows_kept, first.rows) == (ROWS, ROWS, 8)  # two steps of four
     assert first.metrics["loss_first"] > 0 and first.metrics["tokens_per_second"] > 0
     assert first.metrics["base_model"] == ws.model_identity("tiny")
+    assert {"torch", "transformers", "trl", "accelerate", "peft", "device", "world_size"} <= set(
+        first.metrics["training_environment"]
+    )
+    assert first.config["lora"] == {"r": 2, "alpha": 4, "dropout": 0.0, "target_modules": "all-linear"}
     assert any("step 2/2" in line for line in lines)
     table = ws.lake.read(first)
     assert table["step"].to_list() == [1, 2]
@@ -149,19 +161,105 @@ def test_two_real_steps_of_the_demo_model(home: Path, demo_model: Path) -> None:
     assert 0 < manifest.metrics["loss_last"] < 20
 
 
-def test_launcher(home: Path) -> None:
-    ws = configure(home)
-    assert launcher(ws) == []
+def configure_trainer(home: Path, **trainer: Any) -> None:
     path = home / "config/environments/demo.yaml"
     content = yaml.safe_load(path.read_text())
-    content["trainer"] = {"accelerate_config": "config/accelerate.yaml"}
-    path.write_text(yaml.safe_dump(content))
-    assert launcher(Workspace.open(home))[-3:] == ["--config_file", str(home / "config/accelerate.yaml"), "--no_python"]
+    path.write_text(yaml.safe_dump({**content, "trainer": trainer}))
+
+
+def test_launcher(home: Path) -> None:
+    assert launcher(configure(home)) == []
+    configure_trainer(home, accelerate_config="config/accelerate/one_gpu.yaml")
+    expected = ["--config_file", str(home / "config/accelerate/one_gpu.yaml"), "--no_python"]
+    assert launcher(Workspace.open(home))[-3:] == expected
+    configure_trainer(home, accelerate_config="config/accelerate/none.yaml")
+    with pytest.raises(ConfigError, match="there is no"):
+        launcher(Workspace.open(home))
+
+
+SHORT = {
+    "base_model": "tiny",
+    "snapshots": ["local-demo"],
+    "max_length": 64,
+    "per_device_batch": 4,
+    "warmup_ratio": 0.0,
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("accelerate", [None, "config/accelerate/two_cpu_processes.yaml"])
+def test_a_run_that_is_killed_leaves_no_process_and_resumes(
+    home: Path, tiny_model: Path, tmp_path: Path, accelerate: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SIGKILL of the whole run, as in a crash of its machine; the model is the undisturbed run's, byte for byte."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    use_model(home, "tiny", f"path:{tiny_model}")
+    configure_trainer(home, save_seconds=0, **({"accelerate_config": accelerate} if accelerate else {}))
+    recipe = {**SHORT, "per_device_batch": 2, "global_batch": 4, "steps": 40, "epochs": 20.0}
+    ws = configure(home, killed=recipe, whole=recipe)
+    for name in ("killed", "whole"):
+        publish_data(ws, name)
+    script = (
+        "from webinstruct_assets_tests.stages.training.test_trained_checkpoint import *\n"
+        f"run(Workspace.open(Path({str(home)!r})), 'killed')"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as process:
+        deadline = time.monotonic() + 900
+        while (
+            not (found := list(home.glob("data/lake/trained_checkpoint/**/metrics.jsonl")))
+            or len(read_metrics(found[0])) < 8
+        ):
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.02)
+        process.kill()
+    time.sleep(3)
+    assert str(home) not in subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    killed, lines = run(ws, "killed")
+    assert any(line.startswith("resuming at step") for line in lines)
+    whole, _ = run(ws, "whole")
+    assert 0 < killed.metrics["resumed_at"] < 40 and whole.metrics["resumed_at"] == 0
+    assert killed.metrics["training_environment"]["world_size"] == (2 if accelerate else 1)
+    assert ws.lake.file(killed, "model/model.safetensors").read_bytes() == (
+        ws.lake.file(whole, "model/model.safetensors").read_bytes()
+    )
+    columns = ["step", "loss", "learning_rate", "grad_norm", "tokens"]
+    assert ws.lake.read(killed).select(columns).equals(ws.lake.read(whole).select(columns))
+
+
+@pytest.mark.slow
+def test_a_second_machine_joins_by_the_command_in_the_log(
+    home: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two launchers as on two nodes, here both on this one; settings of the shipped file, but for what needs GPUs."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.chdir(home)
+    use_model(home, "tiny", f"path:{tiny_model}")
+    config = yaml.safe_load((home / "config/accelerate/fsdp_two_nodes.yaml").read_text())
+    del config["fsdp_config"]
+    config |= {
+        "distributed_type": "MULTI_GPU", "use_cpu": True, "mixed_precision": "no", "num_processes": 2, "main_process_ip": "127.0.0.1",
+        "main_process_port": 29517 + os.getpid() % 400,
+    }  # fmt: skip
+    (home / "config/accelerate/two.yaml").write_text(yaml.safe_dump(config))
+    configure_trainer(home, accelerate_config="config/accelerate/two.yaml")
+    ws = configure(home, trial={**SHORT, "steps": 3, "per_device_batch": 2, "global_batch": 4})
+    publish_data(ws, "trial")
+    others: list[subprocess.Popen[bytes]] = []
+
+    def log(line: str) -> None:
+        if "more machines" in line:
+            command = line[line.index("accelerate launch") :].replace("--machine_rank RANK", "--machine_rank 1").split()
+            others.append(subprocess.Popen([sys.executable, "-m", "accelerate.commands.launch", *command[2:]]))
+
+    manifest = execute(TRAINED_CHECKPOINT, key("trial"), ws, log=log, run_id="test")
+    assert [other.wait(timeout=300) for other in others] == [0]
+    assert manifest.metrics["training_environment"]["world_size"] == 2
 
 
 def test_pipes_entry_takes_the_place_of_the_plain_one() -> None:
     from webinstruct_assets.assets.trainer_process import with_pipes
-    from webinstruct_assets.stages.training.job import ENTRY_MODULE
 
     assert with_pipes(["python", "-m", ENTRY_MODULE, "job.json"]) == [
         "python",
