@@ -42,7 +42,7 @@ def bootstrap(groups: Mapping[str, Sequence[float]]) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def bootstrap_items(statistic: Callable[[Any], float], items: int) -> tuple[float, float]:
+def bootstrap_items(statistic: Callable[[Any], float], items: int, resamples: int = RESAMPLES) -> tuple[float, float]:
     """The percentile bootstrap's 95 % interval of any statistic of ``items`` items; seeded.
 
     ``statistic`` is given numpy indices of the items that were drawn, each as often as it was.
@@ -50,6 +50,6 @@ def bootstrap_items(statistic: Callable[[Any], float], items: int) -> tuple[floa
     import numpy as np
 
     random = np.random.default_rng(0)
-    drawn = [statistic(random.integers(0, items, items)) for _ in range(RESAMPLES)]
+    drawn = [statistic(random.integers(0, items, items)) for _ in range(resamples)]
     low, high = np.quantile(drawn, (0.025, 0.975))
     return float(low), float(high)

@@ -34,7 +34,7 @@ from webinstruct_assets.stages.evaluation.demonstrations import (
 )
 from webinstruct_assets.stages.evaluation.harness import evaluate
 from webinstruct_assets.stages.evaluation.judging.conversations import Conversation, converse
-from webinstruct_assets.stages.evaluation.judging.length_control import Compared, length_controlled
+from webinstruct_assets.stages.evaluation.judging.length_control import Compared, Controlled, length_controlled
 from webinstruct_assets.stages.evaluation.judging.protocols import Judged, judge, judge_task
 from webinstruct_assets.stages.evaluation.judging.scores import LengthControl, judged_statistics
 from webinstruct_assets.stages.evaluation.sandbox.run import sandbox_mode
@@ -290,7 +290,7 @@ def _length_control(job: Job) -> LengthControl | None:
     items = job.read("benchmark_items")
     baselines = dict(zip(items["item_id"], items["references"], strict=True))
 
-    def fit(rows: pl.DataFrame) -> tuple[float, float] | None:
+    def fit(rows: pl.DataFrame) -> Controlled | None:
         compared = []
         for row in rows.filter(pl.col("score").is_not_null()).iter_rows(named=True):
             place = int(row["item_id"]) - 1  # ids are positions in the set, see BenchmarkConfig

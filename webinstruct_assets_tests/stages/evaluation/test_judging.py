@@ -29,6 +29,7 @@ from webinstruct_assets.stages.benchmarks.benchmark_items import BENCHMARK_ITEMS
 from webinstruct_assets.stages.benchmarks.items import BadItem, to_item
 from webinstruct_assets.stages.decontamination.decontaminated_qa import DECONTAMINATED_QA
 from webinstruct_assets.stages.evaluation.benchmark_scores import BENCHMARK_SCORES
+from webinstruct_assets.stages.evaluation.judging import length_control
 from webinstruct_assets.stages.evaluation.judging.length_control import Compared, length_controlled
 from webinstruct_assets.stages.evaluation.judging.protocols import PROTOCOLS, judge_task, model_is_first
 from webinstruct_assets.stages.evaluation.judging.scores import judged_statistics
@@ -224,7 +225,8 @@ def gamed_table(path: Path, items: int) -> Path:
     return path
 
 
-def test_alpaca_eval(home: Path, tmp_path: Path) -> None:
+def test_alpaca_eval(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(length_control, "RESAMPLES", 40)
     records = json.loads((FIXTURES / "alpaca-eval-2.json").read_text())
     control = {"file": str(gamed_table(tmp_path / "df_gamed.csv", len(records)))}
     with recorded(tmp_path, alpaca_rules(records)) as (url, asked):
@@ -261,7 +263,7 @@ def test_alpaca_eval(home: Path, tmp_path: Path) -> None:
         patch.setattr(glm_winrate, "hf_hub_download", lambda **_: control["file"])
         theirs = get_length_controlled_winrate(annotations, save_weights_dir=None, baseline=None)
     assert reported["value"] == pytest.approx(theirs["length_controlled_winrate"], abs=1e-4)
-    assert (reported["high"] - reported["low"]) / 2 / 1.959964 == pytest.approx(theirs["lc_standard_error"], abs=1e-3)
+    assert reported["standard_error"] == pytest.approx(theirs["lc_standard_error"], abs=1e-3)
     assert reported["uncontrolled_win_rate"] == pytest.approx(theirs["win_rate"], abs=1e-3)
     assert abs(reported["value"] - 100 * mean) > 0.1  # the control does something
 
@@ -456,6 +458,24 @@ def test_a_judge_that_the_environment_lacks(home: Path) -> None:
     path.write_text(yaml.safe_dump(demo))
     with pytest.raises(ConfigError, match="a model needs a `source`, or the `base_url`"):
         Workspace.open(home)
+
+
+def test_base_models_of_the_papers_set_up_are_asked_in_the_template_of_the_training(home: Path) -> None:
+    """They have none of their own, and the checkpoints made of them have that one."""
+    from jinja2 import Environment
+
+    roles = ("system", "user", "assistant", "user")
+    messages = [{"role": role, "content": f"words {number}"} for number, role in enumerate(roles)]
+
+    def rendered(template: str) -> str:
+        made = Environment(autoescape=False).from_string(template)
+        return made.render(messages=messages, eos_token="</s>", add_generation_prompt=True)
+
+    expected = rendered((PROJECT_ROOT / "webinstruct_assets/stages/training/chat_template.jinja").read_text())
+    models = Workspace.open(home, "paper").config.models
+    for name in ("mistral-7b", "llama-3-8b"):
+        option, template = models[name].vllm_args
+        assert option == "--chat-template" and rendered(template) == expected
 
 
 def test_every_prompt_is_filled(home: Path) -> None:

@@ -2,17 +2,19 @@
 
 In: preferences on items with their positions in the set and both answers' lengths, and ``df_gamed.csv`` of the set's
 authors: each instruction's difficulty, and annotations of a baseline told to be brief or verbose, which the fit is
-regularised with. Out: the win rate and its standard error. The regression itself (formula, weights, cross-validation) is the
+regularised with. Out: the win rate with its interval. The regression itself (formula, weights, cross-validation) is the
 code of alpaca_eval 0.6 (``length_controlled_v1``); only what it reads is put together here, since the package takes it from
 the newest state of the hub and nowhere else.
 Source: Y. Dubois et al., Length-controlled AlpacaEval: a simple way to debias automatic evaluators (2024).
 """
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from webinstruct_assets.core.errors import BadInput
+from webinstruct_assets.core.intervals import bootstrap_items
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,11 +32,28 @@ class Compared(NamedTuple):
     model_length: int
 
 
-def length_controlled(compared: Sequence[Compared], gamed: Path) -> tuple[float, float] | None:
-    """(win rate, its standard error) from 0 to 1; None where there are fewer items than folds, or all are of one length.
+class Controlled(NamedTuple):
+    """A win rate from 0 to 1 with its 95 % interval, and the standard error that alpaca_eval publishes beside it.
+
+    That error is the predictions' alone. The interval draws the items anew and fits each time, with the regularisation
+    that was chosen for all of them.
+    """
+
+    win_rate: float
+    low: float
+    high: float
+    standard_error: float
+
+
+RESAMPLES = 300  # a fit is dearer than a mean
+
+
+def length_controlled(compared: Sequence[Compared], gamed: Path) -> Controlled | None:
+    """The length-controlled win rate; None where there are fewer items than folds, or all differ by the same length.
 
     Raises BadInput when ``gamed`` is no such table or lacks an item.
     """
+    import numpy as np
     import pandas as pd
     import sklearn
     from alpaca_eval.metrics.glm_winrate import GLM_INFO, fit_LogisticRegressionCV, make_dmatrix_for_model
@@ -60,12 +79,26 @@ def length_controlled(compared: Sequence[Compared], gamed: Path) -> tuple[float,
     # Half of the weight each: there are two gamed baselines.
     weights = real.astype(float) + settings["regularize_to_baseline_lambda"] * (~real).astype(float) / 2
     train, test = make_dmatrix_for_model(together, own.assign(std_delta_len=0), formula=settings["formula"])
-    with sklearn.config_context():  # the package turns metadata routing on for the whole process
-        model = fit_LogisticRegressionCV(
-            train, "preference", is_ytrue_proba=True, sample_weight=weights, **settings["kwargs"]
+
+    def fit(rows: Any, **how: Any) -> Any:
+        return fit_LogisticRegressionCV(
+            train.iloc[rows], "preference", is_ytrue_proba=True, sample_weight=weights.iloc[rows], **how
         )
+
+    with sklearn.config_context(), warnings.catch_warnings():  # the package turns metadata routing on for the process
+        warnings.simplefilter(
+            "ignore", FutureWarning
+        )  # of parameters that scikit-learn 1.10 drops; hence the bound on it
+        model = fit(np.arange(len(train)), **settings["kwargs"])
         predicted = pd.Series(model.predict_proba(test)[:, 1])
-    return float(predicted.mean()), float(predicted.sem())
+        chosen = float(model.C_[0])
+
+        def again(drawn: Any) -> float:
+            refitted = fit(np.concatenate([np.arange(len(others)), len(others) + drawn]), n_splits=0, C=chosen)
+            return float(refitted.predict_proba(test.iloc[drawn])[:, 1].mean())
+
+        low, high = bootstrap_items(again, len(own), RESAMPLES)
+    return Controlled(float(predicted.mean()), low, high, float(predicted.sem()))
 
 
 def _gamed(path: Path, positions: "pd.Series[int]") -> "pd.DataFrame":

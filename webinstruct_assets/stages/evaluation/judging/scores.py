@@ -16,20 +16,25 @@ from typing import Any
 
 import polars as pl
 
-from webinstruct_assets.core.intervals import Z_95, bootstrap_items
+from webinstruct_assets.core.intervals import bootstrap_items
+from webinstruct_assets.stages.evaluation.judging.length_control import Controlled
 from webinstruct_assets.stages.evaluation.judging.protocols import BEST_RATING
 
-LengthControl = Callable[[pl.DataFrame], tuple[float, float] | None]
+LengthControl = Callable[[pl.DataFrame], Controlled | None]
 
 
 def judged_statistics(rows: pl.DataFrame, task: str, length_control: LengthControl | None) -> dict[str, Any]:
     """All of a partition's scores; those of the base model and the differences only where it was evaluated."""
     clean = rows.filter(~pl.col("contaminated"))
     judged = rows.filter(pl.col("score").is_not_null())
+    scores = _scores(rows, task, length_control)
+    same = clean.height == rows.height
     found: dict[str, Any] = {
-        **_scores(rows, task, length_control),
+        **scores,
         "contaminated_items": rows.height - clean.height,
-        "without_contaminated": {"items": clean.height, **_scores(clean, task, length_control)},
+        "without_contaminated": {
+            "items": clean.height, **(scores if same else _scores(clean, task, length_control)),
+        },
         "unparsed": rows["extracted"].null_count(),
         "paper_unparsed": rows["extracted"].null_count(),
         "graders_differ": 0,
@@ -112,10 +117,14 @@ def _reported(
     name = "bradley_terry_win_rate" if task == "arena_hard" else "win_rate"
     more: dict[str, Any] = {}
     if length_control and (controlled := length_control(rows)):
-        more = {"uncontrolled_win_rate": round(100 * value, 4)}
-        name = "length_controlled_win_rate"
-        value, error = controlled
-        low, high = value - Z_95 * error, value + Z_95 * error
+        name, more = (
+            "length_controlled_win_rate",
+            {
+                "uncontrolled_win_rate": round(100 * value, 4),
+                "standard_error": round(100 * controlled.standard_error, 4),
+            },
+        )
+        value, low, high = controlled.win_rate, controlled.low, controlled.high
     if task == "arena_hard" and 0 < value < 1:
         more = {"elo_above_baseline": round(400 * math.log10(value / (1 - value)), 1)}
     return {
