@@ -18,10 +18,13 @@ import polars as pl
 import pytest
 import yaml
 
+from webinstruct_assets.assets.metadata import metadata_of
+from webinstruct_assets.assets.plots import score_bars
 from webinstruct_assets.core.config import BenchmarkConfig
 from webinstruct_assets.core.errors import BadInput, ConfigError, QualityGate
 from webinstruct_assets.core.keys import PartitionKey
-from webinstruct_assets.core.llm.client import LlmReply
+from webinstruct_assets.core.llm.client import LlmClient, LlmReply, LlmRequest
+from webinstruct_assets.core.llm.ledger import Ledger
 from webinstruct_assets.core.manifest import Manifest
 from webinstruct_assets.core.stage import execute
 from webinstruct_assets.core.workspace import PROJECT_ROOT, Workspace
@@ -146,6 +149,9 @@ def test_mt_bench(home: Path, tmp_path: Path) -> None:
         assert [turn["rating"] for turn in metrics["by_turn"]] == [8.25, 9.0]
         assert [entry["accuracy"] for entry in metrics["by_subject"]] == [None, 0.95, 0.775]
         assert metrics["judge"] == f"endpoint:{url}#judge"
+
+        shown = metadata_of(ws, BENCHMARK_SCORES, manifest, score_bars(ws, manifest))
+        assert "metric/accuracy" in shown and "by_turn" in shown and "data:image" in shown["plot"].value
 
         # Answered requests are never asked again: the partition is made anew, from the ledger alone.
         before = len(asked("model")), len(asked("judge"))
@@ -277,6 +283,17 @@ def test_a_judge_without_log_probabilities(home: Path, tmp_path: Path) -> None:
     assert set(rows["score"]) <= {0.0, 1.0} and rows.height == 4
     assert manifest.metrics["weighted_by_logprobs"] == 0
     assert manifest.metrics["reported"]["name"] == "win_rate"
+
+
+def test_log_probabilities_are_kept_in_the_ledger(tmp_path: Path) -> None:
+    request = LlmRequest(messages=({"role": "user", "content": "m or M?"},), max_tokens=1, top_logprobs=5)
+    given = preference("M", 0.8)
+    with recorded(tmp_path, [rule("judge", reply="M", logprobs=given)]) as (url, asked):
+        client = LlmClient((url, "judge"), "judge", Ledger(tmp_path / "ledger.sqlite"))
+        (first,), (second,) = client.complete([request]), client.complete([request])
+        assert len(asked("judge")) == 1
+    assert first.logprobs == second.logprobs == given
+    assert (first.from_ledger, second.from_ledger) == (False, True)
 
 
 def test_bad_length_control(tmp_path: Path) -> None:
