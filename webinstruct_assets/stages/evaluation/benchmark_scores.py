@@ -4,8 +4,8 @@ Partitioned by benchmark and recipe; reads ``benchmark_items``, ``trained_checkp
 recipe's base model (its zero-step recipe), which was evaluated by the same harness and stands beside it.
 Few-shot chain of thought, greedy, with the paper's shots (§4.1). Two graders judge every completion: the corrected one,
 whose verdict counts, and the paper's (``graders``). Chat benchmarks are conversations, judged by another model
-(``judging``). Items whose wording was found in what this very checkpoint's data
-was made from are flagged, and every score stands a second time without them.
+(``judging``). Items whose wording was found in what this very checkpoint's data was made from are flagged, and every
+score stands a second time without them.
 """
 
 import json
@@ -195,19 +195,14 @@ def _check_replies(job: Job, errors: Sequence[str | None], what: str, fix: str) 
 
 
 # The base model's columns: its verdicts by item id, the corrected grader's and the paper's, or the judge's.
-BASE = {
-    "base_correct": "correct",
-    "base_paper_correct": "paper_correct",
-    "base_score": "score",
-    "base_weight": "weight",
-}
-NO_BASE = dict.fromkeys(BASE)
+BESIDE = ("correct", "paper_correct", "score", "weight")
+NO_BASE = {f"base_{name}": None for name in BESIDE}
 
 
 def _base_verdicts(job: Job) -> dict[str, dict[str, Any]]:
     if not job.manifests("benchmark_scores"):
         return {}
-    frame = job.read("benchmark_scores").select("item_id", **{name: pl.col(of) for name, of in BASE.items()})
+    frame = job.read("benchmark_scores").select("item_id", pl.col(*BESIDE).name.prefix("base_"))
     return {row.pop("item_id"): row for row in frame.to_dicts()}
 
 

@@ -148,6 +148,7 @@ def test_mt_bench(home: Path, tmp_path: Path) -> None:
         assert (metrics["unparsed"], metrics["failures"], metrics["judged_items"]) == (1, {"no_verdict": 1}, 2)
         assert [turn["rating"] for turn in metrics["by_turn"]] == [8.25, 9.0]
         assert [entry["accuracy"] for entry in metrics["by_subject"]] == [None, 0.95, 0.775]
+        assert (metrics["judge_tokens_out"], metrics["tokens_out"]) == (30, 30)  # six replies of five each
         assert metrics["judge"] == f"endpoint:{url}#judge"
 
         shown = metadata_of(ws, BENCHMARK_SCORES, manifest, score_bars(ws, manifest))

@@ -86,9 +86,7 @@ def length_controlled(compared: Sequence[Compared], gamed: Path) -> Controlled |
         )
 
     with sklearn.config_context(), warnings.catch_warnings():  # the package turns metadata routing on for the process
-        warnings.simplefilter(
-            "ignore", FutureWarning
-        )  # of parameters that scikit-learn 1.10 drops; hence the bound on it
+        warnings.simplefilter("ignore")  # about parameters that scikit-learn 1.10 drops, hence the bound on its version
         model = fit(np.arange(len(train)), **settings["kwargs"])
         predicted = pd.Series(model.predict_proba(test)[:, 1])
         chosen = float(model.C_[0])

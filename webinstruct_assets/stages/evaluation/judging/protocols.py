@@ -34,7 +34,7 @@ BEST_RATING = 10
 # FastChat judges these beside a reference answer (llm_judge/common.py, NEED_REF_CATS).
 WITH_REFERENCE = ("math", "reasoning", "coding")
 RATING = (re.compile(r"\[\[(\d+\.?\d*)\]\]"), re.compile(r"\[(\d+\.?\d*)\]"))
-BASELINE_NAMED, MODEL_NAMED = "m", "M"  # the names of the first and the second answer in AlpacaEval's prompt
+FIRST, SECOND = "m", "M"  # what AlpacaEval's prompt calls the two answers
 VERDICT = re.compile(r"\[\[([AB<>=]+)\]\]")
 SWAPPED = str.maketrans("AB", "BA")
 # What a verdict is worth to assistant A, and how many battles it is (arena-hard-auto, get_battles_from_judgment).
@@ -98,6 +98,7 @@ class Judged:
                 {
                     "prompt": judgement.request.messages, "reply": judgement.reply.text, "error": judgement.reply.error,
                     "logprobs": judgement.reply.logprobs, "verdict": judgement.verdict,
+                    "tokens_in": judgement.reply.tokens_in, "tokens_out": judgement.reply.tokens_out,
                 }
                 for judgement in self.judgements
             ],
@@ -131,13 +132,22 @@ def judge(
         n: more for n, (request, reply) in enumerate(zip(flat, replies, strict=True)) if (more := _again(task, request, reply))
     }  # fmt: skip
     for n, reply in zip(again, client.complete(list(again.values())), strict=True):
-        replies[n] = reply if replies[n].error else replace(reply, text=f"{replies[n].text}\n{reply.text}")
+        replies[n] = reply if replies[n].error else _joined(replies[n], reply)
     asked = iter(zip(flat, replies, strict=True))
     judged = []
     for item, requests in zip(items, questions, strict=True):
         found = [Judgement(*next(asked)) for _ in requests]
         judged.append(_judged(protocol, item, found))
     return judged
+
+
+def _joined(first: LlmReply, second: LlmReply) -> LlmReply:
+    return replace(
+        second,
+        text=f"{first.text}\n{second.text}",
+        tokens_in=first.tokens_in + second.tokens_in,
+        tokens_out=first.tokens_out + second.tokens_out,
+    )
 
 
 def _judged(protocol: Protocol, item: Mapping[str, Any], found: list[Judgement]) -> Judged:
@@ -222,11 +232,11 @@ def _ask_preference(task: JudgeTask, item: Mapping[str, Any], answers: Sequence[
 
 def _read_preference(item: Mapping[str, Any], number: int, reply: LlmReply) -> str | None:
     """The probability that the model's answer is the better one, as alpaca_eval's ``logprob_parser`` has it."""
-    given = {name: math.exp(p) for name, p in (reply.logprobs or {}).items() if name in (BASELINE_NAMED, MODEL_NAMED)}
+    given = {name: math.exp(p) for name, p in (reply.logprobs or {}).items() if name in (FIRST, SECOND)}
     if given:
-        second = given.get(MODEL_NAMED, 0.0) / sum(given.values())
-    elif reply.text.strip() in (BASELINE_NAMED, MODEL_NAMED):
-        second = float(reply.text.strip() == MODEL_NAMED)
+        second = given.get(SECOND, 0.0) / sum(given.values())
+    elif reply.text.strip() in (FIRST, SECOND):
+        second = float(reply.text.strip() == SECOND)
     else:
         return None
     return f"{1 - second if model_is_first(item) else second:.6f}"

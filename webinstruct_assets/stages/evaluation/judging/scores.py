@@ -44,11 +44,13 @@ def judged_statistics(rows: pl.DataFrame, task: str, length_control: LengthContr
         "items": rows.height, "judged_items": judged.height,
         "tokens_in": int(rows["tokens_in"].sum()), "tokens_out": int(rows["tokens_out"].sum()),
     }  # fmt: skip
+    asked = [json.loads(text) for text in rows["judgements"]]
+    for name in ("tokens_in", "tokens_out"):
+        found[f"judge_{name}"] = sum(judgement[name] for item in asked for judgement in item)
     if task == "mt_bench":
-        found["by_turn"] = _by_turn(rows)
+        found["by_turn"] = _by_turn(asked)
     if task == "alpaca_eval":
-        weighted = [json.loads(text)[0]["logprobs"] is not None for text in judged["judgements"]]
-        found["weighted_by_logprobs"] = sum(weighted)
+        found["weighted_by_logprobs"] = sum(item[0]["logprobs"] is not None for item in asked)
     subjects = rows["subject"].unique().sort().to_list()
     if len(subjects) > 1:
         table = [(subject, rows.filter(pl.col("subject") == subject)) for subject in subjects]
@@ -132,11 +134,11 @@ def _reported(
     }  # fmt: skip
 
 
-def _by_turn(rows: pl.DataFrame) -> list[dict[str, Any]]:
+def _by_turn(asked: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
     """The mean rating of each turn, as FastChat shows it."""
     turns: list[list[float]] = [[], []]
-    for text in rows["judgements"]:
-        for turn, judgement in zip(turns, json.loads(text), strict=False):
+    for judgements in asked:
+        for turn, judgement in zip(turns, judgements, strict=False):
             if judgement["verdict"] is not None:
                 turn.append(float(judgement["verdict"]))
     return [
