@@ -37,7 +37,7 @@ from webinstruct_assets.stages.evaluation.judging.length_control import Compared
 from webinstruct_assets.stages.evaluation.judging.protocols import PROTOCOLS, judge_task, model_is_first
 from webinstruct_assets.stages.evaluation.judging.scores import judged_statistics
 from webinstruct_assets.stages.training.trained_checkpoint import TRAINED_CHECKPOINT
-from webinstruct_assets_tests.stages.evaluation.test_benchmark_scores import made_from, shorten, trained
+from webinstruct_assets_tests.stages.evaluation.test_benchmark_scores import base_ready, made_from, shorten, trained
 
 FIXTURES = Path(__file__).parent / "fixtures"
 SERVER = "webinstruct_assets_tests.stages.evaluation.recorded_server"
@@ -284,6 +284,22 @@ def test_a_judge_without_log_probabilities(home: Path, tmp_path: Path) -> None:
     assert set(rows["score"]) <= {0.0, 1.0} and rows.height == 4
     assert manifest.metrics["weighted_by_logprobs"] == 0
     assert manifest.metrics["reported"]["name"] == "win_rate"
+
+
+@pytest.mark.llm
+@pytest.mark.slow
+def test_model_and_judge_on_a_real_server(home: Path) -> None:
+    """The demo's model answers and judges; what it thinks of itself is no matter, but how the server is asked is."""
+    file = str(FIXTURES / "alpaca-eval-2.json")
+    changes = {"file": file, "hub": None, "hub_file": None, "length_control": None, "judge": "smollm2-135m"}
+    shorten(home, "alpaca-eval-2", **changes, max_output_tokens=32)
+    ws = base_ready(home)
+    execute(BENCHMARK_ITEMS, key(benchmark="alpaca-eval-2"), ws, log=print, run_id="test")
+    manifest, rows = score(ws, "alpaca-eval-2")
+    judged = manifest.metrics["judged_items"]
+    assert manifest.metrics["weighted_by_logprobs"] == rows.height == 12 and judged > 0
+    assert manifest.metrics["unparsed"] == 12 - judged
+    assert (rows["tokens_out"] > 0).all() and manifest.metrics["judge_tokens_out"] == 12
 
 
 def test_log_probabilities_are_kept_in_the_ledger(tmp_path: Path) -> None:
