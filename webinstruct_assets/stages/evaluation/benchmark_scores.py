@@ -10,6 +10,7 @@ score stands a second time without them.
 
 import json
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -20,6 +21,7 @@ from webinstruct_assets.core.ids import digest_file, row_id
 from webinstruct_assets.core.keys import PartitionKey, Ref
 from webinstruct_assets.core.stage import Job, Stage, Unit
 from webinstruct_assets.core.workspace import Workspace
+from webinstruct_assets.stages import training
 from webinstruct_assets.stages.benchmarks.benchmark_items import benchmark_config
 from webinstruct_assets.stages.benchmarks.items import Item
 from webinstruct_assets.stages.benchmarks.sources import file_identity, local_or_fetched, require_file
@@ -83,6 +85,8 @@ SCHEMA: dict[str, Any] = {
     "judgements": pl.String(),
 }
 
+# Base models have no template of their own; in conversations they get that of the checkpoints which are made of them.
+CHAT_TEMPLATE = Path(training.__file__).with_name("chat_template.jinja")
 TOO_LONG = "raise max_model_len of the base model in the environment if prompts are too long; look at the server's log"
 # More requests than this without a reply and the score says something about the server, not the model.
 MAX_ERRORS = 0.05
@@ -166,7 +170,7 @@ def _evaluate(job: Job, answers: Answers) -> Unit:
     # A zero-step recipe is the configured model itself, which may be on an endpoint or on a server that is up.
     model = job.input_file("trained_checkpoint", "model")
     served = (
-        job.ws.llm(like, job.log)
+        job.ws.llm(like, job.log, CHAT_TEMPLATE if config.judge else None)
         if is_base(recipe_config(job.ws, recipe))
         else job.ws.serve(model, recipe, identity, job.log, like=like)
     )

@@ -7,6 +7,7 @@ of their authors where it installs (alpaca_eval), and with a fitted Bradley-Terr
 import json
 import math
 import random
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -25,6 +26,7 @@ from webinstruct_assets.core.errors import BadInput, ConfigError, QualityGate
 from webinstruct_assets.core.keys import PartitionKey
 from webinstruct_assets.core.llm.client import LlmClient, LlmReply, LlmRequest
 from webinstruct_assets.core.llm.ledger import Ledger
+from webinstruct_assets.core.llm.models import has_chat_template
 from webinstruct_assets.core.manifest import Manifest
 from webinstruct_assets.core.stage import execute
 from webinstruct_assets.core.workspace import PROJECT_ROOT, Workspace
@@ -288,11 +290,30 @@ def test_a_judge_without_log_probabilities(home: Path, tmp_path: Path) -> None:
 
 @pytest.mark.llm
 @pytest.mark.slow
-def test_model_and_judge_on_a_real_server(home: Path) -> None:
-    """The demo's model answers and judges; what it thinks of itself is no matter, but how the server is asked is."""
+@pytest.mark.timeout(1800)
+def test_model_and_judge_on_real_servers(home: Path) -> None:
+    """A base model without a chat template answers in the training's; the demo's model judges, whatever it may think."""
+    converted = Workspace.open(home).model_dir("smollm2-135m", print)
+    bare = home / "bare"
+    bare.mkdir()
+    for file in converted.iterdir():
+        if file.suffix == ".safetensors":
+            (bare / file.name).symlink_to(file)
+        elif file.name != "chat_template.jinja":
+            shutil.copy(file, bare)
+    settings = json.loads((bare / "tokenizer_config.json").read_text())
+    settings.pop("chat_template", None)
+    (bare / "tokenizer_config.json").write_text(json.dumps(settings))
+    assert has_chat_template(converted) and not has_chat_template(bare)
+
     file = str(FIXTURES / "alpaca-eval-2.json")
-    changes = {"file": file, "hub": None, "hub_file": None, "length_control": None, "judge": "smollm2-135m"}
+    changes = {"file": file, "hub": None, "hub_file": None, "length_control": None, "judge": "judge"}
     shorten(home, "alpaca-eval-2", **changes, max_output_tokens=32)
+    path = home / "config/environments/demo.yaml"
+    demo = yaml.safe_load(path.read_text())
+    demo["models"]["judge"] = demo["models"]["smollm2-135m"]
+    demo["models"]["smollm2-135m"] = {"source": f"path:{bare}", "max_model_len": 2048}
+    path.write_text(yaml.safe_dump(demo))
     ws = base_ready(home)
     execute(BENCHMARK_ITEMS, key(benchmark="alpaca-eval-2"), ws, log=print, run_id="test")
     manifest, rows = score(ws, "alpaca-eval-2")
@@ -492,24 +513,6 @@ def test_a_judge_that_the_environment_lacks(home: Path) -> None:
     path.write_text(yaml.safe_dump(demo))
     with pytest.raises(ConfigError, match="a model needs a `source`, or the `base_url`"):
         Workspace.open(home)
-
-
-def test_base_models_of_the_papers_set_up_are_asked_in_the_template_of_the_training(home: Path) -> None:
-    """They have none of their own, and the checkpoints made of them have that one."""
-    from jinja2 import Environment
-
-    roles = ("system", "user", "assistant", "user")
-    messages = [{"role": role, "content": f"words {number}"} for number, role in enumerate(roles)]
-
-    def rendered(template: str) -> str:
-        made = Environment(autoescape=False).from_string(template)
-        return made.render(messages=messages, eos_token="</s>", add_generation_prompt=True)
-
-    expected = rendered((PROJECT_ROOT / "webinstruct_assets/stages/training/chat_template.jinja").read_text())
-    models = Workspace.open(home, "paper").config.models
-    for name in ("mistral-7b", "llama-3-8b"):
-        option, template = models[name].vllm_args
-        assert option == "--chat-template" and rendered(template) == expected
 
 
 def test_every_prompt_is_filled(home: Path) -> None:
