@@ -27,6 +27,9 @@ HEAVY = {
     "peft",
     "math_verify",
     "ray",
+    "alpaca_eval",
+    "pandas",
+    "sklearn",
 }
 # Folder of a stage -> its place in the flow; a stage may use pure functions of earlier stages only.
 FLOW = [

@@ -214,8 +214,9 @@ def contamination(ws: Workspace, manifest: Manifest) -> str:
 
 
 def score_bars(ws: Workspace, manifest: Manifest) -> str:
-    """Accuracy with its interval, the base model's beside it."""
+    """Accuracy with its interval, the base model's beside it; of a judged benchmark the share of the best score."""
     metrics = manifest.metrics
+    judged = "judge" in metrics
 
     def paint(axes: "Axes") -> None:
         low, high, value = metrics["ci_low"], metrics["ci_high"], metrics["accuracy"]
@@ -227,9 +228,12 @@ def score_bars(ws: Workspace, manifest: Manifest) -> str:
         )
         if metrics.get("base_accuracy") is not None:
             axes.barh(["base model"], [metrics["base_accuracy"]], color="tab:gray")
-        axes.barh(["by the paper's rules"], [metrics["paper"]["accuracy"]], color="tab:olive")
+        if not judged:
+            axes.barh(["by the paper's rules"], [metrics["paper"]["accuracy"]], color="tab:olive")
         axes.set_xlim(0, 1)
-        axes.set_xlabel("accuracy (95 % Wilson interval)")
+        axes.set_xlabel(
+            "share of the best score (95 % bootstrap interval)" if judged else "accuracy (95 % Wilson interval)"
+        )
 
     return draw(f"{manifest.keys['benchmark']}", paint)
 

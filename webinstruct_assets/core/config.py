@@ -39,11 +39,11 @@ class ModelConfig(Section):
 
     With ``base_url`` requests go to that OpenAI-compatible endpoint, or to the least loaded of several, which serve the
     same model (the first one's name stands in provenance); otherwise a local vLLM server is started. ``concurrency``: requests
-    in flight, over all of them.
+    in flight, over all of them. A model that only its endpoint has (a judge) needs no ``source``.
     ``tokenizer``: a folder with the model's tokenizer.json, for an endpoint whose model's source is out of reach here.
     """
 
-    source: str
+    source: str = ""
     revision: str | None = None
     base_url: str | Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     served_name: str | None = None
@@ -52,6 +52,12 @@ class ModelConfig(Section):
     max_model_len: int = Field(4096, ge=256)
     vllm_args: list[str] = []
     concurrency: int = Field(32, ge=1)
+
+    @model_validator(mode="after")
+    def _somewhere(self) -> "ModelConfig":
+        if not self.source and not self.base_url:
+            raise ValueError("a model needs a `source`, or the `base_url` of an endpoint that has it")
+        return self
 
     @field_validator("vllm_args")
     @classmethod
@@ -553,27 +559,63 @@ class BenchmarkFields(Section):
     example: str | None = None
 
 
+class FileConfig(Section):
+    """A file beside a benchmark's items: on this machine, or ``hub_file`` of the benchmark's hub dataset and revision."""
+
+    file: Path | None = None
+    hub_file: str | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> "FileConfig":
+        if (self.file is None) == (self.hub_file is None):
+            raise ValueError("either `file` or `hub_file`")
+        return self
+
+
+class AnswersConfig(FileConfig):
+    """Answers that stand in a file of their own: ``id`` and ``answer`` name the fields of its records."""
+
+    id: str
+    answer: str
+
+
 class BenchmarkConfig(Section):
     """A benchmark: items from a local ``file`` or the ``hub`` (ORG/NAME), graded by a task.
 
-    ``task``: a file of ``stages/evaluation/tasks``. ``shots`` are the paper's (§4.1); ``fewshot_by_subject``: so many
-    of each item's own subject. ``grader``: ``math`` (expressions and numbers), ``choice`` (a letter), ``mixed`` (a letter
-    where there are choices), ``text`` (the words) or ``code`` (a program that must pass tests). ``paper_rules``: the part
-    of the paper's grader that its own code applies to this set; the grader's own kind where it is None.
+    Of the hub: a ``split`` of ``hub_config``, or ``hub_file``, a JSON file of the dataset; ``revision``: a commit, null
+    for the newest. ``task``: a file of ``stages/evaluation/tasks``. ``shots`` are the paper's (§4.1), shown from
+    ``fewshot``, a file of demonstrations, or from ``fewshot_split``, a split of the source in its own fields (of which
+    ``fewshot`` is the file where the items come from a ``file``); ``fewshot_by_subject``: so many of each item's own
+    subject.
+
+    ``grader``: ``math`` (expressions and numbers), ``choice`` (a letter), ``mixed`` (a letter where there are choices),
+    ``text`` (the words), ``code`` (a program that must pass tests) or ``judge`` (``judge``, a model of the environment,
+    by the protocol of ``task``). ``paper_rules``: the part of the paper's grader that its own code applies to this set;
+    the grader's own kind where it is None.
+
+    Judged sets: ``question`` may be a list of turns, ``answer`` the reference or the baseline's answer, of which
+    ``answers`` is the file where it is not in the record; ``length_control``: the data that AlpacaEval's is fitted with.
     """
 
     description: str
     file: Path | None = None
     hub: str | None = None
     hub_config: str | None = None
+    hub_file: str | None = None
     split: str = "test"
     revision: str | None = None
     fields: BenchmarkFields
-    task: Literal["chain_of_thought", "code_completion", "code_from_description"] = "chain_of_thought"
+    answers: AnswersConfig | None = None
+    task: Literal[
+        "chain_of_thought", "code_completion", "code_from_description", "mt_bench", "alpaca_eval", "arena_hard"
+    ] = "chain_of_thought"
     fewshot: Path | None = None
+    fewshot_split: str | None = None
     fewshot_by_subject: bool = False
     shots: int = Field(ge=0)
-    grader: Literal["math", "choice", "mixed", "text", "code"]
+    grader: Literal["math", "choice", "mixed", "text", "code", "judge"]
+    judge: str | None = None
+    length_control: FileConfig | None = None
     paper_rules: Literal["letter", "letter_abcd", "gsm8k", "math", "theoremqa", "text"] | None = None
     answer_after: str | None = None
     max_output_tokens: int = Field(1024, ge=16)
@@ -581,13 +623,24 @@ class BenchmarkConfig(Section):
 
     @model_validator(mode="after")
     def _complete(self) -> "BenchmarkConfig":
-        if self.shots and self.fewshot is None:
-            raise ValueError("`shots` needs a `fewshot` file")
+        if self.shots and self.fewshot is None and not (self.fewshot_split and self.hub):
+            raise ValueError("`shots` needs a `fewshot` file, or a `fewshot_split` of the hub")
         if (self.grader == "code") != (self.fields.tests is not None):
             raise ValueError("the grader `code` and `fields.tests` go together")
-        if (self.grader == "code") == (self.task == "chain_of_thought"):
+        if (self.grader == "code") != self.task.startswith("code"):
             raise ValueError("the grader `code` needs a task that asks for code, and only such a task has it")
+        if (self.grader == "judge") != (self.task in JUDGED) or (self.grader == "judge") != (self.judge is not None):
+            raise ValueError(f"the grader `judge`, a `judge` and a task among {', '.join(JUDGED)} go together")
+        if self.judge and self.shots:
+            raise ValueError("judged tasks are conversations and have no shots")
+        if self.length_control and self.task != "alpaca_eval":
+            raise ValueError("`length_control` is a part of `task: alpaca_eval`")
+        if self.length_control and self.fields.id:
+            raise ValueError("`length_control` knows items by their position in the set: leave out `fields.id`")
         return self
+
+
+JUDGED = ("mt_bench", "alpaca_eval", "arena_hard")
 
 
 SectionType = TypeVar("SectionType", bound=Section)
@@ -679,6 +732,13 @@ class Config:
             _known(path, kind, getattr(self.environment, kind), files)
         for snapshot in self.environment.snapshots:
             _known(path, "snapshots", [profile] if (profile := profile_of(snapshot)) else [], self.extractors)
+        for name in self.environment.benchmarks:
+            judge = self.benchmarks[name].judge
+            if judge and judge not in self.environment.models:
+                raise ConfigError(
+                    f"config/benchmarks/{name}.yaml: field 'judge': {path} has no model {judge!r}",
+                    f"add it under `models:` there, or use one of: {', '.join(self.environment.models)}",
+                )
         for name, recipe in self.recipes.items():
             here = self.folder / f"recipes/{name}.yaml"
             _known(here, "continues", [recipe.continues] if recipe.continues else [], self.recipes)

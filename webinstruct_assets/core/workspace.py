@@ -189,17 +189,23 @@ class Workspace:
         return tokenizer_identity(self.model_spec(name), self.path(self.config.models_dir))
 
     @contextmanager
-    def llm(self, name: str, log: Callable[[str], None]) -> Iterator["LlmClient"]:
-        """A client of a configured model, on its endpoint or on a local server, leased when it is first needed."""
+    def llm(self, name: str, log: Callable[[str], None], chat_template: Path | None = None) -> Iterator["LlmClient"]:
+        """A client of a configured model, on its endpoint or on a local server, leased when it is first needed.
+
+        ``chat_template``: the one that a local server gives a model that has none of its own.
+        """
         spec, identity = self.model_spec(name), self.model_identity(name)
         if spec.base_url:
             key = os.environ.get(spec.api_key_env) if spec.api_key_env else None
             yield self._client(((spec.base_url, *spec.replicas), spec.served_name or name), identity, name, key)
             return
         with ExitStack() as stack:
-            yield self._client(
-                lambda: self._lease(stack, self.model_dir(name, log), name, log, like=name), identity, name, None
-            )
+
+            def lease() -> "Served":
+                directory = self.model_dir(name, log)
+                return self._lease(stack, directory, name, log, like=name, chat_template=chat_template)
+
+            yield self._client(lease, identity, name, None)
 
     @contextmanager
     def serve(
@@ -210,18 +216,22 @@ class Workspace:
             yield self._client(lambda: self._lease(stack, directory, name, log, like=like), identity, like, None)
 
     def _lease(
-        self, stack: ExitStack, directory: Path, name: str, log: Callable[[str], None], *, like: str
-    ) -> "Served":
+        self, stack: ExitStack, directory: Path, name: str, log: Callable[[str], None], *, like: str,
+        chat_template: Path | None = None,
+    ) -> "Served":  # fmt: skip
+        from webinstruct_assets.core.llm.models import has_chat_template
         from webinstruct_assets.core.llm.server import lease_server
 
         spec = self.model_spec(like)
+        bare = chat_template and not has_chat_template(directory)
+        template = ("--chat-template", str(chat_template)) if bare else ()
         endpoint = stack.enter_context(
             lease_server(
                 directory,
                 name=name,
                 state_dir=self.root / "data/llm/servers",
                 max_model_len=spec.max_model_len,
-                vllm_args=spec.vllm_args,
+                vllm_args=(*template, *spec.vllm_args),
                 log=log,
             )
         )

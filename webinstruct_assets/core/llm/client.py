@@ -24,7 +24,8 @@ Served = tuple[str | Sequence[str], str]  # base URL, or several; the name that 
 class LlmRequest:
     """One question: chat ``messages`` or a bare ``prompt``, never both; ``max_tokens`` bounds the answer.
 
-    ``json_schema`` makes the endpoint decode under that schema. ``tag`` is the caller's own note (a record id).
+    ``json_schema`` makes the endpoint decode under that schema. ``top_logprobs`` asks for the log probabilities of so
+    many candidates for the first token (of a chat's answer). ``tag`` is the caller's own note (a record id).
     """
 
     messages: tuple[dict[str, Any], ...] | None = None
@@ -35,6 +36,7 @@ class LlmRequest:
     seed: int | None = 0
     stop: tuple[str, ...] = ()
     json_schema: dict[str, Any] | None = None
+    top_logprobs: int = 0
     tag: str = ""
 
     def __post_init__(self) -> None:
@@ -44,12 +46,17 @@ class LlmRequest:
     def key(self, model_identity: str) -> str:
         """Digest (sha256 hex) of the model and everything in the request that bears on the answer."""
         content = {name: value for name, value in asdict(self).items() if name != "tag"}
+        if not self.top_logprobs:
+            del content["top_logprobs"]  # keys of requests without them are older than the field
         return digest_json({"model": model_identity, **content})
 
 
 @dataclass(frozen=True)
 class LlmReply:
-    """An answer, or ``error`` with an empty text. Tokens are those the endpoint counted when it was asked."""
+    """An answer, or ``error`` with an empty text. Tokens are those the endpoint counted when it was asked.
+
+    ``logprobs``: candidates for the first token, where they were asked for and the endpoint gives them.
+    """
 
     text: str
     finish_reason: str | None
@@ -57,6 +64,7 @@ class LlmReply:
     tokens_out: int
     error: str | None = None
     from_ledger: bool = False
+    logprobs: dict[str, float] | None = None
 
 
 @dataclass
@@ -160,13 +168,18 @@ class LlmClient:
             schema = {"name": "reply", "schema": request.json_schema, "strict": True}
             # In extra_body because plain completions take it too, though the library has no parameter for it.
             options["extra_body"] = {"response_format": {"type": "json_schema", "json_schema": schema}}
+        first: dict[str, float] | None = None
         try:
             if request.messages is not None:
                 messages: Any = list(request.messages)
+                if request.top_logprobs:
+                    options |= {"logprobs": True, "top_logprobs": request.top_logprobs}
                 chat = await api.chat.completions.create(messages=messages, **options)
                 text, finish, usage = chat.choices[0].message.content, chat.choices[0].finish_reason, chat.usage
                 if chat.choices[0].message.refusal:
                     text, finish = "", "content_filter"
+                if request.top_logprobs and (given := chat.choices[0].logprobs) and given.content:
+                    first = {candidate.token: candidate.logprob for candidate in given.content[0].top_logprobs}
             else:
                 plain = await api.completions.create(prompt=request.prompt, **options)
                 text, finish, usage = plain.choices[0].text, plain.choices[0].finish_reason, plain.usage
@@ -187,7 +200,11 @@ class LlmClient:
         except openai.OpenAIError as error:  # 400 (too long, bad schema), 5xx after all tries, no valid body
             return _failed(self._without_key(str(error)))
         return LlmReply(
-            text or "", finish, usage.prompt_tokens if usage else 0, usage.completion_tokens if usage else 0
+            text or "",
+            finish,
+            usage.prompt_tokens if usage else 0,
+            usage.completion_tokens if usage else 0,
+            logprobs=first,
         )
 
     def _without_key(self, message: str) -> str:

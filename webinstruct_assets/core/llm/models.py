@@ -113,6 +113,14 @@ def _checkpoint_dir(spec: ModelSpec, place: str) -> Path:
     return directory
 
 
+def has_chat_template(directory: Path) -> bool:
+    """Whether a checkpoint's tokenizer comes with a chat template; base models mostly have none."""
+    if (directory / "chat_template.jinja").is_file():
+        return True
+    settings = directory / "tokenizer_config.json"
+    return settings.is_file() and bool(json.loads(settings.read_text(encoding="utf-8")).get("chat_template"))
+
+
 def _download(spec: ModelSpec, repo: str, log: Callable[[str], None]) -> Path:
     import httpx
     from huggingface_hub import snapshot_download

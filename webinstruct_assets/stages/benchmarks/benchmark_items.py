@@ -16,14 +16,21 @@ from webinstruct_assets.core.ids import digest_file, row_id
 from webinstruct_assets.core.keys import PartitionKey, Ref
 from webinstruct_assets.core.stage import Job, Reject, Stage, Unit
 from webinstruct_assets.core.workspace import Workspace
-from webinstruct_assets.stages.benchmarks.items import BadItem, to_item
-from webinstruct_assets.stages.benchmarks.sources import read_hub, read_records, require_file
+from webinstruct_assets.stages.benchmarks.items import BadItem, lookup, to_item
+from webinstruct_assets.stages.benchmarks.sources import (
+    file_identity,
+    local_or_fetched,
+    read_hub,
+    read_records,
+    require_file,
+)
 
 # id: bi-…                    parent_id: "" (items have no parent in the lake)
 # item_id: the source's id, or its 1-based position     question: text, options not included
 # choices: options in order, null for free answers      answer: a letter (A…) where there are choices
 # solution: worked solution, null where the source has none     subject: the source's label, "" if none
 # tests: of a programming problem, lines that raise where a solution is wrong, else null     entry_point: its function
+# turns: of a judged conversation, what the user says, else null      references: reference answers, or the baseline's
 SCHEMA: dict[str, Any] = {
     "id": pl.String(),
     "parent_id": pl.String(),
@@ -35,6 +42,8 @@ SCHEMA: dict[str, Any] = {
     "subject": pl.String(),
     "tests": pl.String(),
     "entry_point": pl.String(),
+    "turns": pl.List(pl.String()),
+    "references": pl.List(pl.String()),
 }
 
 
@@ -65,9 +74,16 @@ def settings(ws: Workspace, key: PartitionKey) -> dict[str, Any]:
             "hub": config.hub,
             "config": config.hub_config,
             "split": config.split,
+            "file": config.hub_file,
             "revision": config.revision or "main",
         }
-    return {"source": source, "fields": settings_of(config.fields), "answer_after": config.answer_after}
+    found = {"source": source, "fields": settings_of(config.fields), "answer_after": config.answer_after}
+    if config.judge:
+        found["conversation"] = config.task
+    if config.answers:
+        pinned = file_identity(name, config, config.answers, ws.root)
+        found["answers"] = {**pinned, "id": config.answers.id, "answer": config.answers.answer}
+    return found
 
 
 def run(job: Job) -> None:
@@ -82,6 +98,8 @@ def run(job: Job) -> None:
 def _load(job: Job, name: str, config: BenchmarkConfig) -> Unit:
     path = require_file(name, job.ws.path(config.file), "file") if config.file else None
     records = read_records(path) if path else read_hub(name, config, job.log)
+    if config.answers:
+        records = _with_answers(job, name, config, records)
     where = str(path or config.hub)
     rows: dict[str, dict[str, Any]] = {}
     rejects: list[Reject] = []
@@ -119,6 +137,18 @@ def _load(job: Job, name: str, config: BenchmarkConfig) -> Unit:
         )
     counts = {"items": len(rows), "with_choices": sum(row["choices"] is not None for row in rows.values())}
     return Unit(rows=list(rows.values()), rows_in=len(records), rejects=rejects, counts=counts)
+
+
+def _with_answers(job: Job, name: str, config: BenchmarkConfig, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The records with the answers of their own file in the field that is the answer; without one it stays missing."""
+    beside = config.answers
+    assert beside is not None
+    path = local_or_fetched(name, config, beside, job.ws.root, "file of answers")
+    answers = {str(lookup(record, beside.id)): lookup(record, beside.answer) for record in read_records(path)}
+    ids = [str(lookup(record, config.fields.id or beside.id)) for record in records]
+    return [
+        {**record, config.fields.answer: answers.get(item_id)} for item_id, record in zip(ids, records, strict=True)
+    ]
 
 
 BENCHMARK_ITEMS = Stage(

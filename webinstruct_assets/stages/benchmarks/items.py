@@ -5,6 +5,7 @@ Choices become a list and the answer of a multiple-choice item its letter, whate
 """
 
 import hashlib
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,9 @@ class Item:
 
     ``tests``: for a programming problem, lines that raise where the solution is wrong; then ``answer`` is a right
     solution and ``entry_point`` the function that is asked for, None where only the tests name it.
+
+    ``turns``: of a judged conversation, what the user says in order; then ``references`` are the reference answers, one
+    per turn, or the answer of the model that it is compared with, and ``answer`` is "" unless they are right answers.
     """
 
     item_id: str
@@ -33,6 +37,8 @@ class Item:
     subject: str
     tests: str | None = None
     entry_point: str | None = None
+    turns: list[str] | None = None
+    references: list[str] | None = None
 
 
 class BadItem(Exception):
@@ -49,12 +55,14 @@ def to_item(record: dict[str, Any], number: int, config: BenchmarkConfig) -> Ite
     item_id = _text(record, fields.id) if fields.id else f"{number:05d}"
     if fields.tests:
         return _programming_item(record, item_id, config)
+    if config.judge:
+        return _conversation(record, item_id, config)
     question = _text(record, fields.question)
     choices, letter = _choices(record, item_id, config)
     answer = letter or _text(record, fields.answer)
     if config.answer_after:
         answer = answer_after(answer, config.answer_after, fields.answer)
-    solution = _lookup(record, fields.solution) if fields.solution else None
+    solution = lookup(record, fields.solution) if fields.solution else None
     return Item(item_id, question, choices, answer, str(solution) if solution else None, _subject(record))
 
 
@@ -77,8 +85,34 @@ def _programming_item(record: dict[str, Any], item_id: str, config: BenchmarkCon
     return Item(item_id, question, None, answer, None, _subject(record), tests, entry_point)
 
 
+def _conversation(record: dict[str, Any], item_id: str, config: BenchmarkConfig) -> Item:
+    """Turns and references as they stand. A baseline's answer is no right one, so nothing looks for it on the web."""
+    fields = config.fields
+    turns = _texts(record, fields.question)
+    references = _texts(record, fields.answer)
+    paired = config.task != "mt_bench"  # an answer beside another's: one turn, and the other's answer
+    if not 1 <= len(turns) <= (1 if paired else 2):
+        raise BadItem(fields.question, f"{len(turns)} turns")
+    if paired and len(references) != 1:
+        raise BadItem(fields.answer, f"{len(references)} answers to compare with")
+    answer = "" if paired else "\n\n".join(references)
+    return Item(
+        item_id, "\n\n".join(turns), None, answer, None, _subject(record), turns=turns, references=references
+    )  # fmt: skip
+
+
+def _texts(record: dict[str, Any], name: str) -> list[str]:
+    """A text, or a list of texts or of objects with a text as ``content``; missing and empty ones are none."""
+    value = lookup(record, name)
+    entries = value if isinstance(value, list) else [] if value is None else [value]
+    texts = [entry.get("content") if isinstance(entry, dict) else entry for entry in entries]
+    if not all(isinstance(text, str) for text in texts):
+        raise BadItem(name, "neither a text nor a list of texts")
+    return [str(text) for text in texts if str(text).strip()]
+
+
 def _lines(record: dict[str, Any], name: str) -> str:
-    value = _lookup(record, name)
+    value = lookup(record, name)
     if isinstance(value, str):
         return value
     if isinstance(value, list) and all(isinstance(line, str) for line in value):
@@ -124,7 +158,7 @@ def _choices(record: dict[str, Any], item_id: str, config: BenchmarkConfig) -> t
         fields = name.split("|")
         fields.sort(key=lambda field: hashlib.sha256(f"{item_id}\x1f{field}".encode()).digest())
         return [_text(record, field) for field in fields], LETTERS[_position(fields, config.fields.answer)]
-    value = _lookup(record, name)
+    value = lookup(record, name)
     if value is None:
         return None, None
     if (
@@ -134,7 +168,7 @@ def _choices(record: dict[str, Any], item_id: str, config: BenchmarkConfig) -> t
     ):
         raise BadItem(name, f"not a list of 2 to {len(LETTERS)} texts")
     return [option.strip() for option in value], _letter(
-        _lookup(record, config.fields.answer), value, config.fields.answer
+        lookup(record, config.fields.answer), value, config.fields.answer
     )
 
 
@@ -160,12 +194,15 @@ def _letter(answer: Any, choices: list[str], field: str) -> str:
     raise BadItem(field, f"{answer!r} is none of the {len(choices)} choices")
 
 
-def _lookup(record: dict[str, Any], name: str) -> Any:
-    """The value at a field name; dots step into nested objects unless the whole name is a field."""
+def lookup(record: dict[str, Any], name: str) -> Any:
+    """The value at a field name; dots step into nested objects and lists (-1: the last) unless it is a field itself."""
     if name in record:
         return record[name]
     value: Any = record
     for step in name.split("."):
+        if isinstance(value, list) and re.fullmatch(r"-?\d+", step):
+            value = value[int(step)] if -len(value) <= int(step) < len(value) else None
+            continue
         if not isinstance(value, dict) or step not in value:
             return None
         value = value[step]
@@ -177,7 +214,7 @@ def _text(record: dict[str, Any], name: str) -> str:
 
 
 def _verbatim(record: dict[str, Any], name: str) -> str:
-    value = _lookup(record, name)
+    value = lookup(record, name)
     text = "" if value is None else str(value)
     if not text.strip():
         raise BadItem(name, "missing or empty")

@@ -10,8 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from webinstruct_assets.core.config import BenchmarkConfig
+from webinstruct_assets.core.config import BenchmarkConfig, FileConfig
 from webinstruct_assets.core.errors import BadInput, ConfigError, MissingInput, WebInstructError
+from webinstruct_assets.core.ids import digest_file
 
 # ``hub_config: "*"`` reads every configuration of the dataset (BBH has one per task) and writes its name here.
 CONFIG_FIELD = "subject"
@@ -81,27 +82,65 @@ def read_hub(name: str, config: BenchmarkConfig, log: Callable[[str], None]) -> 
 
     Raises MissingInput naming the benchmark when it cannot be fetched and is not in the local cache.
     """
-    if config.hub is None:
-        raise ConfigError(
-            f"config/benchmarks/{name}.yaml: neither 'file' nor 'hub' is set",
-            "name a local file, or a dataset of the hub",
-        )
+    if config.hub_file:
+        return read_records(fetch(name, config, config.hub_file))
     from datasets import get_dataset_config_names, load_dataset
 
+    hub = _hub(name, config)
     try:
         if config.hub_config != "*":
-            return list(load_dataset(config.hub, config.hub_config, split=config.split, revision=config.revision))
+            return list(load_dataset(hub, config.hub_config, split=config.split, revision=config.revision))
         records: list[dict[str, Any]] = []
-        for part in sorted(get_dataset_config_names(config.hub, revision=config.revision)):
-            log(f"benchmark {name}: reading {config.hub} {part}")
-            rows = load_dataset(config.hub, part, split=config.split, revision=config.revision)
+        for part in sorted(get_dataset_config_names(hub, revision=config.revision)):
+            log(f"benchmark {name}: reading {hub} {part}")
+            rows = load_dataset(hub, part, split=config.split, revision=config.revision)
             records += [{CONFIG_FIELD: part, **row} for row in rows]
         return records
     except WebInstructError:
         raise
     except Exception as error:  # the hub client raises a dozen types for: offline, gated, renamed, bad revision
-        raise MissingInput(
-            f"benchmark {name!r}: {config.hub} (config {config.hub_config}, split {config.split}, revision "
-            f"{config.revision or 'main'}) cannot be read: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
-            f"allow access to the hub (or set HF_ENDPOINT; gated sets need HF_TOKEN), or set `file:` in config/benchmarks/{name}.yaml",
-        ) from error
+        raise _unreadable(name, config, f"config {config.hub_config}, split {config.split}", error) from error
+
+
+def fetch(name: str, config: BenchmarkConfig, hub_file: str) -> Path:
+    """A file of the hub dataset, in the local cache. Raises MissingInput like ``read_hub``."""
+    from huggingface_hub import hf_hub_download
+
+    hub = _hub(name, config)
+    try:
+        return Path(hf_hub_download(hub, hub_file, repo_type="dataset", revision=config.revision))
+    except Exception as error:  # as above
+        raise _unreadable(name, config, f"file {hub_file}", error) from error
+
+
+def local_or_fetched(name: str, config: BenchmarkConfig, beside: FileConfig, root: Path, role: str) -> Path:
+    """The path of a file beside the items. Raises MissingInput naming benchmark and ``role``."""
+    if beside.file:
+        return require_file(name, root / beside.file, role)
+    return fetch(name, config, beside.hub_file or "")
+
+
+def file_identity(name: str, config: BenchmarkConfig, beside: FileConfig, root: Path) -> dict[str, str]:
+    """What pins such a file: its digest, or its place on the hub."""
+    if beside.file:
+        return {"sha256": digest_file(require_file(name, root / beside.file, "file"))}
+    return {"hub": str(config.hub), "file": str(beside.hub_file), "revision": config.revision or "main"}
+
+
+def _hub(name: str, config: BenchmarkConfig) -> str:
+    if config.hub is None:
+        raise ConfigError(
+            f"config/benchmarks/{name}.yaml: neither 'file' nor 'hub' is set",
+            "name a local file, or a dataset of the hub",
+        )
+    return config.hub
+
+
+def _unreadable(name: str, config: BenchmarkConfig, what: str, error: Exception) -> MissingInput:
+    reason = str(error).splitlines()[0] if str(error) else ""
+    return MissingInput(
+        f"benchmark {name!r}: {config.hub} ({what}, revision {config.revision or 'main'}) cannot be read: "
+        f"{type(error).__name__}: {reason}",
+        "allow access to the hub (or set HF_ENDPOINT; gated sets need HF_TOKEN), or set `file:` in "
+        f"config/benchmarks/{name}.yaml",
+    )

@@ -1,72 +1,91 @@
-"""Few-shot demonstrations: one file per benchmark, never test items.
+"""Few-shot demonstrations, never test items.
 
-In: ``data/benchmarks/<name>-fewshot.jsonl`` in the item schema. Out: the first ``shots`` of them (of each subject, where
-the benchmark says so) as documents of the task, each ending in "The answer is …", which is the form the graders look
-for. Those of BBH are the data set authors' (MIT licence, by way of lm-eval), all others were written for this project.
+In: ``data/benchmarks/<name>-fewshot.jsonl`` in the item schema, or the split of the source that its authors made for
+demonstrations (MMLU's ``dev``, MMLU-Pro's ``validation``; MIT licence both) in the source's own fields. Out: the first
+``shots`` of them (of each subject, where the benchmark says so) as documents of the task, each ending in "The answer
+is …", which is the form the graders look for. In files, those of BBH are the data set authors' (MIT licence, by way of
+lm-eval), all others were written for this project.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from webinstruct_assets.core.config import BenchmarkConfig, BenchmarkFields
 from webinstruct_assets.core.errors import BadInput
 from webinstruct_assets.stages.benchmarks.items import BadItem, Item, to_item
-from webinstruct_assets.stages.benchmarks.sources import read_records, require_file
+from webinstruct_assets.stages.benchmarks.sources import read_hub, read_records, require_file
 from webinstruct_assets.stages.evaluation.graders.corrected import TRIGGER, same_words
 
 FIELDS = BenchmarkFields(id="id", question="question", answer="answer", choices="choices", solution="solution")
 
 
-def demonstrations(name: str, config: BenchmarkConfig, path: Path | None) -> list[Item]:
-    """The first ``shots`` demonstrations, of each subject where it is by subject.
+# How solutions of MMLU-Pro begin; the task's prompt ends with these words already.
+OPENING = re.compile(r"^\s*A: Let's think step by step\.\s*")
 
-    Raises MissingInput, or BadInput naming file, record and field.
+
+def demonstrations(
+    name: str, config: BenchmarkConfig, root: Path, log: Callable[[str], None] = lambda line: None
+) -> list[Item]:
+    """The first ``shots`` demonstrations, of each subject where it is by subject. Paths are below ``root``.
+
+    Raises MissingInput, or BadInput naming source, record and field.
     """
-    if config.shots == 0 or path is None:
+    if config.shots == 0:
         return []
-    reading = config.model_copy(update={"fields": FIELDS, "answer_after": None})
+    where = shown_from(config)
+    reading = config if config.fewshot_split else config.model_copy(update={"fields": FIELDS, "answer_after": None})
+    if config.fewshot:
+        records = read_records(require_file(name, root / config.fewshot, "fewshot file"))
+    else:
+        records = read_hub(name, config.model_copy(update={"split": config.fewshot_split}), log)
     by_subject: dict[str, list[Item]] = {}
-    for number, record in enumerate(read_records(require_file(name, path, "fewshot file")), 1):
+    for number, record in enumerate(records, 1):
         try:
             item = to_item(record, number, reading)
         except BadItem as problem:
             raise BadInput(
-                f"{path}: record {number}: {problem}", "write id, question, answer, solution (and choices) there"
+                f"{where}: record {number}: {problem}", "write id, question, answer, solution (and choices) there"
             ) from problem
-        if item.solution is None:
+        if item.solution is None and not config.fewshot_split:
             raise BadInput(
-                f"{path}: record {number}: field 'solution': missing or empty", "write the worked solution there"
+                f"{where}: record {number}: field 'solution': missing or empty", "write the worked solution there"
             )
         by_subject.setdefault(item.subject if config.fewshot_by_subject else "", []).append(item)
     for subject, items in by_subject.items() or {"": []}.items():
         if len(items) < config.shots:
             of = f" of subject {subject!r}" if subject else ""
             raise BadInput(
-                f"{path}: {len(items)} demonstrations{of}, benchmark {name!r} is run with {config.shots}",
+                f"{where}: {len(items)} demonstrations{of}, benchmark {name!r} is run with {config.shots}",
                 "write more, or lower `shots`",
             )
     return [item for items in by_subject.values() for item in items[: config.shots]]
 
 
-def check_subjects(path: Path, shown: Sequence[Item], subjects: Sequence[str]) -> None:
+def shown_from(config: BenchmarkConfig) -> str:
+    """Where the demonstrations are, for messages."""
+    return str(config.fewshot or f"{config.hub}, split {config.fewshot_split}")
+
+
+def check_subjects(where: str, shown: Sequence[Item], subjects: Sequence[str]) -> None:
     """Raises BadInput when a subject of the items has no demonstration."""
     lacking = sorted(set(subjects) - {item.subject for item in shown})
     if lacking:
         raise BadInput(
-            f"{path}: no demonstration of subject {lacking[0]!r}, which the benchmark has items of"
+            f"{where}: no demonstration of subject {lacking[0]!r}, which the benchmark has items of"
             + (f" (nor of {len(lacking) - 1} others)" if len(lacking) > 1 else ""),
             "write them, or set `fewshot_by_subject: false`",
         )
 
 
-def check_not_tested(path: Path, shown: Sequence[Item], questions: Sequence[str]) -> None:
+def check_not_tested(where: str, shown: Sequence[Item], questions: Sequence[str]) -> None:
     """Raises BadInput when a demonstration is a test item."""
     tested = {same_words(question) for question in questions}
     for item in shown:
         if same_words(item.question) in tested:
             raise BadInput(
-                f"{path}: record {item.item_id!r}: its question is an item of the benchmark",
+                f"{where}: record {item.item_id!r}: its question is an item of the benchmark",
                 "write another demonstration",
             )
 
@@ -82,8 +101,8 @@ def document(item: Item, target: str | None = None) -> dict[str, Any]:
 
 def shown_document(item: Item) -> dict[str, Any]:
     """A demonstration as a document: its target is the worked solution with the answer stated at its end."""
-    solution = (item.solution or "").strip()
+    solution = OPENING.sub("", item.solution or "").strip()
     if not TRIGGER.search(solution):
         stated = f"({item.answer})" if item.choices else item.answer
-        solution = f"{solution} The answer is {stated}."
+        solution = f"{solution} The answer is {stated}.".lstrip()
     return document(item, solution)

@@ -6,7 +6,7 @@ that lm-eval built. Its score and ours are the corrected grader's. Everything of
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,7 +90,8 @@ def served_model(
     class ServedModel(LM):
         def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
             asked = [request_of(*request.args) for request in requests]
-            answers = client.complete(asked, on_reply=lambda index, reply: on_reply())
+            replied = client.complete(asked, on_reply=lambda index, reply: on_reply())
+            answers = [cut(reply, request.args[1]["until"]) for request, reply in zip(requests, replied, strict=True)]
             documents = [request.doc for request in requests]
             graded = grade_documents(
                 config, [(document, reply.text) for document, reply in zip(documents, answers, strict=True)]
@@ -109,15 +110,25 @@ def served_model(
     return ServedModel()
 
 
+# As many stop strings as OpenAI's endpoints take, and vLLM's with them.
+MAX_STOPS = 4
+
+
 def request_of(prompt: str, generation: dict[str, Any]) -> LlmRequest:
-    """Greedy decoding to the task's stop strings."""
+    """Greedy decoding to the first of the task's stop strings; ``cut`` sees to all of them."""
     return LlmRequest(
         prompt=prompt,
         max_tokens=int(generation["max_gen_toks"]),
         temperature=0.0,
         seed=0,
-        stop=tuple(generation["until"]),
+        stop=tuple(generation["until"][:MAX_STOPS]),
     )
+
+
+def cut(reply: LlmReply, until: Sequence[str]) -> LlmReply:
+    """The reply up to where the first of the stop strings begins."""
+    found = [at for stop in until if (at := reply.text.find(stop)) >= 0]
+    return replace(reply, text=reply.text[: min(found)], finish_reason="stop") if found else reply
 
 
 def evaluate(

@@ -76,8 +76,11 @@ def test_key_holds_all_that_bears_on_the_answer_and_nothing_else() -> None:
         LlmRequest(prompt="a", max_tokens=5, seed=1).key("m"),
         LlmRequest(prompt="a", max_tokens=5, stop=("x",)).key("m"),
         LlmRequest(prompt="a", max_tokens=5, json_schema=COLOUR).key("m"),
+        LlmRequest(prompt="a", max_tokens=5, top_logprobs=5).key("m"),
     ]
-    assert len({base.key("m"), *others}) == 10
+    assert len({base.key("m"), *others}) == 11
+    # Keys of before there were log probabilities still find their answers.
+    assert base.key("m") == "26a99d49412f6cd5f5341695f615ce71da08c32bbb756247c1dba4eefcef9a97"
 
 
 def test_request_is_either_chat_or_prompt() -> None:

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -190,7 +191,7 @@ def test_demonstrations_are_no_items_of_the_real_sets(shared_real: Path) -> None
         for path in (PROJECT_ROOT / "data/benchmarks").glob("*-fewshot.jsonl")
         for record in read_records(path)
     }
-    assert len(shown) == 110  # BBH's three tasks of object swapping show the same, as do its three of deduction
+    assert len(shown) == 100  # BBH's three tasks of object swapping show the same, as do its three of deduction
     for name, (fields, *_) in REAL.items():
         tested = {
             same_words(record[fields["question"]].split("\nOptions are:")[0])
@@ -249,3 +250,10 @@ def test_tests_in_a_list_and_the_one_that_is_shown() -> None:
 def test_settings_that_contradict_each_other(home: Path, more: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         configure(home, Path("x.json"), {"question": "q", "answer": "a"}, **more)
+
+
+def test_every_set_of_the_hub_is_pinned_to_a_commit(workspace: Workspace) -> None:
+    """Offline the files say which data is meant; the demonstrations' split and files beside it are of the same commit."""
+    hubs = {name: config for name, config in workspace.files.benchmarks.items() if config.hub}
+    assert len(hubs) == 16
+    assert {name for name, config in hubs.items() if not re.fullmatch("[0-9a-f]{40}", config.revision or "")} == set()

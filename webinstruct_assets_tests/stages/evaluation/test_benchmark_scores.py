@@ -190,6 +190,41 @@ def test_scores_with_base_and_flags_of_this_checkpoints_own_data(
     assert again.data_version == manifest.data_version
 
 
+def test_flags_of_a_continuation_are_those_of_all_data_behind_it(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What its checkpoint was made from and what the one that it continues was made from, and of no other partition."""
+    (home / "config/recipes/plus.yaml").write_text(
+        "description: t\nbase_model: smollm2-135m\ncontinues: demo-sft\nsteps: 0\n"
+    )
+    ws = Workspace.open(home)
+    execute(BENCHMARK_ITEMS, key(benchmark="demo-stem"), ws, log=print, run_id="test")
+    recorded(ws, monkeypatch)
+    first, second, other = (DECONTAMINATED_QA.ref(key(snapshot=f"local-{name}")) for name in ("demo", "more", "other"))
+    for ref, number in ((first, 1), (second, 2), (other, 3)):
+        made_from(ws, DECONTAMINATED_QA, ref.key, [], [f"demo-stem/demo-stem-00{number}"])
+    trained(ws, "base-smollm2", [])
+    trained(ws, "demo-sft", [first])
+    data = SFT_DATASET.ref(key(recipe="plus"))
+    made_from(ws, SFT_DATASET, data.key, [second])
+    made_from(ws, TRAINED_CHECKPOINT, data.key, [data, TRAINED_CHECKPOINT.ref(key(recipe="demo-sft"))])
+
+    flags = {}
+    for recipe in ("base-smollm2", "demo-sft", "plus"):
+        manifest, rows = score(ws, recipe)
+        flags[recipe] = rows.filter(pl.col("contaminated"))["item_id"].sort().to_list()
+        clean = rows.filter(~pl.col("contaminated"))
+        beside = manifest.metrics["without_contaminated"]
+        assert beside["items"] == clean.height == 48 - len(flags[recipe])
+        assert beside["accuracy"] == pytest.approx(clean["correct"].mean(), abs=1e-6)
+        if recipe != "base-smollm2":  # the base model stands beside it without the same items
+            assert beside["base_accuracy"] == pytest.approx(clean["base_correct"].mean(), abs=1e-6)
+    assert flags == {"base-smollm2": [], "demo-sft": ["demo-stem-001"], "plus": ["demo-stem-001", "demo-stem-002"]}
+    assert set(manifest.config["decontaminated_qa"]) == {"local-demo", "local-more"}
+
+    # Data that was made anew since is not what this checkpoint was made from: it flags nothing here.
+    made_from(ws, DECONTAMINATED_QA, first.key, [], ["demo-stem/demo-stem-004"])
+    assert {item.partition for item in data_behind(ws.lake, "plus")} == {"local-more"}
+
+
 def test_programs_are_run_and_the_sandbox_is_named(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = Path(__file__).parent / "fixtures/humaneval-plus.jsonl"
     shorten(home, "humaneval-plus", hub=None, file=str(file))
@@ -287,6 +322,11 @@ def test_items_of_the_real_sets(home: Path, shared_real: Path, name: str) -> Non
     assert (scores.rows, scores.metrics["errors"]) == (24, 0)
     assert scores.metrics["ci_low"] <= scores.metrics["accuracy"] <= scores.metrics["ci_high"]
     assert 0 <= scores.metrics["paper"]["accuracy"] <= 1
+
+
+def test_every_real_set_has_a_benchmark(shared_real: Path, workspace: Workspace) -> None:
+    files = {path.name for path in (shared_real / "benchmarks").iterdir()}
+    assert files == {file for file, _ in REAL.values()} and set(REAL) <= set(workspace.files.benchmarks)
 
 
 def test_the_demo_sized_bbh_has_an_item_of_26_tasks(shared_real: Path, tmp_path: Path) -> None:

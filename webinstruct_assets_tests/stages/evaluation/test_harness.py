@@ -19,10 +19,12 @@ from webinstruct_assets.stages.evaluation.demonstrations import (
     demonstrations,
     document,
     shown_document,
+    shown_from,
 )
 from webinstruct_assets.stages.evaluation.grading import grade_document
 from webinstruct_assets.stages.evaluation.harness import benchmark_task, benchmark_tasks, evaluate, request_of
 
+FIXTURES = Path(__file__).parent / "fixtures"
 CONFIG = BenchmarkConfig.model_validate(
     {
         "description": "",
@@ -76,10 +78,23 @@ def test_score_of_the_harness_is_the_graders() -> None:
     assert task.process_results(CHOICE, ["The answer is (B)."]) == {"exact_match": 0.0}
 
 
+# Benchmarks whose demonstrations are a split of the source, with a fixture of that split's schema.
+SPLITS = {"mmlu": "mmlu-dev.jsonl", "mmlu-pro": "mmlu-pro-validation.jsonl"}
+
+
+def asked_by_us(workspace: Workspace) -> dict[str, BenchmarkConfig]:
+    """The benchmarks that lm-eval runs; a split of the hub is the fixture of it."""
+    found = {name: config for name, config in workspace.files.benchmarks.items() if config.judge is None}
+    assert {name for name, config in found.items() if config.fewshot_split} == set(SPLITS)
+    return {
+        name: config.model_copy(update={"fewshot": FIXTURES / SPLITS[name]}) if name in SPLITS else config
+        for name, config in found.items()
+    }
+
+
 def test_every_benchmark_of_the_repo_has_a_task(workspace: Workspace) -> None:
-    for name, config in workspace.files.benchmarks.items():
-        path = workspace.path(config.fewshot) if config.fewshot else None
-        shown = [shown_document(item) for item in demonstrations(name, config, path)]
+    for name, config in asked_by_us(workspace).items():
+        shown = [shown_document(item) for item in demonstrations(name, config, workspace.root)]
         subjects = {item["subject"] for item in shown} if config.fewshot_by_subject else {""}
         assert len(shown) == config.shots * len(subjects)
         assert all(re.search("the answer is", item["target"], re.I) for item in shown)
@@ -94,8 +109,8 @@ def test_every_benchmark_of_the_repo_has_a_task(workspace: Workspace) -> None:
 
 def test_demonstrations_state_their_own_answers(workspace: Workspace) -> None:
     """Both graders read the gold answer out of every demonstration that is shown to a model."""
-    for name, config in workspace.files.benchmarks.items():
-        for item in demonstrations(name, config, workspace.path(config.fewshot) if config.fewshot else None):
+    for name, config in asked_by_us(workspace).items():
+        for item in demonstrations(name, config, workspace.root):
             shown = shown_document(item)
             verdicts = grade_document(config, shown, shown["target"])
             assert (verdicts.corrected.correct, verdicts.paper.correct) == (True, True), (name, item.item_id, verdicts)
@@ -103,9 +118,7 @@ def test_demonstrations_state_their_own_answers(workspace: Workspace) -> None:
 
 def test_demonstrations_of_the_items_own_subject(workspace: Workspace) -> None:
     config = workspace.files.benchmarks["bbh"]
-    assert config.fewshot is not None
-    path = workspace.path(config.fewshot)
-    shown = demonstrations("bbh", config, path)
+    shown = demonstrations("bbh", config, workspace.root)
     assert len({item.subject for item in shown}) == 27
     documents = [document(Item(f"i{n}", "True or False is", None, "True", None, s)) for n, s in enumerate(SUBJECTS)]
     tasks = benchmark_tasks("bbh", config, documents, [shown_document(item) for item in shown])
@@ -115,9 +128,10 @@ def test_demonstrations_of_the_items_own_subject(workspace: Workspace) -> None:
         own = [item for item in shown if item.subject == subject]
         assert all(item.question in prompt for item in own)
         assert prompt.count("Problem:") == 4
-    check_subjects(path, shown, SUBJECTS)
+    where = shown_from(config)
+    check_subjects(where, shown, SUBJECTS)
     with pytest.raises(BadInput, match="no demonstration of subject 'chess'"):
-        check_subjects(path, shown, [*SUBJECTS, "chess"])
+        check_subjects(where, shown, [*SUBJECTS, "chess"])
 
 
 class RecordedClient:
@@ -160,19 +174,20 @@ def test_paper_shots(workspace: Workspace) -> None:
 
 
 def test_bad_demonstrations(tmp_path: Path) -> None:
-    path = tmp_path / "shots.jsonl"
     with pytest.raises(MissingInput, match="'trial'"):
-        demonstrations("trial", CONFIG, path)
+        demonstrations("trial", CONFIG, tmp_path)
+    path = tmp_path / "shots.jsonl"
+    config = CONFIG.model_copy(update={"fewshot": path})
     path.write_text('{"id": "d1", "question": "?", "answer": "1"}\n')
     with pytest.raises(BadInput, match="record 1: field 'solution'"):
-        demonstrations("trial", CONFIG, path)
+        demonstrations("trial", config, tmp_path)
     path.write_text('{"id": "d1", "question": "What is one?", "answer": "1", "solution": "It is 1."}\n')
     with pytest.raises(BadInput, match="1 demonstrations, benchmark 'trial' is run with 2"):
-        demonstrations("trial", CONFIG.model_copy(update={"shots": 2}), path)
-    shown = demonstrations("trial", CONFIG, path)
-    check_not_tested(path, shown, ["What is two?"])
+        demonstrations("trial", config.model_copy(update={"shots": 2}), tmp_path)
+    shown = demonstrations("trial", config, tmp_path)
+    check_not_tested(str(path), shown, ["What is two?"])
     with pytest.raises(BadInput, match="'d1': its question is an item"):
-        check_not_tested(path, shown, ["what is  ONE?"])
+        check_not_tested(str(path), shown, ["what is  ONE?"])
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,11 @@ from pathlib import Path
 import pytest
 
 from webinstruct_assets.core.config import BenchmarkConfig
+from webinstruct_assets.core.errors import BadInput
+from webinstruct_assets.core.workspace import Workspace
 from webinstruct_assets.stages.benchmarks.items import to_item
 from webinstruct_assets.stages.benchmarks.sources import read_records
+from webinstruct_assets.stages.evaluation.demonstrations import check_not_tested, demonstrations
 from webinstruct_assets.stages.evaluation.graders.corrected import grade
 from webinstruct_assets.stages.evaluation.graders.paper import Rules, extract, grade_as_paper, strip_string
 
@@ -155,6 +158,18 @@ def test_options_are_shuffled_the_same_every_time() -> None:
     assert items == again
     assert {item.answer for item in items} == set("ABCD")
     assert all(item.choices and item.choices["ABCD".index(item.answer)] == "p" for item in items)
+
+
+def test_a_demonstration_that_is_a_test_item_stops_the_evaluation(workspace: Workspace, tmp_path: Path) -> None:
+    """Two of the five demonstrations that the original shows for GPQA are items of the diamond set."""
+    config = workspace.files.benchmarks["gpqa-diamond"]
+    records = read_records(Path(__file__).parent / "fixtures/gpqa-diamond.jsonl")
+    items = [to_item(record, number, config) for number, record in enumerate(records, 1)]
+    questions = [item.question for item in items]
+    ours = demonstrations("gpqa-diamond", config, workspace.root)
+    check_not_tested("ours", ours, questions)
+    with pytest.raises(BadInput, match=f"record {items[1].item_id!r}: its question is an item"):
+        check_not_tested("the original's", [*ours[:4], items[1]], questions)
 
 
 def test_the_originals_file_names_one_subject_for_every_item(shared_real: Path) -> None:
