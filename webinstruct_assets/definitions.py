@@ -30,8 +30,8 @@ from webinstruct_assets.assets.trained_checkpoint import trained_checkpoint
 from webinstruct_assets.assets.verified_qa import verified_qa
 from webinstruct_assets.assets.webinstruct import webinstruct
 from webinstruct_assets.assets.webinstruct_release import webinstruct_release
-from webinstruct_assets.automation import backfill_snapshots, mine_snapshot, new_snapshots, refine
-from webinstruct_assets.checks import checks_of, verbatim_check
+from webinstruct_assets.automation import backfill_snapshots, extract, new_snapshots, recall, refresh_staleness
+from webinstruct_assets.checks import checks_of, staleness, verbatim_check
 from webinstruct_assets.graph import STAGES
 from webinstruct_assets.resources import WorkspaceResource
 
@@ -73,10 +73,10 @@ defs = dg.Definitions(
     asset_checks=[
         *(checks_of(stage, PARTITIONS[tuple(sorted(stage.dimensions))]) for stage in STAGES),
         verbatim_check(partitions.SNAPSHOT),
+        staleness,
     ],
-    jobs=[mine_snapshot],
-    sensors=[new_snapshots, refine],
-    schedules=[backfill_snapshots],
+    sensors=[new_snapshots, recall, extract],
+    schedules=[backfill_snapshots, refresh_staleness],
     resources={"workspace": WorkspaceResource(), "pipes": dg.PipesSubprocessClient()},
     # One process per run: half the start-up, and no step child to survive its run's death.
     executor=dg.in_process_executor,

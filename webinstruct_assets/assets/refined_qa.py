@@ -5,14 +5,13 @@ import dagster as dg
 from webinstruct_assets.assets.deduplicated_qa import deduplicated_qa
 from webinstruct_assets.assets.pages import pages
 from webinstruct_assets.assets.plots import shares
-from webinstruct_assets.assets.publishing import REFINE_NEW, face, materialize
+from webinstruct_assets.assets.publishing import face, materialize
 from webinstruct_assets.partitions import SNAPSHOT_REFINER
 from webinstruct_assets.resources import WorkspaceResource
 from webinstruct_assets.stages.refinement.refined_qa import REFINED_QA
 
 
 @dg.asset(
-    automation_condition=REFINE_NEW,
     partitions_def=SNAPSHOT_REFINER,
     deps=[pages, deduplicated_qa],
     **face(REFINED_QA, kinds={"parquet", "llm"}, pool="gpu"),
