@@ -23,7 +23,7 @@ import yaml
 
 from webinstruct_assets.core.llm.client import LlmRequest
 from webinstruct_assets.core.workspace import PROJECT_ROOT
-from webinstruct_assets_tests.stages.crawl.ports import free_port, wait_for
+from webinstruct_assets_tests.services import wait_for_port
 
 MODEL = "fixed"
 
@@ -50,7 +50,7 @@ def serving(home: Path, log: Path, port: int) -> Iterator["subprocess.Popen[byte
     command = [sys.executable, "-m", "webinstruct_assets_tests.answers", str(port), str(home), str(log)]
     child = subprocess.Popen(command, cwd=PROJECT_ROOT)
     try:
-        wait_for(port, 30)
+        wait_for_port(port, 30)
         yield child
     finally:
         child.kill()
