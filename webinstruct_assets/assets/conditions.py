@@ -6,11 +6,16 @@ again whenever a model or benchmark is made anew: a partition is asked for once,
 on; what failed then is for a backfill of "failed and missing" or the schedule.
 """
 
+import time
+from functools import lru_cache
+from pathlib import Path
+
 import dagster as dg
 
+from webinstruct_assets.core.config import Environment
 from webinstruct_assets.core.errors import BadKey
 from webinstruct_assets.core.keys import PartitionKey
-from webinstruct_assets.core.workspace import Workspace
+from webinstruct_assets.core.workspace import Workspace, project_root
 from webinstruct_assets.stages.benchmarks.benchmark_items import BENCHMARK_ITEMS
 from webinstruct_assets.stages.refinement.refined_qa import REFINED_QA
 
@@ -18,6 +23,13 @@ EXTRACTED = (
     "pages", "extracted_qa", "decontaminated_qa", "deduplicated_qa", "refined_qa", "webinstruct", "webinstruct_release",
 )  # fmt: skip
 _DIMENSIONS = {stage.asset: stage.dimensions for stage in (BENCHMARK_ITEMS, REFINED_QA)}
+
+KEPT_SECONDS = 10  # a tick asks for the configuration some sixty times
+
+
+@lru_cache(maxsize=1)
+def _config(root: Path, moment: int) -> Environment:
+    return Workspace.open(root).config
 
 
 class InEnvironment(dg.AutomationCondition[dg.AssetKey]):
@@ -34,7 +46,7 @@ class InEnvironment(dg.AutomationCondition[dg.AssetKey]):
 
     def evaluate(self, context: dg.AutomationContext[dg.AssetKey]) -> dg.AutomationResult[dg.AssetKey]:
         """Dagster calls it in the code location, once per tick."""
-        config = Workspace.open().config
+        config = _config(project_root(), int(time.monotonic() // KEPT_SECONDS))
         active = {"refiner": config.refiners, "benchmark": config.benchmarks}
         dimensions = _DIMENSIONS.get(context.key.to_user_string(), ("snapshot",))
 
