@@ -1,36 +1,50 @@
-"""Scheduled work, all stopped by default: a sensor that registers snapshots, a schedule that mines them.
+"""What runs by itself, all stopped by default, each switched on in the UI under Automation.
 
-The sensor only adds partition keys (and never deletes one). The schedule mines the oldest snapshots that are
-not mined yet, a few at a time; what it could not finish it asks for again at the next tick, which costs only
-what is missing.
+    new_snapshots       sensor     registers snapshots that the sources list; never deletes one
+    recall, extract     sensors    mine what is registered while they are on (``assets/conditions.py``)
+    backfill_snapshots  schedule   mines registered snapshots that nobody has mined, within a budget per window
+    refresh_staleness   schedule   re-evaluates the check ``up_to_date`` of every asset (``checks.py``)
+
+Training and scores are never started.
 """
 
+import warnings
 from collections.abc import Iterator
+from datetime import UTC
 
 import dagster as dg
 
+from webinstruct_assets import backfill
+from webinstruct_assets.assets.conditions import EXTRACTED, condition_of
+from webinstruct_assets.checks import STALENESS
 from webinstruct_assets.core.errors import WebInstructError
-from webinstruct_assets.core.keys import SNAPSHOT_PATTERN, PartitionKey, Ref
+from webinstruct_assets.core.keys import SNAPSHOT_PATTERN
 from webinstruct_assets.core.workspace import Workspace
+from webinstruct_assets.graph import STAGES
 from webinstruct_assets.partitions import SNAPSHOT, register
 from webinstruct_assets.resources import WorkspaceResource
 from webinstruct_assets.stages.crawl.source import CrawlSource
 
-MINED_TO = "deduplicated_qa"
-SNAPSHOTS_PER_TICK = 2
+WINDOW_TAG, SNAPSHOT_TAG = "webinstruct/backfill_window", "webinstruct/backfill_snapshot"
+_EXTRACT = ("benchmark_items", *EXTRACTED)
 
-# One run covers one partitions definition: refinement (snapshot × refiner) and the release follow by condition.
-mine_snapshot = dg.define_asset_job(
-    "mine_snapshot",
-    selection=dg.AssetSelection.assets(MINED_TO).upstream() - dg.AssetSelection.assets("benchmark_items"),
-    description="One snapshot from its file list to pairs without benchmark items and duplicates.",
-)
 
-refine = dg.AutomationConditionSensorDefinition(
-    "refine",
-    target=dg.AssetSelection.assets("refined_qa", "webinstruct", "webinstruct_release"),
-    default_status=dg.DefaultSensorStatus.STOPPED,
-)
+def _sensor(name: str, assets: list[str]) -> dg.AutomationConditionSensorDefinition:
+    """In the code location, since a condition reads the environment. No backfills: each snapshot is a run of its own."""
+    with warnings.catch_warnings():  # evaluation in the code location is marked as beta in 1.13
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        return dg.AutomationConditionSensorDefinition(
+            name,
+            target=dg.AssetSelection.assets(*assets),
+            default_status=dg.DefaultSensorStatus.STOPPED,
+            use_user_code_server=True,
+            emit_backfills=False,
+        )
+
+
+_conditioned = [stage.asset for stage in STAGES if condition_of(stage.asset)]
+recall = _sensor("recall", [asset for asset in _conditioned if asset not in _EXTRACT])
+extract = _sensor("extract", [asset for asset in _conditioned if asset in _EXTRACT])
 
 
 def available_snapshots(ws: Workspace) -> list[str]:
@@ -54,20 +68,54 @@ def new_snapshots(context: dg.SensorEvaluationContext, workspace: WorkspaceResou
     return dg.SensorResult(dynamic_partitions_requests=[SNAPSHOT.build_add_request(new)])
 
 
-@dg.schedule(job=mine_snapshot, cron_schedule="0 1 * * *", default_status=dg.DefaultScheduleStatus.STOPPED)
+@dg.schedule(job_name="__ASSET_JOB", cron_schedule="*/15 * * * *", default_status=dg.DefaultScheduleStatus.STOPPED)
 def backfill_snapshots(
     context: dg.ScheduleEvaluationContext, workspace: WorkspaceResource
 ) -> Iterator[dg.RunRequest | dg.SkipReason]:
-    """Mines the oldest registered snapshots that have no decontaminated pairs yet, a few per tick."""
+    """Mines registered snapshots that have no release yet, step by step, within ``backfill:`` of the environment.
+
+    A tick starts whatever can be built next of this window's snapshots. One whose run failed rests until the next window,
+    where it costs only what is missing.
+    """
     ws = workspace.open()
+    window = backfill.window_at(ws.config.backfill.window, context.scheduled_execution_time.astimezone(UTC))
+    if window is None:
+        yield dg.SkipReason(f"outside the window {ws.config.backfill.window} UTC")
+        return
     register(context.instance, list(ws.config.snapshots))
-    waiting = [
-        key
-        for key in sorted(context.instance.get_dynamic_partitions("snapshot"))
-        if SNAPSHOT_PATTERN.fullmatch(key)
-        and ws.lake.manifest(Ref(MINED_TO, PartitionKey.of({"snapshot": key}))) is None
-    ]
-    if not waiting:
-        yield dg.SkipReason("every registered snapshot is mined")
-    for key in waiting[:SNAPSHOTS_PER_TICK]:
-        yield dg.RunRequest(run_key=f"{context.scheduled_execution_time:%Y%m%d%H%M}-{key}", partition_key=key)
+    runs = context.instance.get_runs(filters=dg.RunsFilter(tags={WINDOW_TAG: window}))
+    chosen = list(dict.fromkeys(run.tags[SNAPSHOT_TAG] for run in reversed(runs)))
+    newest: dict[tuple[Any, ...], dg.DagsterRun] = {}  # of the runs of a step, of which a crash may have made several
+    for run in runs:
+        newest.setdefault((run.tags[SNAPSHOT_TAG], run.tags["dagster/partition"], run.asset_selection), run)
+    failed = {snapshot for (snapshot, *_), run in newest.items() if run.is_finished and not run.is_success}
+    busy = {run.tags["dagster/partition"] for run in runs if not run.is_finished}
+    registered = context.instance.get_dynamic_partitions("snapshot")
+    snapshots, reason = backfill.choose(ws, registered, chosen, failed)
+    requested = 0
+    for snapshot in snapshots:
+        for step in backfill.steps(ws, backfill.missing(ws, snapshot)):
+            if step.partition in busy:
+                continue
+            busy.add(step.partition)  # a benchmark is wanted by several
+            requested += 1
+            yield dg.RunRequest(
+                run_key=f"{context.scheduled_execution_time:%Y%m%d%H%M}-{step.partition}",
+                asset_selection=[dg.AssetKey(asset) for asset in step.assets],
+                # Not as partition_key, which Dagster checks against a job of one partitions definition.
+                tags={"dagster/partition": step.partition, WINDOW_TAG: window, SNAPSHOT_TAG: snapshot},
+            )
+    if not requested:
+        yield dg.SkipReason(f"{len(snapshots)} snapshots at work in this window; {reason}")
+
+
+refresh_staleness = dg.ScheduleDefinition(
+    name="refresh_staleness",
+    job=dg.define_asset_job(
+        "refresh_staleness",
+        selection=dg.AssetSelection.checks(*STALENESS),
+        description="Looks at every partition of every asset again: is it what code, settings and inputs of today make?",
+    ),
+    cron_schedule="5 * * * *",
+    default_status=dg.DefaultScheduleStatus.STOPPED,
+)

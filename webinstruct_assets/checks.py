@@ -1,4 +1,4 @@
-"""Asset checks: conservation, non-emptiness, schema; of extracted pairs, that they are their page's own text. They re-read what is published, so each can be run alone.
+"""Asset checks: conservation, non-emptiness, schema, staleness; of extracted pairs, that they are their page's own text. They re-read what is published, so each can be run alone.
 
 For display and alerts only: across runs Dagster does not stop downstream work on a failed blocking check, so
 whatever must not be published is refused inside the stage, before its manifest is written.
@@ -13,11 +13,17 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
+from webinstruct_assets.assets.metadata import table
 from webinstruct_assets.assets.publishing import key_of
 from webinstruct_assets.core.stage import Stage
+from webinstruct_assets.graph import BY_ASSET, STAGES, State, States
 from webinstruct_assets.resources import WorkspaceResource
 from webinstruct_assets.stages.extraction.extracted_qa import EXTRACTED_QA
 from webinstruct_assets.stages.pages.pages import PAGES
+from webinstruct_assets.status import refs_of
+
+STALENESS = [dg.AssetCheckKey(dg.AssetKey(stage.asset), "up_to_date") for stage in STAGES]
+SHOWN = 50  # partitions that a check's metadata lists
 
 
 def checks_of(stage: Stage, partitions_def: dg.PartitionsDefinition[Any] | None) -> dg.AssetChecksDefinition:
@@ -63,6 +69,67 @@ def checks_of(stage: Stage, partitions_def: dg.PartitionsDefinition[Any] | None)
         )
 
     return check
+
+
+@dg.multi_asset_check(
+    name="staleness",
+    specs=[
+        dg.AssetCheckSpec(
+            key.name,
+            asset=key.asset_key,
+            description="Every partition is what code, settings and inputs of today make.",
+        )
+        for key in STALENESS
+    ],
+    can_subset=True,
+)
+def staleness(context: dg.AssetCheckExecutionContext, workspace: WorkspaceResource) -> Iterator[dg.AssetCheckResult]:
+    """One result per asset over all of its partitions, from manifests: Dagster's own staleness ends at 100 of them.
+
+    A partition whose state changed since the last look gets an observation, so its page in the UI tells it, too.
+    """
+    ws = workspace.open()
+    states = States(ws)
+    for key in sorted(context.selected_asset_check_keys, key=STALENESS.index):
+        found = [states.of(ref) for ref in refs_of(ws, BY_ASSET[key.asset_key.to_user_string()])]
+        made = [state for state in found if state.manifest]
+        stale = [state for state in made if not state.up_to_date]
+        for state in made:
+            _observe(context, state)
+        why = pl.DataFrame(
+            [(str(state.ref.key), state.reason) for state in stale[:SHOWN]],
+            schema={"partition": pl.String, "why": pl.String},
+            orient="row",
+        )
+        yield dg.AssetCheckResult(
+            asset_key=key.asset_key,
+            check_name=key.name,
+            passed=not stale,
+            severity=dg.AssetCheckSeverity.WARN,
+            description=f"{len(stale):,} of {len(made):,} partitions are stale" if stale else None,
+            metadata={
+                "up_to_date": len(made) - len(stale),
+                "stale": len(stale),
+                "never_materialized": len(found) - len(made),
+                **({"stale_partitions": dg.MetadataValue.md(table(why))} if stale else {}),
+            },
+        )
+
+
+def _observe(context: dg.AssetCheckExecutionContext, state: State) -> None:
+    """Records a partition's state as metadata, where it is another than the one recorded last."""
+    asset, partition = dg.AssetKey(state.ref.asset), str(state.ref.key)
+    text = "up to date" if state.up_to_date else f"stale: {state.reason}"
+    records = context.instance.fetch_observations(
+        dg.AssetRecordsFilter(asset_key=asset, asset_partitions=[partition]), limit=1
+    ).records
+    last = (
+        records[0].asset_observation.metadata["staleness"].value if records and records[0].asset_observation else None
+    )
+    if text != (last or "up to date"):
+        context.op_execution_context.log_event(
+            dg.AssetObservation(asset, partition=partition, metadata={"staleness": text})
+        )
 
 
 def verbatim_check(partitions_def: dg.PartitionsDefinition[Any]) -> dg.AssetChecksDefinition:

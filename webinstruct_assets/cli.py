@@ -6,7 +6,6 @@ Exit codes: 0 done, 1 a problem that was named with its fix, 2 wrong usage.
 import getpass
 import json
 import logging
-import os
 import signal
 import sys
 from dataclasses import asdict
@@ -63,35 +62,16 @@ def demo() -> None:
 @main.command()
 @click.option("--port", default=3000, show_default=True)
 def ui(port: int) -> None:
-    """Dagster's UI and daemon on loopback, with this project's runs, partitions and lineage."""
-    import dagster as dg
+    """Dagster's UI and daemon on loopback, with this project's runs, partitions and lineage.
 
-    from webinstruct_assets import runner
-    from webinstruct_assets.graph import known_snapshots
-    from webinstruct_assets.partitions import register
+    First, runs that a crash or power cut ended are marked as failed, and their places in pools freed.
+    """
+    from webinstruct_assets import stack
 
-    ws = _workspace()
-    runner.enter(ws)
-    with dg.DagsterInstance.get() as instance:
-        register(instance, known_snapshots(ws))
     click.echo(
         f"lineage: http://127.0.0.1:{port}/asset-groups  (whoever reaches this port can run code as you: keep it on loopback)"
     )
-    # The interpreter's own folder first: `dagster` starts its children by name.
-    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    command = [
-        sys.executable,
-        "-m",
-        "dagster",
-        "dev",
-        "-w",
-        "workspace.yaml",
-        "-h",
-        "127.0.0.1",
-        "-p",
-        str(port),
-    ]
-    os.execv(sys.executable, command)
+    stack.serve(_workspace(), port, click.echo)
 
 
 @main.command()

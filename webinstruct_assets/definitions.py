@@ -33,8 +33,8 @@ from webinstruct_assets.assets.trained_checkpoint import trained_checkpoint
 from webinstruct_assets.assets.verified_qa import verified_qa
 from webinstruct_assets.assets.webinstruct import webinstruct
 from webinstruct_assets.assets.webinstruct_release import webinstruct_release
-from webinstruct_assets.automation import backfill_snapshots, mine_snapshot, new_snapshots, refine
-from webinstruct_assets.checks import checks_of, verbatim_check
+from webinstruct_assets.automation import backfill_snapshots, extract, new_snapshots, recall, refresh_staleness
+from webinstruct_assets.checks import checks_of, staleness, verbatim_check
 from webinstruct_assets.graph import STAGES
 from webinstruct_assets.housekeeping import alert_on_failure, prune_event_log, weekly_pruning
 from webinstruct_assets.resources import WorkspaceResource
@@ -82,10 +82,11 @@ defs = dg.Definitions(
     asset_checks=[
         *(checks_of(stage, PARTITIONS[tuple(sorted(stage.dimensions))]) for stage in STAGES),
         verbatim_check(partitions.SNAPSHOT),
+        staleness,
     ],
-    jobs=[mine_snapshot, prune_event_log],
-    sensors=[new_snapshots, refine, alert_on_failure],
-    schedules=[backfill_snapshots, weekly_pruning],
+    jobs=[prune_event_log],
+    sensors=[new_snapshots, recall, extract, alert_on_failure],
+    schedules=[backfill_snapshots, refresh_staleness, weekly_pruning],
     resources={"workspace": WorkspaceResource(), "pipes": dg.PipesSubprocessClient()},
     # One process per run: half the start-up, and no step child to survive its run's death.
     executor=dg.in_process_executor,

@@ -8,10 +8,17 @@ from typing import Any
 from webinstruct_assets.core.keys import Ref
 from webinstruct_assets.core.lake import ref_of
 from webinstruct_assets.core.progress import FILE, Standing, standing_of
+from webinstruct_assets.core.stage import Stage
 from webinstruct_assets.core.workspace import Workspace
 from webinstruct_assets.graph import STAGES, Selection, State, States, partitions
 from webinstruct_assets.stages.funnel.funnel import counted
 from webinstruct_assets.stages.funnel.steps import rejected, steps
+
+
+def refs_of(ws: Workspace, stage: Stage) -> list[Ref]:
+    """The active environment's partitions of an asset, then others that were materialized."""
+    refs = [stage.ref(key) for key in partitions(stage, ws, Selection())]
+    return refs + [ref for manifest in ws.lake.manifests(stage.asset) if (ref := ref_of(manifest)) not in refs]
 
 
 def rows(ws: Workspace, snapshot: str | None = None) -> list[dict[str, Any]]:
@@ -23,8 +30,7 @@ def rows(ws: Workspace, snapshot: str | None = None) -> list[dict[str, Any]]:
     states = States(ws)
     answer = []
     for stage in STAGES:
-        refs = [stage.ref(key) for key in partitions(stage, ws, Selection())]
-        refs += [ref for manifest in ws.lake.manifests(stage.asset) if (ref := ref_of(manifest)) not in refs]
+        refs = refs_of(ws, stage)
         if snapshot:
             refs = [
                 ref

@@ -1,21 +1,31 @@
 """Sensor and schedule against a real instance, and the graph's names as a decision."""
 
 import itertools
+import shutil
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
 
-from webinstruct_assets import automation
+from webinstruct_assets import automation, backfill, status
 from webinstruct_assets.core.keys import PartitionKey
+from webinstruct_assets.core.stage import Unit, execute
 from webinstruct_assets.core.workspace import Workspace
 from webinstruct_assets.definitions import defs
-from webinstruct_assets.graph import STAGES
+from webinstruct_assets.graph import BY_ASSET, STAGES, States
 from webinstruct_assets.resources import WorkspaceResource
+from webinstruct_assets.stages.crawl.crawl_index import CRAWL_INDEX
 from webinstruct_assets.stages.crawl.demo import build_demo_crawl
 from webinstruct_assets.stages.funnel.funnel import FUNNEL
 from webinstruct_assets.stages.funnel.funnel import refs as counted_refs
+from webinstruct_assets.stages.release.webinstruct_release import WEBINSTRUCT_RELEASE
+from webinstruct_assets.stages.sft.sft_dataset import SFT_DATASET
+from webinstruct_assets_tests.crawls import configured
+from webinstruct_assets_tests.partitions import filled, made, publish
 from webinstruct_assets_tests.stages.results.evaluated import evaluated, trained
 
 
@@ -112,27 +122,185 @@ def test_the_sensor_registers_what_the_sources_list(crawled: Workspace, instance
     assert isinstance(automation.new_snapshots(context), dg.SkipReason)
 
 
-def test_the_schedule_asks_for_unmined_snapshots(crawled: Workspace, instance: dg.DagsterInstance) -> None:
-    instance.add_dynamic_partitions("snapshot", ["local-b", "local-a", "../etc"])
-    from datetime import UTC, datetime
+def materialized(instance: dg.DagsterInstance, asset: str, *partitions: str) -> None:
+    for partition in partitions:
+        instance.report_runless_asset_event(dg.AssetMaterialization(asset, partition=partition))
 
-    context = dg.build_schedule_context(
-        instance=instance,
-        resources={"workspace": WorkspaceResource()},
-        scheduled_execution_time=datetime(2026, 1, 2, tzinfo=UTC),
+
+class Ticks:
+    """One look of a sensor after another, and what it asks for."""
+
+    def __init__(self, instance: dg.DagsterInstance, sensor: dg.AutomationConditionSensorDefinition):
+        self.instance, self.selection = instance, sensor.asset_selection
+        self.cursor: Any = None
+
+    def next(self) -> dict[str, set[str]]:
+        result = dg.evaluate_automation_conditions(defs, self.instance, self.selection, cursor=self.cursor)
+        self.cursor = result.cursor
+        asked = {
+            key: result.get_requested_partitions(key) for key in self.selection.resolve(defs.resolve_asset_graph())
+        }
+        return {key.to_user_string(): set(found) for key, found in asked.items() if found}
+
+
+def test_new_snapshots_are_mined_to_the_dataset_and_no_further(
+    workspace: Workspace, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WEBINSTRUCT_HOME", str(workspace.root))
+    instance.add_dynamic_partitions("snapshot", ["CC-MAIN-2020-05"])
+    recall, extract = Ticks(instance, automation.recall), Ticks(instance, automation.extract)
+    good, bad = "CC-MAIN-2026-05", "CC-MAIN-2026-09"
+    assert recall.next() == {}, "snapshots known before are a backfill's"
+    assert extract.next() == {"benchmark_items": {"demo-stem"}}, "one that every snapshot needs"
+    materialized(instance, "benchmark_items", "demo-stem")
+    instance.add_dynamic_partitions("snapshot", [good, bad, "../etc"])
+    asked = recall.next()
+    assert list(asked.values()) == [{good, bad}] * len(asked)
+    assert {"crawl_index", "round2_domains", "recalled_urls"} <= asked.keys()
+    for asset in asked:
+        materialized(instance, asset, good, bad)
+    extracted = ("pages", "extracted_qa", "decontaminated_qa", "deduplicated_qa")
+    assert extract.next() == {key: {good, bad} for key in extracted}
+    # One snapshot fails its gate: it stops, and is not asked for again.
+    for asset in extracted:
+        materialized(instance, asset, good)
+    refined = {f"{refiner}|{good}" for refiner in workspace.config.refiners}
+    assert extract.next() == {"refined_qa": refined}
+    materialized(instance, "refined_qa", *refined)
+    assert extract.next() == {"webinstruct": {good}, "webinstruct_release": {good}}
+    for asset in ("webinstruct", "webinstruct_release"):
+        materialized(instance, asset, good)
+    # A benchmark that is made anew is no reason to mine anything again; and training is never started.
+    materialized(instance, "benchmark_items", "demo-stem")
+    assert extract.next() == {}
+
+
+def test_old_snapshots_are_left_to_backfills(
+    workspace: Workspace, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WEBINSTRUCT_HOME", str(workspace.root))
+    configured(workspace, automation={"oldest": "CC-MAIN-2026-01"})
+    ticks = Ticks(instance, automation.recall)
+    ticks.next()
+    instance.add_dynamic_partitions("snapshot", ["CC-MAIN-2025-51", "CC-MAIN-2026-05", "local-x"])
+    assert ticks.next()["crawl_index"] == {"CC-MAIN-2026-05", "local-x"}
+
+
+def requests_at(instance: dg.DagsterInstance, moment: datetime) -> list[dg.RunRequest | dg.SkipReason]:
+    resources = {"workspace": WorkspaceResource()}
+    context = dg.build_schedule_context(instance=instance, resources=resources, scheduled_execution_time=moment)
+    return list(automation.backfill_snapshots(context))
+
+
+def test_the_schedule_goes_on_step_by_step_within_its_budget(crawled: Workspace, instance: dg.DagsterInstance) -> None:
+    """Two snapshots a night; one fails and rests; what was published is not asked for again."""
+    root, night = crawled.path(crawled.config.crawl.local_root), datetime(2026, 1, 2, 23, 0, tzinfo=UTC)
+    for name in ("local-a", "local-b", "local-c"):
+        build_demo_crawl(crawled.path(crawled.config.crawl.demo_sources), root, name)
+    ws = configured(crawled, backfill={"snapshots": 2, "window": "22:00-06:00"})
+    instance.add_dynamic_partitions("snapshot", ["local-c", "local-b", "local-a", "../etc"])
+    [skipped] = requests_at(instance, datetime(2026, 1, 2, 21, 59, tzinfo=UTC))
+    assert isinstance(skipped, dg.SkipReason) and "outside the window 22:00-06:00" in str(skipped.skip_message)
+
+    first = requests_at(instance, night)
+    assert all(isinstance(request, dg.RunRequest) for request in first)
+    steps = {request.tags["dagster/partition"]: request for request in first if isinstance(request, dg.RunRequest)}
+    assert set(steps) == {"local-a", "local-b", "demo-stem"}
+    assets = [key.to_user_string() for key in steps["local-a"].asset_selection or []]
+    assert assets[0] == "crawl_index" and assets[-1] == "extracted_qa", "what follows needs the benchmark's items"
+    for ended, key in ((dg.DagsterRunStatus.FAILURE, "local-a"), (dg.DagsterRunStatus.SUCCESS, "local-b")):
+        instance.create_run_for_job(
+            defs.resolve_implicit_global_asset_job_def(), tags=dict(steps[key].tags), status=ended,
+            asset_selection=frozenset(steps[key].asset_selection or []),
+        )  # fmt: skip
+    publish(ws, CRAWL_INDEX, PartitionKey.of({"snapshot": "local-b"}), [filled(CRAWL_INDEX, id="ci-1")])
+    second = requests_at(instance, night + timedelta(hours=2))
+    steps = {request.tags["dagster/partition"]: request for request in second if isinstance(request, dg.RunRequest)}
+    assert set(steps) == {"local-b", "demo-stem"}, "the one that failed rests, and keeps its place"
+    assert next(key.to_user_string() for key in steps["local-b"].asset_selection or []) == "seed_set"
+    third = requests_at(instance, night + timedelta(days=1))
+    partitions = {request.tags["dagster/partition"] for request in third if isinstance(request, dg.RunRequest)}
+    assert partitions == {"local-a", "local-b", "demo-stem"}, "a new window, and what is missing"
+
+
+def test_the_budget_in_bytes_and_dollars(crawled: Workspace) -> None:
+    root, registered = crawled.path(crawled.config.crawl.local_root), ["local-a", "local-b", "local-c"]
+    for name in registered:
+        build_demo_crawl(crawled.path(crawled.config.crawl.demo_sources), root, name)
+    wet = sum(path.stat().st_size for path in (root / "crawl-data/local-a").rglob("*.wet.gz"))
+    ws = configured(crawled, backfill={"snapshots": 3, "bytes": round(2.5 * wet)})
+    chosen, reason = backfill.choose(ws, registered, [], ())
+    assert chosen == ["local-a", "local-b"] and "local-c would read" in reason
+    ws = configured(crawled, backfill={"snapshots": 3, "bytes": None, "dollars": 1.0})
+    assert backfill.choose(ws, registered, [], ())[0] == ["local-a"], "no snapshot is mined, so nobody knows a price"
+    # A mined one: 4 WET files for 18,000 CPU-seconds at 0.04 dollars an hour are 0.2 dollars.
+    mined = PartitionKey.of({"snapshot": "local-m"})
+    files = [filled(CRAWL_INDEX, id=f"ci-{n}", kind="wet" if n % 2 else "warc") for n in range(8)]
+    publish(ws, CRAWL_INDEX, mined, files)
+    manifest = publish(ws, WEBINSTRUCT_RELEASE, mined, [filled(WEBINSTRUCT_RELEASE, id="wr-1")])
+    ws.lake.publish(manifest.model_copy(update={"cpu_seconds": 18_000.0}))
+    assert backfill.dollars_per_file(ws) == pytest.approx(0.05, abs=1e-3)
+    ws = configured(crawled, backfill={"snapshots": 3, "dollars": 0.5})
+    chosen, reason = backfill.choose(ws, registered, [], ())
+    assert chosen == ["local-a", "local-b"] and "local-c would cost 0.20 dollars, 0.10 are left" in reason
+
+
+@pytest.mark.parametrize(
+    ("window", "hour", "name"),
+    [
+        (None, 3, "2026-01-02"),
+        ("01:00-05:00", 3, "2026-01-02"),
+        ("01:00-05:00", 5, None),
+        ("22:00-06:00", 3, "2026-01-01"),
+    ],
+)
+def test_windows(window: str | None, hour: int, name: str | None) -> None:
+    assert backfill.window_at(window, datetime(2026, 1, 2, hour, tzinfo=UTC)) == name
+
+
+def test_staleness_beyond_100_upstream_partitions(
+    workspace: Workspace, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A recipe over 120 snapshots: one of them is built anew, and status, check and the partition's page say so."""
+    monkeypatch.setenv("WEBINSTRUCT_HOME", str(workspace.root))
+    snapshots = [f"CC-MAIN-20{year:02}-{week:02}" for year in (24, 25, 26) for week in range(1, 41)]
+    ws = configured(workspace, release={})
+    upstream = made(CRAWL_INDEX, lambda job: None)
+    keys = [PartitionKey.of({"snapshot": key}) for key in snapshots]
+    for key in keys:
+        publish(ws, CRAWL_INDEX, key, [filled(CRAWL_INDEX, id=f"ci-{key}")])
+    recipe = PartitionKey.of({"recipe": "demo-sft"})
+    wide = replace(made(SFT_DATASET, lambda job: job.unit("0", lambda: Unit([filled(SFT_DATASET, id="sf-1")], 1))),
+                   inputs=lambda ws, key: [CRAWL_INDEX.ref(item) for item in keys])  # fmt: skip
+    monkeypatch.setitem(BY_ASSET, "sft_dataset", wide)
+    monkeypatch.setitem(BY_ASSET, "crawl_index", replace(upstream, settings=lambda ws, key: {}))
+    execute(wide, recipe, ws, log=print, run_id="test")
+    assert States(ws).of(wide.ref(recipe)).up_to_date
+
+    def checked() -> dg.AssetCheckEvaluation:
+        job = defs.get_repository_def().get_job("refresh_staleness")
+        result = job.execute_in_process(
+            instance=instance, raise_on_error=True, resources={"workspace": WorkspaceResource()},
+        )  # fmt: skip
+        [found] = [item for item in result.get_asset_check_evaluations() if item.asset_key.path == ["sft_dataset"]]
+        return found
+
+    assert checked().passed
+    shutil.rmtree(ws.lake.folder(CRAWL_INDEX.ref(keys[110])))
+    publish(ws, CRAWL_INDEX, keys[110], [filled(CRAWL_INDEX, id="ci-other")])
+    evaluation = checked()
+    assert not evaluation.passed and evaluation.severity == dg.AssetCheckSeverity.WARN
+    assert f"its inputs changed: crawl\\_index/{keys[110]}" in str(evaluation.metadata["stale_partitions"].value)
+    [row] = [row for row in status.rows(ws) if row["asset"] == "sft_dataset" and row["partition"] == "demo-sft"]
+    assert not row["up_to_date"] and str(keys[110]) in row["reason"]
+    records = dg.AssetRecordsFilter(asset_key=dg.AssetKey("sft_dataset"), asset_partitions=["demo-sft"])
+    [observed] = instance.fetch_observations(records, limit=5).records
+    assert observed.asset_observation and "its inputs changed" in str(
+        observed.asset_observation.metadata["staleness"].value
     )
-    requests = [request for request in automation.backfill_snapshots(context) if isinstance(request, dg.RunRequest)]
-    assert [request.partition_key for request in requests] == ["local-a", "local-b"]
 
 
 def test_everything_scheduled_is_stopped_by_default() -> None:
     repository = defs.get_repository_def()
     assert all(item.default_status == dg.DefaultScheduleStatus.STOPPED for item in repository.schedule_defs)
     assert all(item.default_status == dg.DefaultSensorStatus.STOPPED for item in repository.sensor_defs)
-
-
-def test_refinement_follows_by_itself_where_the_sensor_is_on() -> None:
-    """The sensor's assets carry the condition: without it they would be watched and never requested."""
-    graph = defs.resolve_asset_graph()
-    conditioned = {key.to_user_string() for key in graph.get_all_asset_keys() if graph.get(key).automation_condition}
-    assert conditioned == {"refined_qa", "webinstruct", "webinstruct_release"}

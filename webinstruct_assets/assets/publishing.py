@@ -11,6 +11,7 @@ from typing import Any
 
 import dagster as dg
 
+from webinstruct_assets.assets.conditions import condition_of
 from webinstruct_assets.assets.metadata import metadata_of
 from webinstruct_assets.core.errors import WebInstructError
 from webinstruct_assets.core.keys import PartitionKey
@@ -23,9 +24,6 @@ from webinstruct_assets.resources import WorkspaceResource
 GROUP = "webinstruct"  # one group: with several, Dagster folds the lineage into boxes
 OWNERS = ["team:data"]
 CONSOLE = logging.getLogger("webinstruct")
-
-# on_missing, not eager: eager would mine the whole crawl again whenever a model or benchmark is re-materialized.
-REFINE_NEW = dg.AutomationCondition.on_missing().with_label("refine_new_snapshots")
 
 OBSERVE_SECONDS = 30.0  # an observation is a row of the event log, a line of the log is not
 
@@ -40,6 +38,7 @@ def face(stage: Stage, kinds: set[str], *, pool: str | None = None) -> dict[str,
         "owners": OWNERS,
         "kinds": kinds,
         "code_version": stage.code_version(),
+        "automation_condition": condition_of(stage.asset),
         **({"pool": pool} if pool else {}),
     }
 

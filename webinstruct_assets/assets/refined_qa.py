@@ -8,14 +8,13 @@ from webinstruct_assets.assets.extracted_qa import extracted_qa
 from webinstruct_assets.assets.metadata import filters
 from webinstruct_assets.assets.pages import pages
 from webinstruct_assets.assets.plots import shares
-from webinstruct_assets.assets.publishing import REFINE_NEW, face, materialize
+from webinstruct_assets.assets.publishing import face, materialize
 from webinstruct_assets.partitions import SNAPSHOT_REFINER
 from webinstruct_assets.resources import WorkspaceResource
 from webinstruct_assets.stages.refinement.refined_qa import REFINED_QA
 
 
 @dg.asset(
-    automation_condition=REFINE_NEW,
     partitions_def=SNAPSHOT_REFINER,
     deps=[pages, extracted_qa, decontaminated_qa, deduplicated_qa],
     **face(REFINED_QA, kinds={"parquet", "llm"}, pool="gpu"),

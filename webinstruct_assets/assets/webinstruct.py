@@ -7,7 +7,7 @@ from webinstruct_assets.assets.deduplicated_qa import deduplicated_qa
 from webinstruct_assets.assets.extracted_qa import extracted_qa
 from webinstruct_assets.assets.pages import pages
 from webinstruct_assets.assets.plots import shares
-from webinstruct_assets.assets.publishing import REFINE_NEW, face, materialize
+from webinstruct_assets.assets.publishing import face, materialize
 from webinstruct_assets.assets.recalled_urls import recalled_urls
 from webinstruct_assets.assets.refined_qa import refined_qa
 from webinstruct_assets.partitions import SNAPSHOT
@@ -16,7 +16,6 @@ from webinstruct_assets.stages.release.webinstruct import WEBINSTRUCT
 
 
 @dg.asset(
-    automation_condition=REFINE_NEW,
     partitions_def=SNAPSHOT,
     deps=[recalled_urls, pages, extracted_qa, decontaminated_qa, deduplicated_qa, refined_qa],
     **face(WEBINSTRUCT, kinds={"parquet", "llm"}, pool="gpu"),

@@ -3,7 +3,7 @@
 import dagster as dg
 
 from webinstruct_assets.assets.plots import shares
-from webinstruct_assets.assets.publishing import REFINE_NEW, face, materialize
+from webinstruct_assets.assets.publishing import face, materialize
 from webinstruct_assets.assets.webinstruct import webinstruct
 from webinstruct_assets.partitions import SNAPSHOT
 from webinstruct_assets.resources import WorkspaceResource
@@ -11,7 +11,6 @@ from webinstruct_assets.stages.release.webinstruct_release import WEBINSTRUCT_RE
 
 
 @dg.asset(
-    automation_condition=REFINE_NEW,
     partitions_def=SNAPSHOT,
     deps=[webinstruct],
     **face(WEBINSTRUCT_RELEASE, kinds={"parquet", "markdown"}),

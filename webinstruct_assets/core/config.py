@@ -305,6 +305,31 @@ class ResultsConfig(Section):
     models: Path = Path("config/published/models.yaml")
 
 
+class AutomationConfig(Section):
+    """``oldest``: Common Crawl snapshots before it are never mined by the sensors, only by backfills."""
+
+    oldest: str | None = None
+
+    @field_validator("oldest")
+    @classmethod
+    def _snapshot(cls, value: str | None) -> str | None:
+        return value if value is None else check_snapshot(value)
+
+
+class BackfillConfig(Section):
+    """What the schedule ``backfill_snapshots`` may start per ``window`` ("22:00-06:00", UTC; a whole day where it is null).
+
+    At most ``snapshots`` snapshots, of at most ``bytes`` of WET files (estimated from some of their sizes), for at most
+    ``dollars`` by the prices under ``costs`` (estimated from what mined snapshots cost per WET file; one snapshot per
+    window while none is mined).
+    """
+
+    snapshots: int = Field(1, ge=0)
+    bytes: int | None = Field(None, ge=1)
+    dollars: float | None = Field(None, ge=0)
+    window: str | None = Field(None, pattern=r"^([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d$")
+
+
 class ReviewConfig(Section):
     """Human review of ``sample`` random refined pairs (paper §4: 50), in proportion over ``stratify_by``.
 
@@ -389,6 +414,8 @@ class Environment(Section):
     release: ReleaseConfig
     verification: VerificationConfig = VerificationConfig()
     costs: CostConfig = CostConfig()
+    automation: AutomationConfig = AutomationConfig()
+    backfill: BackfillConfig = BackfillConfig()
     review: ReviewConfig = ReviewConfig()
     results: ResultsConfig = ResultsConfig()
     trainer: TrainerConfig = TrainerConfig()

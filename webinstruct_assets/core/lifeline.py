@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
@@ -24,6 +25,20 @@ def process_identity(pid: int) -> tuple[int, int] | None:
         return None
     fields = stat.rpartition(")")[2].split()
     return None if fields[0] == "Z" else (pid, int(fields[19]))
+
+
+def dies_with_parent() -> Callable[[], None]:
+    """A ``preexec_fn`` for programs that are not ours: the kernel kills the child when this process dies (Linux only)."""
+    if sys.platform != "linux":
+        return lambda: None
+    prctl, parent = ctypes.CDLL(None, use_errno=True).prctl, os.getpid()
+
+    def prepare() -> None:
+        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # it died in between
+            os._exit(1)
+
+    return prepare
 
 
 def die_with(owner: tuple[int, int] | None) -> None:

@@ -1,0 +1,174 @@
+"""Dagster on one machine: code location, webserver and daemon, under one supervisor that owns the store.
+
+    webinstruct ui           this module; restarts a child that ends, stops them all when it ends
+      ├─ code-server         loads the definitions; run workers are its children
+      ├─ dagster-webserver
+      └─ dagster-daemon
+
+Not ``dagster dev``: killed, it leaves a daemon behind, and the next start makes two of them on one store. Here the kernel
+kills the children with the supervisor, and each of them holds the store's lock as long as it lives.
+"""
+
+import fcntl
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import dagster as dg
+import yaml
+
+from webinstruct_assets.core.errors import Busy, WebInstructError
+from webinstruct_assets.core.lifeline import dies_with_parent, process_identity
+from webinstruct_assets.core.workspace import Workspace
+from webinstruct_assets.graph import known_snapshots
+from webinstruct_assets.partitions import register
+from webinstruct_assets.runner import enter
+
+LOCK = Path("data/.dagster/stack.lock")
+UNFINISHED = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+STOP_SECONDS = 30.0
+RESTARTS, RESTARTS_WITHIN = 5, 120.0
+_PID = re.compile(r"\(pid: (\d+)\)")
+
+Log = Callable[[str], None]
+
+
+def serve(ws: Workspace, port: int, log: Log) -> None:
+    """Runs the stack until SIGINT or SIGTERM. Raises Busy when another one is up, WebInstructError when it cannot stay up."""
+    enter(ws)
+    with holding(ws.root / LOCK) as lock:
+        with dg.DagsterInstance.get() as instance:
+            register(instance, known_snapshots(ws))
+            reap(instance, log)
+        with tempfile.TemporaryDirectory(prefix="webinstruct-") as folder:
+            _supervise(Path(folder), port, lock, log)
+
+
+@contextmanager
+def holding(path: Path) -> Iterator[int]:
+    """The lock of one Dagster store, as a file descriptor that children are given, too. Raises Busy."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            stream.seek(0)
+            raise Busy(
+                f"another `webinstruct ui` (pid {stream.read().strip() or 'unknown'}) serves this store: {path.parent}",
+                "use that one, or stop it first: two daemons on one store start everything twice",
+            ) from None
+        stream.truncate(0)
+        stream.write(str(os.getpid()))
+        stream.flush()
+        yield stream.fileno()
+
+
+def reap(instance: dg.DagsterInstance, log: Log) -> list[str]:
+    """Marks runs whose process is gone as failed and frees their pool slots; returns their ids.
+
+    Dagster itself never learns of a run that a power cut or a kill of everything ended. Only for a store that one machine
+    owns (SQLite): on a shared one the process may be another machine's, and its launcher has health checks.
+    """
+    if "sqlite" not in type(instance.run_storage).__module__:
+        return []
+    reaped = []
+    for record in instance.get_run_records(dg.RunsFilter(statuses=UNFINISHED)):
+        run = record.dagster_run
+        if _at_work(instance, run.run_id):
+            continue
+        message = "Its process is gone; what it had committed is kept, a re-run goes on from there."
+        if run.status == dg.DagsterRunStatus.CANCELING:
+            instance.report_run_canceled(run, message)
+        else:
+            instance.report_run_failed(run, message)
+        instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+        log(f"run {run.run_id} was {run.status.value} and its process is gone: marked as ended")
+        reaped.append(run.run_id)
+    return reaped
+
+
+def _at_work(instance: dg.DagsterInstance, run_id: str) -> bool:
+    """Whether the process that a run's events name still runs, and is not another one that got its number later."""
+    for entry in reversed(instance.all_logs(run_id, of_type=dg.DagsterEventType.ENGINE_EVENT)):
+        if found := _PID.search(entry.message or (entry.dagster_event.message if entry.dagster_event else "") or ""):
+            identity = process_identity(int(found[1]))
+            if identity is None:
+                return False
+            boot = next(
+                int(line.split()[1]) for line in Path("/proc/stat").read_text().splitlines() if line[:5] == "btime"
+            )
+            return boot + identity[1] / os.sysconf("SC_CLK_TCK") <= entry.timestamp + 1
+    return False
+
+
+def _commands(socket: Path, workspace: Path, port: int) -> dict[str, list[str]]:
+    """The children's command lines; the code server first, which the others read."""
+    server = {"socket": str(socket), "location_name": "webinstruct"}
+    workspace.write_text(yaml.safe_dump({"load_from": [{"grpc_server": server}]}))
+    python = [sys.executable, "-m"]
+    return {
+        "code-server": [
+            *python, "dagster", "code-server", "start", "-m", "webinstruct_assets.definitions", "--location-name", "webinstruct",
+            "--socket", str(socket), "--log-level", "warning",
+        ],
+        "webserver": [
+            *python, "dagster_webserver", "-w", str(workspace), "-h", "127.0.0.1", "-p", str(port),
+            "--dagster-log-level", "warning", "--live-data-poll-rate", "2000",
+        ],
+        "daemon": [*python, "dagster._daemon", "run", "-w", str(workspace), "--log-level", "warning"],
+    }  # fmt: skip
+
+
+def _supervise(folder: Path, port: int, lock: int, log: Log) -> None:
+    """Keeps one process per command until it is told to stop. They meet at a socket in ``folder``, which is this user's."""
+    socket = folder / "code.sock"
+    commands = _commands(socket, folder / "workspace.yaml", port)
+    children: dict[str, subprocess.Popen[bytes]] = {}
+    restarts: list[float] = []
+    stopped = False
+
+    def stop(number: int, frame: object) -> None:
+        nonlocal stopped
+        stopped = True
+
+    # SIGINT, too: to a script's background job a shell leaves it ignored, and only the children would be without it.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    try:
+        while not stopped:
+            for name, command in commands.items():
+                child = children.get(name)
+                if child and child.poll() is None:
+                    continue
+                if name == "code-server":
+                    socket.unlink(missing_ok=True)
+                elif not socket.exists():
+                    continue  # the code server is loading
+                if child:
+                    log(f"Dagster's {name} ended with {child.returncode}; starting it again")
+                    now = time.monotonic()
+                    restarts = [moment for moment in restarts if now - moment < RESTARTS_WITHIN] + [now]
+                    if len(restarts) > RESTARTS:
+                        raise WebInstructError(
+                            f"Dagster's processes end again and again, {name} with {child.returncode}",
+                            "see the lines above",
+                        )
+                children[name] = subprocess.Popen(command, pass_fds=[lock], preexec_fn=dies_with_parent())
+            time.sleep(0.2)
+    finally:
+        for child in reversed(children.values()):  # the code server last: the others wait for its answers
+            child.terminate()
+        deadline = time.monotonic() + STOP_SECONDS
+        for child in children.values():
+            try:
+                child.wait(max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
