@@ -190,6 +190,15 @@ def test_answer_follows_the_json_schema(client: LlmClient) -> None:
 
 
 @pytest.mark.llm
+@pytest.mark.slow
+def test_sampling_with_a_seed_survives_more_prompts_than_a_step_takes(client: LlmClient) -> None:
+    """Prompts that vLLM would prefill in pieces: together they are longer than what it computes at a time."""
+    prompts = [" ".join(f"{word} {number}" for word in range(150)) for number in range(4)]
+    requests = [LlmRequest(prompt=prompt, max_tokens=2, temperature=0.7, seed=5) for prompt in prompts]
+    assert [reply.error for reply in client.complete(requests)] == [None] * len(requests)
+
+
+@pytest.mark.llm
 def test_too_long_a_request_is_an_error_reply_and_is_not_stored(client: LlmClient) -> None:
     too_long = LlmRequest(prompt="word " * 3000, max_tokens=4)
     replies = client.complete([too_long, FRANCE])

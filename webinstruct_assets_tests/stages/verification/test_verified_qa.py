@@ -76,7 +76,7 @@ def test_difficulty() -> None:
 
 EASY = [
     {"id": f"wi-{n}", "question": f"What is {n} + {n}?", "answer": str(2 * n), "final_answer": str(2 * n)}
-    for n in range(3, 11)
+    for n in range(3, 6)
 ]
 
 
@@ -133,8 +133,7 @@ def test_with_the_real_model(home: Path) -> None:
     manifest = execute(VERIFIED_QA, SNAPSHOT, workspace, log=print, run_id="test")
     rows = workspace.lake.read(manifest).to_dicts()
     reasons = dict(pl.read_parquet(workspace.lake.reject_paths(manifest)).select("parent_id", "reason").iter_rows())
-    print(rows, reasons)
-    assert manifest.rows_in == 10 and len(rows) + len(reasons) == 10
+    assert manifest.rows_in == 5 and len(rows) + len(reasons) == 5
     assert reasons.pop("wi-2") == "no_final_answer" and set(reasons.values()) <= {"majority_differs", "no_majority"}
-    assert 27 <= manifest.metrics["tokens_out"] <= 27 * 96
+    assert 12 <= manifest.metrics["tokens_out"] <= 12 * 96
     assert all(0 < row["right"] <= row["attempts"] == 3 and "smollm2" in row["model"] for row in rows)
