@@ -11,6 +11,7 @@ Training and scores are never started.
 import warnings
 from collections.abc import Iterator
 from datetime import UTC
+from typing import Any
 
 import dagster as dg
 

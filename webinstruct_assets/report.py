@@ -151,8 +151,22 @@ class Report:
         parts = []
         if rows := list(accuracy_rows(self.manifest.metrics.get("gold"))):
             parts.append("## Pairs, on gold\n\n" + _markdown(("of", *ACCURACY_COLUMNS[1:]), rows))
-        replies = table_rows(on_replies(recorded(replies_folder(self._ws))))
+        judged = recorded(replies_folder(self._ws))
+        replies = table_rows(on_replies(judged))
+        failures = [
+            (
+                case.expected,
+                f"{case.wanted}: {case.why}",
+                case.reason or "kept",
+                _inert(case.reply),
+                _inert(case.detail),
+            )
+            for case in judged
+            if (case.wanted == "drop") != bool(case.reason)
+        ]
         parts.append("## Filters\n\n" + _markdown(COLUMNS, [*self._on_gold, *replies]))
+        columns = ("case of", "should be", "was", "reply", "detail")
+        parts.append("## Recorded replies that go wrong\n\n" + _markdown(columns, failures))
         refined = [
             (manifest.keys["refiner"], *manifest.metrics["gold"].values())
             for manifest in self._ws.lake.manifests("refined_qa")
@@ -191,6 +205,12 @@ class Report:
             if len(text) <= SOURCE_CHARS
             else f"{text[:SOURCE_CHARS]}\n… {len(text) - SOURCE_CHARS:,} more characters"
         )
+
+
+def _inert(text: str) -> str:
+    """A cell of a Markdown table that holds ``text`` as it is, cut where long."""
+    text = " ".join(text.replace("|", "/").replace("`", "'").split())
+    return f"`{text if len(text) <= 90 else text[:90] + '…'}`" if text else ""
 
 
 def _markdown(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:

@@ -38,9 +38,13 @@ _ROUNDED = re.compile(
 )
 # "5 + 3 = 8 new limbs after 15 days.": the last equation, when nothing is concluded from it.
 _EQUATION = re.compile(
-    r"=\s*\$?([-+]?\d[\d,.]*)(?![\d.,]*\s*[-+*/^=])(?:(?!\b(?:so|thus|hence|therefore|which|and)\b)[^=,;.\n]|\.(?=\d))*\.?$"
+    r"=\s*\$?([-+]?\d[\d,.]*[\s$]*[a-zA-Z%°]*)(?![\d.,]*\s*[-+*/^=])(?:(?!\b(?:so|thus|hence|therefore|which|and)\b)[^=,;.\n]|\.(?=\d))*\.?$"
 )
-_SUM = re.compile(r"[-+]?\s*(?:\d*\s*\*?[a-zA-Z]|\d[\d.]*)(?:\s*[-+−]\s*(?:\d*\s*\*?[a-zA-Z]|\d[\d.]*))+")
+# A bare formula: single letters, digits, signs and functions, as "2/x" or "(x - 3)(x + 3)".
+_FORMULA = re.compile(
+    r"(?:[\d\s.()+\-−*/^√π]|\b(?:sin|cos|tan|ln|log|exp|sqrt|pi)\b|(?<![a-zA-Z])\d*[a-zA-Z](?![a-zA-Z]))+"
+)
+_OPERATED = re.compile(r"[a-zA-Z)]\s*[-+−*/^(]|[-+−*/^(]\s*\d*[a-zA-Z]")
 _TUPLE = re.compile(r"[(\[](?![^)\]]*(?<![\\a-zA-Z])[a-zA-Z]{3})[^()\[\]'\"]*,[^()\[\]'\"]*[)\]]")
 _CLOSING_TUPLE = re.compile(rf"{_TUPLE.pattern}$")
 _YES_NO = re.compile(r"(yes|no|true|false)\b", re.IGNORECASE)
@@ -50,7 +54,18 @@ _STATED_YES_NO = re.compile(
 _SENTENCE = re.compile(r"(?<=[.?!;])\s+(?=\S)")
 _NEGATIONS = frozenset({"not", "no", "never", "cannot", "neither", "nor", "t", "without"})
 # Function words: they tell nothing about what a text is about.
-STOP_WORDS = frozenset(["about", "after", "also", "and", "are", "because", "been", "but", "can", "does", "each", "for", "from", "had", "has", "have", "how", "into", "its", "many", "more", "most", "much", "not", "one", "only", "other", "out", "over", "same", "should", "some", "such", "than", "that", "the", "their", "them", "then", "there", "these", "they", "this", "those", "through", "two", "use", "was", "were", "what", "when", "where", "which", "while", "who", "why", "will", "with", "would", "you", "your"])  # fmt: skip
+STOP_WORDS = frozenset({
+    "about", "after", "also", "and", "are", "because", "been", "but", "can", "does", "each", "for", "from", "had",
+    "has", "have", "how", "into", "its", "many", "more", "most", "much", "not", "one", "only", "other", "out", "over",
+    "same", "should", "some", "such", "than", "that", "the", "their", "them", "then", "there", "these", "they", "this",
+    "those", "through", "two", "use", "was", "were", "what", "when", "where", "which", "while", "who", "why", "will",
+    "with", "would", "you", "your",
+})  # fmt: skip
+# Verbs that bid to answer.
+_BIDDING = frozenset({
+    "find", "calculate", "compute", "determine", "evaluate", "give", "name", "state", "list", "write", "show", "prove",
+    "explain", "describe",
+})  # fmt: skip
 _UNITS = {
     spelling: unit
     for unit, spellings in {
@@ -65,6 +80,15 @@ _UNITS = {
     }.items()
     for spelling in spellings.split()
 }  # fmt: skip
+
+
+_OPPOSITES = (
+    "more/less", "more/fewer", "larger/smaller", "greater/less", "higher/lower", "longer/shorter", "faster/slower",
+    "stronger/weaker", "increase/decrease", "rise/fall", "gain/lose", "expand/contract", "attract/repel",
+    "absorb/emit", "above/below", "before/after", "left/right", "inside/outside", "upward/downward", "first/last",
+    "positive/negative", "odd/even", "always/never", "same/different", "similarities/differences", "sum/product",
+    "sum/difference", "mean/median", "maximum/minimum", "numerator/denominator", "reactant/product",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -198,9 +222,14 @@ def _closing_math(text: str) -> tuple[str, str] | None:
         return next(group for group in groups if group is not None), after
     if pair := _CLOSING_TUPLE.search(text.rstrip(" .$")[-60:]):
         return pair[0], ""
-    if not delimited and len(text) <= 60 and (re.search(r"[=<>≤≥\^\\√]", text) or _SUM.fullmatch(text)):
+    if not delimited and len(text) <= 60 and (re.search(r"[=<>≤≥\^\\√]", text) or _bare_formula(text)):
         return text.rstrip(" ."), ""
     return None
+
+
+def _bare_formula(text: str) -> bool:
+    number = re.match(rf"{_NUMBER.pattern}\s*([a-zA-Z]+)", text)
+    return not (number and number[1] in _UNITS) and bool(_FORMULA.fullmatch(text) and _OPERATED.search(text))
 
 
 def _math_final(formula: str, after: str) -> Final | None:
@@ -297,13 +326,29 @@ def _keeps(before: str, after: str) -> bool:
         kept_words(before, after),
         [sum(word in _NEGATIONS for word in words(text)) for text in (before, after)],
     )
-    return kept >= KEPT_WORDS and negated[0] == negated[1]
+    return kept >= KEPT_WORDS and negated[0] == negated[1] and not opposed(before, after)
+
+
+def opposed(before: str, after: str) -> str | None:
+    """``smaller -> larger``: a word of ``before`` that ``after`` has the opposite of, and not itself."""
+    old, new = set(map(_stem, words(before))), set(map(_stem, words(after)))
+    for pair in _OPPOSITES:
+        word, other = map(_stem, pair.split("/"))
+        for one, opposite in ((word, other), (other, word)):
+            if one in old - new and opposite in new - old:
+                return f"{one} -> {opposite}"
+    return None
+
+
+def telling(word: str) -> bool:
+    """Whether a word says what a text is about: three letters or more, no function word, no verb that bids to answer."""
+    return len(word) > 2 and word.isalpha() and word not in STOP_WORDS and word not in _BIDDING
 
 
 def kept_words(before: str, after: str) -> float:
-    """Share of the telling words of ``before`` (three letters or more, no function words) that ``after`` has; 1 if none."""
-    telling = {_stem(word) for word in words(before) if len(word) > 2 and word.isalpha() and word not in STOP_WORDS}
-    return len(telling & set(map(_stem, words(after)))) / len(telling) if telling else 1.0
+    """Share of the telling words of ``before`` that ``after`` has; 1 if none."""
+    told = {_stem(word) for word in words(before) if telling(word)}
+    return len(told & set(map(_stem, words(after)))) / len(told) if told else 1.0
 
 
 def _stem(word: str) -> str:

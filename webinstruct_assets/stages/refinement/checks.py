@@ -16,6 +16,7 @@ import json
 import re
 from collections import Counter
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 
 from webinstruct_assets.core.llm.batches import Wanted
 from webinstruct_assets.core.llm.client import LlmReply
@@ -28,9 +29,11 @@ from webinstruct_assets.stages.refinement.answers import (
     final_answer,
     kept_words,
     numbers,
+    opposed,
     options,
     plain,
     same_final,
+    telling,
     units_changed,
 )
 from webinstruct_assets.stages.refinement.defects import KEPT_LENGTH, defect, refuses
@@ -38,6 +41,7 @@ from webinstruct_assets.stages.refinement.defects import KEPT_LENGTH, defect, re
 KEPT_QUESTION = 0.6  # share of a question's telling words that a rewording must keep
 KEPT_NUMBERS = 0.6  # share of the numbers of an answer that has REASONED_NUMBERS of them or more
 REASONED_NUMBERS = 4
+SPELT_ALIKE = 0.75  # sulphur and sulfur, colour and colors
 REASONING_WORDS = 8  # words that an answer without reasoning must gain to count as one with
 
 _LABEL = re.compile(
@@ -60,7 +64,7 @@ _UNIT_POWER = re.compile(r"\b([kcm]?m|s|mol|kg|L|N)\s*\}?\s*\^\s*\{?\s*-?[1-3]\}
 _TURNS = {
     word: kind
     for kind, turning in {
-        "not": "not never neither nor except incorrect false",
+        "not": "not no none never neither nor except incorrect false",
         "least": "least minimum minimal smallest lowest",
         "most": "maximum maximal largest greatest highest",
     }.items()
@@ -201,7 +205,7 @@ def _question_problem(
         return "question_changed", f"number added: {', '.join(sorted(added))}"
     if (gone := spelled - respelled - numbers(new)) and (come := respelled - spelled - numbers(old)):
         return "question_changed", f"number word {', '.join(sorted(gone))} -> {', '.join(sorted(come))}"
-    if turned := _turned(old, new):
+    if turned := _turned(old, new) or opposed(old, new) or _replaced(old, new):
         return "question_changed", turned
     if other := units_changed(old, new):
         return "question_changed", other
@@ -241,6 +245,25 @@ def _turned(old: str, new: str) -> str | None:
     if (signs - new_signs) and (new_signs - signs):
         return f"signs {dict(signs)} -> {dict(new_signs)}"
     return None
+
+
+def _replaced(old: str, new: str) -> str | None:
+    """``electrons -> protons`` where a telling word or two were replaced and nothing else changed: no editing does that."""
+    before, after = words(old), words(new)
+    swapped = []
+    for kind, first, end, start, stop in SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
+        if kind == "equal":
+            continue
+        pairs = list(zip(before[first:end], after[start:stop], strict=False))
+        if (
+            kind != "replace"
+            or end - first != stop - start
+            or not all(telling(word) for pair in pairs for word in pair)
+        ):
+            return None
+        swapped += pairs
+    other = [pair for pair in swapped if SequenceMatcher(None, *pair).ratio() < SPELT_ALIKE]
+    return ", ".join(f"{one} -> {another}" for one, another in other) if 0 < len(other) <= 2 else None
 
 
 def _answer_problem(answer: str, new_answer: str, final: SameFinal) -> str | None:

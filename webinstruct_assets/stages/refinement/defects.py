@@ -33,7 +33,7 @@ _REFUSAL = re.compile(
     r"|\bi(?:'m| am) (?:very |so )?sorry\b|\bi apologi[sz]e\b|\bi(?:'m| am) (?:unable|not able) to\b"
     r"|\bi (?:cannot|can't|can not|won't|could not|couldn't) (?:help|assist|answer|provide|do|fulfil|comply|verify|check|access|confirm|determine|see|view|offer)\b"
     r"|\bi (?:do not|don't) have (?:access|enough|any information|the ability|sufficient)\b"
-    r"|\bmy (?:knowledge cut-?off|training data|guidelines|programming)\b"
+    r"|\bi can only (?:answer|help|assist|provide|say)\b|\bmy (?:knowledge cut-?off|training data|guidelines|programming)\b"
     r"|\bi(?:'d| would)? (?:recommend|suggest|advise) (?:consulting|speaking|talking|seeking|asking|that you consult)",
     re.IGNORECASE,
 )
@@ -50,7 +50,7 @@ _TEASER = re.compile(
 )
 # No sentence ends in these; "a" (vitamin A), "on", "in" and the like (the answer to a question of grammar) do.
 _DANGLING_END = re.compile(
-    r"\b(?:the|an|and|or|nor|but|because|although|whereas|while|if|than|which|whose|its|their|our|your|of|into|between|from|with|by)\W*$"
+    r"\b(?:the|an|and|or|nor|but|because|although|whereas|while|if|than|which|whose|its|their|our|your|of|into|between|from|with|by|as)\W*$"
 )
 _HANGING_END = re.compile(
     r"\b(?:the|a|an|and|or|because|in|of|to|is|are|which|that|with|by|for|at|on)\s*(?:\.\.\.|…)\W*$"

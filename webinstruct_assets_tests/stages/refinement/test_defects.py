@@ -57,7 +57,7 @@ def test_what_a_question_brings_along(question: str) -> None:
 
 
 def benchmarks(folder: Path) -> list[tuple[str, str]]:
-    """Questions and answers of GSM8K, MATH, MMLU-STEM, ARC and BBH, one in four, as their authors published them."""
+    """Questions and answers of GSM8K, MATH, MMLU-STEM, ARC and BBH, one in eight, as their authors published them."""
     pairs = []
     for line in (folder / "gsm8k_test.jsonl").read_text().splitlines():
         item = json.loads(line)
@@ -69,14 +69,14 @@ def benchmarks(folder: Path) -> list[tuple[str, str]]:
         pairs.append((item["question"], item["choices"][item["answer"]]))
     for name in ("arc_challenge", "bbh"):
         pairs += [(item["question"], str(item["answer"])) for item in json.loads((folder / f"{name}.json").read_text())]
-    return pairs[::4]
+    return pairs[::8]
 
 
 def test_next_to_nothing_is_wrong_with_benchmarks(shared_real: Path) -> None:
     pairs = benchmarks(shared_real / "benchmarks")
     found = [(page_defect(*pair, completed=False), pair) for pair in pairs]
     defects = [(defect, pair) for defect, pair in found if defect]
-    assert len(pairs) > 3000
+    assert len(pairs) > 1500
     assert all(defect[0] == "defect_not_self_contained" for defect, _ in defects), defects
     assert len(defects) <= 2, defects  # all 12636: 4, of which 3 do refer to what is not there
 

@@ -21,8 +21,8 @@ from webinstruct_assets_tests.partitions import filled, made, publish
 KEY = PartitionKey.of({"snapshot": "local-demo"})
 # (precision, recall) on recorded replies as measured when the rules were written; docs/quality.md lists the failures.
 FLOORS = {
-    "answer_changed": (0.8, 1.0),
-    "question_changed": (0.93, 0.89),
+    "answer_changed": (0.83, 0.98),
+    "question_changed": (0.93, 0.9),
     "defect_language": (1.0, 1.0),
     "defect_leaked_prompt": (1.0, 0.83),
     "defect_loop": (1.0, 1.0),
