@@ -323,11 +323,17 @@ def ray_nodes(cache: Path, folder: Path) -> Iterator[str]:
              "--include-dashboard", "false", *store]  # fmt: skip
     join = " ".join([ray, "start", "--address", f"127.0.0.1:{head}", "--num-cpus", "1", *store])
     with ExitStack() as stack:
-        stack.enter_context(s3.process(start, folder / "head.log", **environment))
-        s3.wait_for(head, 60)
+
+        def node(name: str, command: list[str]) -> None:
+            log = folder / f"{name}.log"
+            child = stack.enter_context(s3.process(command, log, **environment))
+            while "Ray runtime started" not in log.read_text():
+                assert child.poll() is None, log.read_text()
+                time.sleep(0.2)
+
+        node("head", start)
         for number in range(2):
-            command = ["unshare", "--mount", "sh", "-c", f"mount -t tmpfs none {cache} && exec {join}"]
-            stack.enter_context(s3.process(command, folder / f"worker-{number}.log", **environment))
+            node(f"worker-{number}", ["unshare", "--mount", "sh", "-c", f"mount -t tmpfs none {cache} && exec {join}"])
         yield f"127.0.0.1:{head}"
 
 
@@ -365,7 +371,7 @@ def runs_on_ray(home: str, address: str, log: str) -> None:
         job.map(partial(_reads, note), units)
         job.metrics["nodes"] = sum(name.startswith("node-") for name in job.counts)
 
-    ws = with_engine(Workspace.open(Path(home)), "ray", None, address)
+    ws = with_engine(Workspace.open(Path(home)), "ray", 2, address)
     program.build(ws, Path(log), 0.2)
     reader = replace(stage_of(functions.squares), run=run, inputs=lambda ws, key: [PAGES.ref(key)])
     execute(reader, KEY, ws, log=print, run_id="t")
