@@ -11,7 +11,6 @@ import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -77,13 +76,13 @@ class Workspace:
         """The active environment."""
         return self.files.environment
 
-    @cached_property
+    @property
     def lake(self) -> Lake:
         """Where partitions are."""
         if self.config.lake.startswith("s3://"):
-            from webinstruct_assets.core.lake_s3 import S3Lake
+            from webinstruct_assets.core.lake_s3 import open_lake
 
-            return S3Lake(self.root / self.config.lake_cache, self.config.lake, self.config.s3)
+            return open_lake(self.root / self.config.lake_cache, self.config.lake, self.config.s3)
         return Lake(self.root / self.config.lake)
 
     def path(self, relative: Path) -> Path:
