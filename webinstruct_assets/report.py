@@ -173,8 +173,8 @@ class Report:
             if manifest.keys["snapshot"] == self._key["snapshot"] and manifest.metrics.get("gold")
         ]
         if refined:
-            columns = ("refiner", "kept pairs", "right before", "right after")
-            parts.append("## Kept after refinement, on gold\n\n" + _markdown(columns, refined))
+            heads = ("refiner", "kept pairs", "right before", "right after")
+            parts.append("## Kept after refinement, on gold\n\n" + _markdown(heads, refined))
         dataset = self._ws.lake.manifest(Ref("webinstruct", self._key))
         if dataset and (labels := dataset.metrics.get("accuracy_on_gold")):
             rows = [(name, by, *figures.values()) for name, each in labels.items() for by, figures in each.items()]

@@ -238,7 +238,7 @@ def test_the_budget_in_bytes_and_dollars(crawled: Workspace) -> None:
     files = [filled(CRAWL_INDEX, id=f"ci-{n}", kind="wet" if n % 2 else "warc") for n in range(8)]
     publish(ws, CRAWL_INDEX, mined, files)
     manifest = publish(ws, WEBINSTRUCT_RELEASE, mined, [filled(WEBINSTRUCT_RELEASE, id="wr-1")])
-    ws.lake.publish(manifest.model_copy(update={"cpu_seconds": 18_000.0}))
+    ws.lake.publish(manifest.model_copy(update={"cpu_seconds": 18_000.0}), set())
     assert backfill.dollars_per_file(ws) == pytest.approx(0.05, abs=1e-3)
     ws = configured(crawled, backfill={"snapshots": 3, "dollars": 0.5})
     chosen, reason = backfill.choose(ws, registered, [], ())

@@ -23,6 +23,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import urlsplit
@@ -483,6 +484,12 @@ class S3Lake(Lake):
                 pass
             temporary.unlink()
         return path.read_text()
+
+
+@cache
+def open_lake(root: Path, url: str, settings: S3Config) -> S3Lake:
+    """One object per process, whatever workspaces look at it: it holds the leases, and what the bucket has just said."""
+    return S3Lake(root, url, settings)
 
 
 class _Lease:

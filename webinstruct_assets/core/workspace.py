@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from copy import copy
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -78,13 +77,13 @@ class Workspace:
         """The active environment."""
         return self.files.environment
 
-    @cached_property
+    @property
     def lake(self) -> Lake:
         """Where partitions are."""
         if self.config.lake.startswith("s3://"):
-            from webinstruct_assets.core.lake_s3 import S3Lake
+            from webinstruct_assets.core.lake_s3 import open_lake
 
-            return S3Lake(self.root / self.config.lake_cache, self.config.lake, self.config.s3)
+            return open_lake(self.root / self.config.lake_cache, self.config.lake, self.config.s3)
         return Lake(self.root / self.config.lake)
 
     def path(self, relative: Path) -> Path:
@@ -110,9 +109,7 @@ class Workspace:
             )
         files = copy(self.files)
         files.environment = self.config.model_copy(update={"extraction": self.files.extractors[profile]})
-        seen = replace(self, files=files)
-        seen.__dict__["lake"] = self.lake  # one lake: its leases and what it has listed are this run's
-        return seen
+        return replace(self, files=files)
 
     # -- links between snapshots -------------------------------------------------------------------------
 
