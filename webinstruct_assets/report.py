@@ -165,8 +165,8 @@ class Report:
             if (case.wanted == "drop") != bool(case.reason)
         ]
         parts.append("## Filters\n\n" + _markdown(COLUMNS, [*self._on_gold, *replies]))
-        columns = ("case of", "should be", "was", "reply", "detail")
-        parts.append("## Recorded replies that go wrong\n\n" + _markdown(columns, failures))
+        of_failures = ("case of", "should be", "was", "reply", "detail")
+        parts.append("## Recorded replies that go wrong\n\n" + _markdown(of_failures, failures))
         refined = [
             (manifest.keys["refiner"], *manifest.metrics["gold"].values())
             for manifest in self._ws.lake.manifests("refined_qa")

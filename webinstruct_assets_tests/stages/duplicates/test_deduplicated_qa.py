@@ -231,3 +231,11 @@ def test_units_are_the_parts_of_the_input(workspace: Workspace, monkeypatch: pyt
     monkeypatch.setattr(deduplicated_qa, "PAIRS_PER_UNIT", 1)
     manifest = run(workspace, {"1": (QUESTION, ANSWER), "2": (QUESTION, ANSWER)})
     assert (manifest.rows_in, manifest.rows, manifest.rejected) == (2, 1, {"duplicate_exact": 1})
+
+
+def test_signs_count_however_they_are_typed() -> None:
+    from webinstruct_assets.stages.duplicates.shingles import shingle
+
+    typed = [r"$50^\circ$, $3 \times 4 \leq \frac{1}{\alpha}$", "50°, 3 · 4 ≤ 1/α", "50°, 3 + 4 ≤ 1/α", "50°, 3 · 4 ≥ 1/α"]
+    guards = shingle(typed, [""] * 4, 3)[0].guards
+    assert guards[0] == guards[1] and len(set(guards.tolist())) == 3
