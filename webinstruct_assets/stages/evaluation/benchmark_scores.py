@@ -314,5 +314,7 @@ BENCHMARK_SCORES = Stage(
         "stages/benchmarks/*.py",
         "stages/sft/recipes.py",
         "stages/release/ancestry.py",
+        "stages/training/__init__.py",
+        "stages/training/chat_template.jinja",
     ),
 )

@@ -10,6 +10,7 @@ import pytest
 
 from webinstruct_assets.core.config import FastTextConfig
 from webinstruct_assets.core.ids import row_id
+from webinstruct_assets.core.lake import Lake
 from webinstruct_assets.core.stage import Reject
 from webinstruct_assets.core.unit import Ledger
 from webinstruct_assets.core.urls import registrable_domain
@@ -112,7 +113,7 @@ def test_the_same_bytes_every_time(model: Path, root: Path, tmp_path: Path) -> N
     digests = []
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-        ledger = Ledger(tmp_path / name, "recall", SCHEMA, None)
+        ledger = Ledger(tmp_path / name, "recall", SCHEMA, Lake(tmp_path), None)
         entry = ledger.compute(FILE.unit, partial(score_file, CrawlSource(str(root)), model, 0.5, "r1", FILE))
         digests.append([part.sha256 for part in entry.all_files])
     assert digests[0] == digests[1] and len(digests[0]) == 3
@@ -124,4 +125,4 @@ def test_a_file_without_pages(model: Path, tmp_path: Path) -> None:
     )
     unit = score_file(CrawlSource(str(tmp_path)), model, 0.5, "r1", FILE)
     assert unit.rows_in == 0 and unit.counts["pages"] == 0
-    Ledger(tmp_path, "recall", SCHEMA, None).compute(FILE.unit, lambda: unit)
+    Ledger(tmp_path, "recall", SCHEMA, Lake(tmp_path), None).compute(FILE.unit, lambda: unit)
