@@ -39,6 +39,7 @@ FLOW = [
     "duplicates",
     "refinement",
     "review",
+    "funnel",
     "release",
     "verification",
     "sft",
