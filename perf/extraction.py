@@ -14,6 +14,7 @@ import asyncio
 import json
 import os
 import random
+import shutil
 import statistics
 import sys
 import tempfile
@@ -228,13 +229,17 @@ def refinement(ws: Workspace, runs: int, count: int) -> None:
     with ws.llm(config.model, print) as leased, tempfile.TemporaryDirectory() as folder:
         leased.concurrency = REFINED_AT_A_TIME
 
-        def ours(number: int) -> float:
+        root = Path(folder)
+        for shared in ("lake/deduplicated_qa", "models", "llm/servers"):
+            link = root / "data" / shared
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to((ws.root / "data" / shared).resolve())
+
+        def ours(_: int) -> float:
             """Runs the stage in a root of its own: the same pairs, models and server, an empty ledger."""
-            root = Path(folder) / str(number)
-            for shared in ("lake/deduplicated_qa", "models", "llm/servers"):
-                link = root / "data" / shared
-                link.parent.mkdir(parents=True, exist_ok=True)
-                link.symlink_to((ws.root / "data" / shared).resolve())
+            shutil.rmtree(root / "data/lake/refined_qa", ignore_errors=True)
+            for file in root.glob("data/llm/ledger.sqlite*"):
+                file.unlink()
             start = time.perf_counter()
             manifest = execute(REFINED_QA, key, Workspace(root, files), log=lambda line: None, run_id="perf")
             seconds = time.perf_counter() - start

@@ -45,8 +45,8 @@ def ancestors(lake: Lake, manifests: Iterable[Manifest], *, whole: bool = True) 
 def cost(manifests: Iterable[Manifest], prices: CostConfig, kept: int) -> dict[str, Any]:
     """CPU-seconds, LLM-seconds and tokens of all given partitions, in dollars by ``prices``, and per kept pair.
 
-    CPU-seconds are those of the stages' own processes and of fastText's; the LLM's seconds are the wall-clock of the stages that asked a
-    model, which is what a server costs while it is up for them.
+    CPU-seconds are those of the stages' own processes and of fastText's; the LLM's seconds are the wall-clock of the
+    stages that asked a model, which is what a server costs while it is up for them.
     """
     found = list(manifests)
     asking = [item for item in found if item.metrics.get("tokens_out")]
