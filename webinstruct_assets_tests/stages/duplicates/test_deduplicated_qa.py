@@ -236,6 +236,11 @@ def test_units_are_the_parts_of_the_input(workspace: Workspace, monkeypatch: pyt
 def test_signs_count_however_they_are_typed() -> None:
     from webinstruct_assets.stages.duplicates.shingles import shingle
 
-    typed = [r"$50^\circ$, $3 \times 4 \leq \frac{1}{\alpha}$", "50°, 3 · 4 ≤ 1/α", "50°, 3 + 4 ≤ 1/α", "50°, 3 · 4 ≥ 1/α"]
+    typed = [
+        r"$50^\circ$, $3 \times 4 \leq \frac{1}{\alpha}$",
+        "50°, 3 · 4 ≤ 1/α",
+        "50°, 3 + 4 ≤ 1/α",
+        "50°, 3 · 4 ≥ 1/α",
+    ]
     guards = shingle(typed, [""] * 4, 3)[0].guards
     assert guards[0] == guards[1] and len(set(guards.tolist())) == 3
