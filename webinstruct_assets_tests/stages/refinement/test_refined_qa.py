@@ -131,6 +131,20 @@ def test_the_page_around_the_pair_is_shown_when_wanted(workspace: Workspace, com
     assert {entry.asset for entry in manifest.inputs} == {"deduplicated_qa", *TO_PAGE}
 
 
+def test_a_defect_of_the_page_is_not_asked_about(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither does it use up the refiner's budget of pairs."""
+    looping = ("What does a beetle eat?", "It eats leaves of trees. " * 6)  # nobody recorded a reply to it
+    monkeypatch.setitem(PAIRS, "dq-0", looping)
+    recorded(workspace, max_pairs=2)
+    publish_pairs(workspace)
+    record(workspace)
+    manifest, rows, rejects = run(workspace)
+    assert set(rows) == {"dq-1", "dq-2"} and manifest.metrics["asked"] == 2
+    assert {name: reason for name, (reason, _) in rejects.items()} == {
+        "dq-0": "defect_loop", "dq-3": "not_sampled", "dq-4": "not_sampled",
+    }  # fmt: skip
+
+
 def test_unknown_refiner_and_prompt_are_named(workspace: Workspace) -> None:
     with pytest.raises(ConfigError, match="no refiner 'nobody'"):
         REFINED_QA.settings(workspace, PartitionKey.of({"refiner": "nobody", "snapshot": "local-demo"}))
