@@ -210,7 +210,7 @@ class Job:
             for number, prepare in enumerate(units):
                 name = f"{number:05}"
                 if entry := self.ledger.committed(name):
-                    self._take(name, entry, new=False)
+                    self._take(name, entry)
                 else:
                     unit = prepare()
                     unit.name = name
