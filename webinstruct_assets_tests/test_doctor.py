@@ -115,7 +115,7 @@ def test_endpoints(home: Path, completions: str, monkeypatch: pytest.MonkeyPatch
     configure(home, models={"smollm2-135m": {**model, "base_url": completions, "served_name": "other"}})
     (wrong, _) = found(home, "endpoints")
     assert wrong.level == "broken" and "serves m, not other" in wrong.what
-    configure(home, models={"smollm2-135m": {**model, "api_key_env": "NO_SUCH_KEY"}})
+    configure(home, models={"smollm2-135m": {**model, "api_key_env": "NO_SUCH_KEY"}})  # pragma: allowlist secret
     (item,) = found(home, "endpoints")
     assert item.level == "broken" and "NO_SUCH_KEY is not set" in item.what
 
