@@ -100,8 +100,10 @@ def _adapted(job: TrainingJob, model: Any) -> Any:
     if job.lora is None:
         return model
     from peft import LoraConfig, get_peft_model
+    from transformers import set_seed
 
     lora = job.lora
+    set_seed(job.seed)  # adapters begin at random, before the trainer sets the seed
     adapters = LoraConfig(
         task_type="CAUSAL_LM",
         r=lora["r"],

@@ -86,7 +86,7 @@ def test_a_shipped_file_is_what_accelerate_makes_of_it(name: str, monkeypatch: p
 def test_another_node_is_the_same_file_with_its_rank() -> None:
     args, environment = launched_with(FOLDER / "fsdp_two_nodes.yaml", "--machine_rank", "1")
     assert (args.machine_rank, args.nnodes, args.nproc_per_node, args.node_rank) == (1, "2", "8", 1)
-    assert (args.master_addr, args.master_port) == ("node0", "29500")
+    assert (args.rdzv_backend, args.rdzv_endpoint) == ("static", "node0:29500")
     assert environment["ACCELERATE_USE_FSDP"] == "true"
 
 

@@ -210,6 +210,13 @@ def test_lora_is_merged_into_a_checkpoint_like_any_other(make_job: MakeJob, tiny
     assert configs[0]["architectures"] == configs[1]["architectures"] == ["LlamaForCausalLM"]
 
 
+def test_adapters_begin_the_same_each_time(make_job: MakeJob) -> None:
+    job = make_job(lora=LORA)
+    first, second = (dict(prepare(job).trainer.model.named_parameters()) for _ in range(2))
+    begun = [name for name in first if "lora_A" in name]
+    assert begun and all(first[name].equal(second[name]) for name in begun)
+
+
 def test_memory_that_runs_out_is_an_error_with_a_way_out(make_job: MakeJob) -> None:
     import torch
 
