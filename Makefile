@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 LOCKS := $(addprefix requirements/,build.lock torch.lock core.lock llm-cpu.lock ray.lock dev.lock)
 
-.PHONY: help install demo ui test test-slow lint format types perf perf-peers lock clean
+.PHONY: help install demo ui test test-slow lint secrets audit format types perf perf-peers lock clean
 
 help:  ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1|\2/p' Makefile | column -t -s '|'
@@ -29,7 +29,7 @@ demo: install  ## build the demo crawl and every asset for the snapshot local-de
 ui: install  ## open the graph in Dagster's UI on loopback
 	@$(BIN)/webinstruct ui
 
-test: lint types  ## lint, types and the test suite
+test: lint secrets types  ## lint, a scan for secrets, types and the test suite
 	@$(BIN)/pytest
 
 test-slow: install  ## the long tests
@@ -38,6 +38,12 @@ test-slow: install  ## the long tests
 lint: install  ## ruff: rules and format
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+
+secrets: install  ## look for secrets in tracked files; commit hashes in config are none
+	@git ls-files -z | xargs -0 $(BIN)/detect-secrets-hook --no-verify --disable-plugin HexHighEntropyString
+
+audit: install  ## ask the advisory database about every pinned package (needs a network that has it)
+	@for lock in $(LOCKS); do $(BIN)/pip-audit --disable-pip --require-hashes --requirement $$lock; done
 
 format: install  ## rewrite the sources in ruff's format
 	@$(BIN)/ruff check --fix .

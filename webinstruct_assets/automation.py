@@ -68,9 +68,7 @@ def new_snapshots(context: dg.SensorEvaluationContext, workspace: WorkspaceResou
     return dg.SensorResult(dynamic_partitions_requests=[SNAPSHOT.build_add_request(new)])
 
 
-@dg.schedule(
-    job_name="__ASSET_JOB", cron_schedule="*/15 * * * *", default_status=dg.DefaultScheduleStatus.STOPPED
-)
+@dg.schedule(job_name="__ASSET_JOB", cron_schedule="*/15 * * * *", default_status=dg.DefaultScheduleStatus.STOPPED)
 def backfill_snapshots(
     context: dg.ScheduleEvaluationContext, workspace: WorkspaceResource
 ) -> Iterator[dg.RunRequest | dg.SkipReason]:

@@ -110,7 +110,9 @@ def choose(
             reason = f"{snapshot} cannot be sized"
             continue
         if budget.bytes is not None and found.bytes and spent_bytes + found.bytes > budget.bytes:
-            reason = f"{snapshot} would read {found.bytes:,} bytes of WET files, {budget.bytes - spent_bytes:,.0f} are left"
+            reason = (
+                f"{snapshot} would read {found.bytes:,} bytes of WET files, {budget.bytes - spent_bytes:,.0f} are left"
+            )
             break
         if budget.dollars is not None:
             if found.dollars is None and taken:

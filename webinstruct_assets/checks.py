@@ -75,7 +75,9 @@ def checks_of(stage: Stage, partitions_def: dg.PartitionsDefinition[Any]) -> dg.
     name="staleness",
     specs=[
         dg.AssetCheckSpec(
-            key.name, asset=key.asset_key, description="Every partition is what code, settings and inputs of today make."
+            key.name,
+            asset=key.asset_key,
+            description="Every partition is what code, settings and inputs of today make.",
         )
         for key in STALENESS
     ],
@@ -121,7 +123,9 @@ def _observe(context: dg.AssetCheckExecutionContext, state: State) -> None:
     records = context.instance.fetch_observations(
         dg.AssetRecordsFilter(asset_key=asset, asset_partitions=[partition]), limit=1
     ).records
-    last = records[0].asset_observation.metadata["staleness"].value if records and records[0].asset_observation else None
+    last = (
+        records[0].asset_observation.metadata["staleness"].value if records and records[0].asset_observation else None
+    )
     if text != (last or "up to date"):
         context.op_execution_context.log_event(
             dg.AssetObservation(asset, partition=partition, metadata={"staleness": text})

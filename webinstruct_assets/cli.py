@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 a problem that was named with its fix, 2 wrong usage.
 import getpass
 import json
 import logging
+import signal
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -137,6 +138,14 @@ def status(snapshot: str | None, as_json: bool) -> None:
         state = {True: "up to date", False: "STALE", None: "missing"}[row["up_to_date"]]
         counts = f"{row['rows']:>9,} rows {row['rejected']:>8,} rejected" if row["rows"] is not None else " " * 30
         click.echo(f"{row['asset']:<20} {row['partition']:<34} {counts}  {state:<10} {row['reason'] or ''}")
+    if running := module.builds(ws):
+        click.echo("\nbeing built now:")
+        for standing in running:
+            click.echo(standing.line())
+    for key in [snapshot] if snapshot else ws.config.snapshots:
+        if lines := module.funnel(ws, key):
+            click.echo(f"\nfunnel of {key}:")
+            click.echo("\n".join(lines))
     if held := holdings(ws):
         click.echo("\ntaken down, and still in (materialize these again):")
         for item in held:
@@ -273,6 +282,20 @@ def review(snapshot: str, reviewer: str, port: int) -> None:
     from webinstruct_assets.review.server import serve
 
     serve(_workspace(), check_snapshot(snapshot), reviewer, port, click.echo)
+
+
+@main.command()
+@click.option("--port", default=9464, show_default=True, help="0 takes a free one")
+def metrics(port: int) -> None:
+    """Serves Prometheus metrics on loopback: rows, rejects, tokens and cost per partition, and builds in flight."""
+    from webinstruct_assets.metrics import serve
+
+    server = serve(_workspace(), port)
+    click.echo(f"http://127.0.0.1:{server.server_port}/metrics  (Ctrl-C ends it)")
+    try:
+        signal.pause()
+    except KeyboardInterrupt:
+        click.echo()
 
 
 @main.command()

@@ -13,6 +13,7 @@ from webinstruct_assets.assets.decontaminated_qa import decontaminated_qa
 from webinstruct_assets.assets.deduplicated_qa import deduplicated_qa
 from webinstruct_assets.assets.extracted_qa import extracted_qa
 from webinstruct_assets.assets.fasttext_model import fasttext_model
+from webinstruct_assets.assets.funnel import funnel
 from webinstruct_assets.assets.later_rounds import later_rounds
 from webinstruct_assets.assets.pages import pages
 from webinstruct_assets.assets.quality_review import quality_review
@@ -33,6 +34,7 @@ from webinstruct_assets.assets.webinstruct_release import webinstruct_release
 from webinstruct_assets.automation import backfill_snapshots, extract, new_snapshots, recall, refresh_staleness
 from webinstruct_assets.checks import checks_of, staleness, verbatim_check
 from webinstruct_assets.graph import STAGES
+from webinstruct_assets.housekeeping import alert_on_failure, prune_event_log, weekly_pruning
 from webinstruct_assets.resources import WorkspaceResource
 
 PARTITIONS = {
@@ -66,6 +68,7 @@ defs = dg.Definitions(
         webinstruct,
         verified_qa,
         webinstruct_release,
+        funnel,
         sft_dataset,
         trained_checkpoint,
         benchmark_scores,
@@ -75,8 +78,9 @@ defs = dg.Definitions(
         verbatim_check(partitions.SNAPSHOT),
         staleness,
     ],
-    sensors=[new_snapshots, recall, extract],
-    schedules=[backfill_snapshots, refresh_staleness],
+    jobs=[prune_event_log],
+    sensors=[new_snapshots, recall, extract, alert_on_failure],
+    schedules=[backfill_snapshots, refresh_staleness, weekly_pruning],
     resources={"workspace": WorkspaceResource(), "pipes": dg.PipesSubprocessClient()},
     # One process per run: half the start-up, and no step child to survive its run's death.
     executor=dg.in_process_executor,

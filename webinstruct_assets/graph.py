@@ -18,6 +18,7 @@ from webinstruct_assets.stages.decontamination.decontaminated_qa import DECONTAM
 from webinstruct_assets.stages.duplicates.deduplicated_qa import DEDUPLICATED_QA
 from webinstruct_assets.stages.evaluation.benchmark_scores import BENCHMARK_SCORES
 from webinstruct_assets.stages.extraction.extracted_qa import EXTRACTED_QA
+from webinstruct_assets.stages.funnel.funnel import FUNNEL
 from webinstruct_assets.stages.pages.pages import PAGES
 from webinstruct_assets.stages.recall.fasttext_model import FASTTEXT_MODEL
 from webinstruct_assets.stages.recall.recalled_urls import RECALLED_URLS
@@ -61,6 +62,7 @@ STAGES: tuple[Stage, ...] = (
     WEBINSTRUCT,
     VERIFIED_QA,
     WEBINSTRUCT_RELEASE,
+    FUNNEL,
     SFT_DATASET,
     TRAINED_CHECKPOINT,
     BENCHMARK_SCORES,

@@ -101,7 +101,9 @@ def _at_work(instance: dg.DagsterInstance, run_id: str) -> bool:
             identity = process_identity(int(found[1]))
             if identity is None:
                 return False
-            boot = next(int(line.split()[1]) for line in Path("/proc/stat").read_text().splitlines() if line[:5] == "btime")
+            boot = next(
+                int(line.split()[1]) for line in Path("/proc/stat").read_text().splitlines() if line[:5] == "btime"
+            )
             return boot + identity[1] / os.sysconf("SC_CLK_TCK") <= entry.timestamp + 1
     return False
 
@@ -155,7 +157,8 @@ def _supervise(folder: Path, port: int, lock: int, log: Log) -> None:
                     restarts = [moment for moment in restarts if now - moment < RESTARTS_WITHIN] + [now]
                     if len(restarts) > RESTARTS:
                         raise WebInstructError(
-                            f"Dagster's processes end again and again, {name} with {child.returncode}", "see the lines above"
+                            f"Dagster's processes end again and again, {name} with {child.returncode}",
+                            "see the lines above",
                         )
                 children[name] = subprocess.Popen(command, pass_fds=[lock], preexec_fn=dies_with_parent())
             time.sleep(0.2)

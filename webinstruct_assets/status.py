@@ -1,12 +1,18 @@
-"""What ``webinstruct status`` shows: a row per asset and partition, from manifests."""
+"""What ``webinstruct status`` shows: a row per asset and partition, builds in flight, and a snapshot's funnel.
+
+From manifests, and from the progress files of builds.
+"""
 
 from typing import Any
 
 from webinstruct_assets.core.keys import Ref
 from webinstruct_assets.core.lake import ref_of
+from webinstruct_assets.core.progress import FILE, Standing, standing_of
 from webinstruct_assets.core.stage import Stage
 from webinstruct_assets.core.workspace import Workspace
 from webinstruct_assets.graph import STAGES, Selection, State, States, partitions
+from webinstruct_assets.stages.funnel.funnel import counted
+from webinstruct_assets.stages.funnel.steps import rejected, steps
 
 
 def refs_of(ws: Workspace, stage: Stage) -> list[Ref]:
@@ -51,3 +57,28 @@ def row(ws: Workspace, state: State, ref: Ref) -> dict[str, Any]:
         "reason": state.reason or None,
         "taken_down": ws.lake.takedowns.rows_in(ref.asset, str(ref.key), manifest.data_version) if manifest else None,
     }
+
+
+def builds(ws: Workspace) -> list[Standing]:
+    """Where everything stands that is being built now; ``label`` is "ASSET PARTITION"."""
+    found = (standing_of(path.parent) for path in sorted(ws.lake.root.glob(f"*/**/{FILE}")))
+    return [standing for standing in found if standing]
+
+
+BAR = 30  # characters of a full bar
+
+
+def funnel(ws: Workspace, snapshot: str) -> list[str]:
+    """A line per step of the snapshot's funnel: a bar for the share that it kept, counts, and rejects by reason."""
+    manifests = counted(ws, snapshot)
+    reasons = rejected(manifests)
+    lines = []
+    for step in steps(manifests):
+        kept = (step["records_in"] - step["rejected"]) / step["records_in"] if step["records_in"] else 0.0
+        own = ", ".join(f"{item['reason']} {item['records']:,}" for item in reasons if item["asset"] == step["asset"])
+        bar = "█" * round(BAR * kept)
+        lines.append(
+            f"{step['asset']:<20} {bar:░<{BAR}} {step['records_in']:>11,} in {step['rows_out']:>11,} out"
+            + (f"  rejected: {own}" if own else "")
+        )
+    return lines

@@ -4,7 +4,6 @@ A row's chain follows ``parent_id`` from asset to asset until the crawl's file l
 the inputs that its manifest pins; rows are sampled from the nearest dataset of rows above.
 """
 
-import gzip
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import duckdb
 
 from webinstruct_assets.core.errors import MissingInput
+from webinstruct_assets.core.gunzip import gunzip
 from webinstruct_assets.core.keys import PartitionKey, Ref
 from webinstruct_assets.core.manifest import Manifest
 from webinstruct_assets.core.workspace import Workspace
@@ -19,6 +19,7 @@ from webinstruct_assets.graph import BY_ASSET, BY_PREFIX, stage_of
 from webinstruct_assets.sql import quote, scan
 
 SAMPLED_ROWS = 3
+MAX_RECORD = 1 << 30  # bytes of a WARC record shown raw
 # Assets that have no text of their own to show beyond these columns.
 SHOWN = (
     "url",
@@ -147,7 +148,9 @@ class Tracer:
 
         source = CrawlSource.of(self._ws, place["snapshot"])
         data = source.read_range(place["warc_filename"], place["warc_record_offset"], place["warc_record_length"])
-        return gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
+        if data[:2] != b"\x1f\x8b":
+            return data
+        return gunzip(data, MAX_RECORD, f"{place['warc_filename']} at {place['warc_record_offset']}")
 
     # -- partitions --------------------------------------------------------------------------------------
 

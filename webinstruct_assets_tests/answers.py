@@ -107,7 +107,14 @@ def main(port: str, home: str, log: str) -> None:
             choice = {"index": 0, "finish_reason": "stop"}
             choice |= {"message": {"role": "assistant", "content": text}} if "messages" in body else {"text": text}
             usage = {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110}
-            answer = {"id": "x", "object": "completion", "created": 0, "model": MODEL, "choices": [choice], "usage": usage}
+            answer = {
+                "id": "x",
+                "object": "completion",
+                "created": 0,
+                "model": MODEL,
+                "choices": [choice],
+                "usage": usage,
+            }
             data = json.dumps(answer).encode()
             self.send_response(200)
             self.send_header("Content-Type", "application/json")

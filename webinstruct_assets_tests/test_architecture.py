@@ -36,6 +36,7 @@ FLOW = [
     "duplicates",
     "refinement",
     "review",
+    "funnel",
     "release",
     "verification",
     "sft",

@@ -21,6 +21,7 @@ from webinstruct_assets.stages.refinement.refined_qa import REFINED_QA
 
 EXTRACTED = (
     "pages", "extracted_qa", "decontaminated_qa", "deduplicated_qa", "refined_qa", "webinstruct", "webinstruct_release",
+    "funnel",
 )  # fmt: skip
 _DIMENSIONS = {stage.asset: stage.dimensions for stage in (BENCHMARK_ITEMS, REFINED_QA)}
 
@@ -56,7 +57,9 @@ class InEnvironment(dg.AutomationCondition[dg.AssetKey]):
             except BadKey:  # added by hand in the UI, which takes any string
                 return False
             oldest = config.automation.oldest
-            new_enough = oldest is None or key.get("snapshot", "").startswith("local-") or key.get("snapshot", oldest) >= oldest
+            new_enough = (
+                oldest is None or key.get("snapshot", "").startswith("local-") or key.get("snapshot", oldest) >= oldest
+            )
             return new_enough and all(key[name] in active[name] for name in key if name in active)
 
         keys = {text for text in context.candidate_subset.expensively_compute_partition_keys() if wanted(text)}

@@ -88,7 +88,7 @@ def domain_rates(ws: Workspace, manifest: Manifest) -> str:
     return draw("Judged domains", paint)
 
 
-def funnel(ws: Workspace, manifest: Manifest) -> str | None:
+def recall_funnel(ws: Workspace, manifest: Manifest) -> str | None:
     """Every step of the paper's funnel, by what is counted, on a logarithmic scale."""
     steps: list[dict[str, Any]] = manifest.metrics.get("funnel") or []
     if not steps:
@@ -115,6 +115,39 @@ def funnel(ws: Workspace, manifest: Manifest) -> str | None:
         axes.legend(fontsize=7, loc="upper right")
 
     return draw("From the crawl to located pages", paint, height=1.2 + 0.2 * len(steps))
+
+
+MAX_REASONS = 4  # of a step: what has fewer rejects is "other"
+
+
+def snapshot_funnel(ws: Workspace, manifest: Manifest) -> str:
+    """What became of each step's records, as shares: the rows that came out, and rejects by reason."""
+    steps: list[dict[str, Any]] = manifest.metrics["steps"]
+    rejects: list[dict[str, Any]] = manifest.metrics["rejects"]
+
+    def paint(axes: "Axes") -> None:
+        from matplotlib import colormaps
+
+        for place, step in enumerate(steps):
+            total = max(step["records_in"], 1)
+            own = [(item["reason"], item["records"]) for item in rejects if item["asset"] == step["asset"]]
+            other = sum(count for _, count in own[MAX_REASONS:])
+            kept = total - step["rejected"]
+            axes.barh(place, kept / total, color="tab:blue")
+            axes.text(0.01, place, f"{step['records_in']:,} in, {step['rows_out']:,} out", va="center", fontsize=7)
+            left = kept / total
+            shown = own[:MAX_REASONS] + ([("other", other)] if other else [])
+            for number, (reason, count) in enumerate(shown):
+                axes.barh(place, count / total, left=left, color=colormaps["OrRd"](0.65 - 0.12 * number))
+                if count / total > 0.12:
+                    axes.text(left + 0.01, place, f"{reason} {count:,}", va="center", fontsize=6)
+                left += count / total
+        axes.set_yticks(range(len(steps)), [step["asset"] for step in steps], fontsize=8)
+        axes.set_xlim(0, 1)
+        axes.set_xlabel("share of the records that went in: blue led to output, the others were rejected")
+        axes.invert_yaxis()
+
+    return draw(f"Funnel of {manifest.keys['snapshot']}", paint, height=1.2 + 0.32 * len(steps))
 
 
 def loss_curve(ws: Workspace, manifest: Manifest) -> str | None:

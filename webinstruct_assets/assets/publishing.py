@@ -5,6 +5,7 @@ Asset checks (``checks.py``) only display; in Dagster they cannot stop other run
 """
 
 import logging
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,7 @@ from webinstruct_assets.assets.metadata import metadata_of
 from webinstruct_assets.core.errors import WebInstructError
 from webinstruct_assets.core.keys import PartitionKey
 from webinstruct_assets.core.manifest import Manifest
+from webinstruct_assets.core.progress import Listener, Standing
 from webinstruct_assets.core.stage import Stage, execute
 from webinstruct_assets.core.workspace import Workspace
 from webinstruct_assets.resources import WorkspaceResource
@@ -22,6 +24,8 @@ from webinstruct_assets.resources import WorkspaceResource
 GROUP = "webinstruct"  # one group: with several, Dagster folds the lineage into boxes
 OWNERS = ["team:data"]
 CONSOLE = logging.getLogger("webinstruct")
+
+OBSERVE_SECONDS = 30.0  # an observation is a row of the event log, a line of the log is not
 
 Plot = Callable[[Workspace, Manifest], str | None]
 
@@ -61,7 +65,9 @@ def materialize(
 
     try:
         ws = prepare(resource.open())
-        manifest = execute(stage, key_of(context, stage), ws, log=log, run_id=context.run_id)
+        manifest = execute(
+            stage, key_of(context, stage), ws, log=log, run_id=context.run.run_id, listener=_observer(context, stage)
+        )
         return dg.MaterializeResult(
             metadata={**more(ws, manifest), **metadata_of(ws, stage, manifest, plot(ws, manifest) if plot else None)},
             data_version=dg.DataVersion(manifest.data_version),
@@ -70,3 +76,32 @@ def materialize(
         raise dg.Failure(
             description=str(error), metadata={"problem": error.problem, "fix": error.fix}, allow_retries=False
         ) from error
+
+
+def _observer(context: dg.AssetExecutionContext, stage: Stage) -> Listener:
+    """Makes where a long build stands an observation of its partition, every half minute."""
+    last = time.monotonic()
+
+    def observe(standing: Standing) -> None:
+        nonlocal last
+        if time.monotonic() - last < OBSERVE_SECONDS:
+            return
+        last = time.monotonic()
+        context.log_event(
+            dg.AssetObservation(
+                stage.asset,
+                partition=str(context.partition_key),
+                metadata={
+                    "done": standing.done,
+                    "total": standing.total,
+                    "records": standing.noun,
+                    "per_second": standing.rate,
+                    "dollars": standing.dollars,
+                    "rejected": sum(standing.rejected.values()),
+                    "rejected_by_reason": standing.rejected,
+                    **({} if standing.eta is None else {"seconds_left": standing.eta}),
+                },
+            )
+        )
+
+    return observe

@@ -47,6 +47,13 @@ class ModelConfig(Section):
     vllm_args: list[str] = []
     concurrency: int = Field(32, ge=1)
 
+    @field_validator("vllm_args")
+    @classmethod
+    def _no_code_of_others(cls, value: list[str]) -> list[str]:
+        if any(argument.replace("_", "-").startswith("--trust-remote-code") for argument in value):
+            raise ValueError("--trust-remote-code would run code that comes with the model")
+        return value
+
 
 class CrawlConfig(Section):
     """Where snapshots are read from: ``local-*`` keys under ``local_root``, others at ``source``.

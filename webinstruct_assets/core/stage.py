@@ -25,12 +25,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import polars as pl
 
+from webinstruct_assets.core.cost import cost_of
 from webinstruct_assets.core.engine import engine_of
 from webinstruct_assets.core.errors import QualityGate, UnitsFailed
 from webinstruct_assets.core.ids import digest_file, digest_json
 from webinstruct_assets.core.keys import PartitionKey, Ref
 from webinstruct_assets.core.manifest import Manifest, Part, data_version
-from webinstruct_assets.core.progress import Progress
+from webinstruct_assets.core.progress import Listener, Progress
 from webinstruct_assets.core.unit import Entry, Failed, Ledger, Reject, Schema, Unit, Work
 
 __all__ = ["Job", "Reject", "Stage", "Unit", "execute", "identify"]
@@ -105,6 +106,7 @@ class Job:
         settings: dict[str, Any],
         folder: Path,
         log: Callable[[str], None],
+        listener: Listener = lambda standing: None,
     ):
         self.stage, self.key, self.ws, self.settings, self.folder, self.log = (
             stage,
@@ -116,11 +118,19 @@ class Job:
         )
         self.inputs = inputs
         self.ledger = Ledger(folder, f"{stage.asset} {key}", dict(stage.schema), ws.lake.takedowns)
-        self.progress = Progress(self.ledger.label, log)
+        self.progress = Progress(self.ledger.label, log, self._dollars, ws.lake.folder(stage.ref(key)), listener)
+        self._clock, self._cpu_seconds = time.monotonic(), 0.0
         self.metrics: dict[str, Any] = {}
         self.rows: int | None = None  # set by stages whose rows are not table rows (training rows of a model)
         self._entries: dict[str, Entry] = {}
         self._engine = engine_of(ws.config.engine, log)
+
+    def _dollars(self) -> float:
+        """Cost so far, as the finished partition will count it: committed units, and an LLM's time once it was asked."""
+        usages = self.ws.llm_usage
+        tokens_in, tokens_out = sum(use.tokens_in for use in usages), sum(use.tokens_out for use in usages)
+        llm_seconds = time.monotonic() - self._clock if tokens_out else 0.0
+        return cost_of(self._cpu_seconds, llm_seconds, tokens_in, tokens_out, self.ws.config.costs).dollars
 
     def manifests(self, asset: str) -> list[Manifest]:
         """Manifests of the inputs from ``asset``, in key order."""
@@ -151,7 +161,11 @@ class Job:
 
     def unit(self, name: str, compute: Callable[[], Unit]) -> None:
         """Runs ``compute`` here and commits its result as unit ``name``, unless that unit is committed already."""
-        self._entries[name] = self.ledger.committed(name) or self.ledger.compute(name, compute)
+        entry = self.ledger.committed(name)
+        if entry is None:
+            entry = self.ledger.compute(name, compute)
+            self._cpu_seconds += entry.cpu_seconds
+        self._entries[name] = entry
         for warning in self._entries[name].warnings:
             self.log(f"{self.ledger.label}: {warning}")
 
@@ -222,6 +236,7 @@ class Job:
                     self.log(f"{ledger.label}: unit {outcome.name} failed: {outcome.problem}")
                 else:
                     entries[outcome.name] = outcome
+                    self._cpu_seconds += outcome.cpu_seconds
                     for warning in outcome.warnings:
                         self.log(f"{ledger.label}: {warning}")
                     self.progress.advance(size(outcome.name), outcome.rejected)
@@ -330,7 +345,15 @@ def identify(stage: Stage, key: PartitionKey, ws: "Workspace") -> Identity:
     return Identity(code, config, config_fingerprint, inputs, digest_json([code, config, versions]), reuses)
 
 
-def execute(stage: Stage, key: PartitionKey, ws: "Workspace", *, log: Callable[[str], None], run_id: str) -> Manifest:
+def execute(
+    stage: Stage,
+    key: PartitionKey,
+    ws: "Workspace",
+    *,
+    log: Callable[[str], None],
+    run_id: str,
+    listener: Listener = lambda standing: None,
+) -> Manifest:
     """Builds and publishes one partition; returns its manifest.
 
     Finished work with the same identity is returned as it is. Raises a WebInstructError (nothing is published
@@ -348,20 +371,11 @@ def execute(stage: Stage, key: PartitionKey, ws: "Workspace", *, log: Callable[[
         folder.mkdir(parents=True, exist_ok=True)
         for stray in folder.glob(".*.tmp-*"):
             stray.unlink()
-        job = Job(stage, key, ws, identity.inputs, identity.config, folder, log)
         if identity.reuses:
             outcome = _reuse(identity.inputs[identity.reuses])
             version = identity.inputs[identity.reuses].data_version
         else:
-            while True:
-                before = ws.lake.takedowns.count()
-                stage.run(job)
-                if ws.lake.takedowns.count() == before:
-                    break
-                job = Job(
-                    stage, key, ws, identity.inputs, identity.config, folder, log
-                )  # units that hold it are redone
-            outcome = job.outcome()
+            outcome = _run(stage, key, ws, identity, folder, log, listener).outcome()
             version = data_version(outcome["parts"], outcome["rejects"], outcome["files"], identity.config_fingerprint)
             if not outcome["rows"] and not stage.may_be_empty(ws, key):
                 raise QualityGate(
@@ -393,6 +407,27 @@ def execute(stage: Stage, key: PartitionKey, ws: "Workspace", *, log: Callable[[
             f"{ref}: {manifest.rows_in:,} in, {manifest.rows:,} out, {manifest.rejected_total:,} rejected, {manifest.seconds:.1f} s"
         )
         return manifest
+
+
+def _run(
+    stage: Stage,
+    key: PartitionKey,
+    ws: "Workspace",
+    identity: Identity,
+    folder: Path,
+    log: Callable[[str], None],
+    listener: Listener,
+) -> Job:
+    """Runs the stage to its end, again where something was taken down meanwhile: the units that hold it are redone."""
+    while True:
+        takedowns = ws.lake.takedowns.count()
+        job = Job(stage, key, ws, identity.inputs, identity.config, folder, log, listener)
+        try:
+            stage.run(job)
+        finally:
+            job.progress.close()
+        if ws.lake.takedowns.count() == takedowns:
+            return job
 
 
 def _intact(ws: "Workspace", ref: Ref) -> bool:

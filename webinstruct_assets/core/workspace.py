@@ -20,7 +20,7 @@ from webinstruct_assets.core.keys import check_snapshot
 from webinstruct_assets.core.lake import Lake, write_atomically
 
 if TYPE_CHECKING:
-    from webinstruct_assets.core.llm.client import LlmClient
+    from webinstruct_assets.core.llm.client import LlmClient, Usage
     from webinstruct_assets.core.llm.ledger import Ledger
     from webinstruct_assets.core.llm.models import ModelSpec
     from webinstruct_assets.core.llm.tokens import TokenCounts
@@ -55,11 +55,15 @@ Launch = Callable[[Sequence[str], Mapping[str, str], Callable[[str], None]], Non
 
 @dataclass(frozen=True)
 class Workspace:
-    """``launch`` starts a stage's child process (training); Dagster puts Pipes there."""
+    """``launch`` starts a stage's child process (training); Dagster puts Pipes there.
+
+    ``llm_usage``: of every client so far, for what a build costs as it runs.
+    """
 
     root: Path
     files: Config
     launch: Launch = field(default=run_subprocess)
+    llm_usage: list["Usage"] = field(default_factory=list)
 
     @classmethod
     def open(cls, root: Path | None = None, environment: str | None = None) -> "Workspace":
@@ -212,4 +216,6 @@ class Workspace:
         from webinstruct_assets.core.llm.client import LlmClient
 
         concurrency = self.config.models[name].concurrency
-        return LlmClient(endpoint, identity, self.ledger(), api_key=key, concurrency=concurrency)
+        client = LlmClient(endpoint, identity, self.ledger(), api_key=key, concurrency=concurrency)
+        self.llm_usage.append(client.usage)
+        return client

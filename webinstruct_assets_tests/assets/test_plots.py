@@ -1,6 +1,6 @@
 """Plots of a crawl's size fit into the event log."""
 
-from webinstruct_assets.assets.plots import MAX_BYTES, funnel
+from webinstruct_assets.assets.plots import MAX_BYTES, recall_funnel
 from webinstruct_assets.core.config import RecallConfig
 from webinstruct_assets.core.keys import PartitionKey
 from webinstruct_assets.core.stage import Job, Unit, execute
@@ -29,5 +29,5 @@ def test_the_funnel_of_the_most_rounds_and_the_largest_numbers_fits(workspace: W
         job.metrics["funnel"] = [*steps, step(0, "local-test", "URLs located", "pages", 18_000_000)]
 
     manifest = execute(made(RECALLED_URLS, run), KEY, workspace, log=print, run_id="test")
-    plot = funnel(workspace, manifest)
+    plot = recall_funnel(workspace, manifest)
     assert plot and len(plot) < MAX_BYTES * 4 / 3 + 100

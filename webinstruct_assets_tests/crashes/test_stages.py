@@ -126,7 +126,9 @@ class Campaign:
 def campaign(tmp_path: Path) -> Iterator[Campaign]:
     home, port = make_home(tmp_path / "home"), free_port()
     with answers.serving(home, tmp_path / "asked", port):
-        answers.configure(home, port, refiners=["smollm2-format", "smollm2-steps"], recipes=["base-smollm2", "demo-sft"])
+        answers.configure(
+            home, port, refiners=["smollm2-format", "smollm2-steps"], recipes=["base-smollm2", "demo-sft"]
+        )
         ws = Workspace.open(home)
         build_demo_crawl(ws.path(ws.config.crawl.demo_sources), ws.path(ws.config.crawl.local_root), "local-demo")
         yield Campaign(ws, [], tmp_path / "asked")
@@ -152,7 +154,9 @@ def test_kills_in_every_stage(campaign: Campaign) -> None:
     every = closure(campaign.ws, targets(campaign.ws, Selection(), ()), None)
     trained = {"demo-sft", "demo-stem|demo-sft"}
     campaign.refs = [
-        ref for ref in every if ref.asset not in ("trained_checkpoint", "benchmark_scores") or str(ref.key) not in trained
+        ref
+        for ref in every
+        if ref.asset not in ("trained_checkpoint", "benchmark_scores") or str(ref.key) not in trained
     ]
     campaign.build()
     chance = random.Random(1)

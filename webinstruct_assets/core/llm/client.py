@@ -217,15 +217,19 @@ class LlmClient:
             ) from error
         except (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError) as error:
             raise ConfigError(
-                f"LLM endpoint {self.base_url} refuses model {self.model!r}: {error.message}",
+                f"LLM endpoint {self.base_url} refuses model {self.model!r}: {self._without_key(error.message)}",
                 "correct `served_name` (the name the server lists under /v1/models), `base_url` or the key in "
                 "the variable that `api_key_env` names",
-            ) from error
+            ) from None  # the cause would carry the server's words into the event log
         except openai.OpenAIError as error:  # 400 (too long, bad schema), 5xx after all tries, no valid body
-            return _failed(str(error))
+            return _failed(self._without_key(str(error)))
         return LlmReply(
             text or "", finish, usage.prompt_tokens if usage else 0, usage.completion_tokens if usage else 0
         )
+
+    def _without_key(self, message: str) -> str:
+        """What a server says, without the key that some of them repeat."""
+        return message.replace(self.api_key, "***") if self.api_key else message
 
 
 def _failed(error: str) -> LlmReply:

@@ -103,9 +103,10 @@ def _split_source(spec: ModelSpec) -> tuple[str, str]:
 
 def _checkpoint_dir(spec: ModelSpec, place: str) -> Path:
     directory = Path(place).expanduser().resolve()
-    if not (directory / "config.json").is_file():
+    if not (directory / "config.json").is_file() or not any(directory.glob("*.safetensors")):
+        # Other weights are pickles, which run code when they are loaded.
         raise MissingModel(
-            f"model {spec.name!r} (source {spec.source}): no config.json in {directory}",
+            f"model {spec.name!r} (source {spec.source}): no config.json, or no safetensors, in {directory}",
             "set `source` to the folder of a Hugging Face checkpoint (config.json, *.safetensors, tokenizer files)",
         )
     return directory

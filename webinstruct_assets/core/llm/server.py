@@ -140,6 +140,7 @@ def _vllm_command(model_dir: Path, name: str, max_model_len: int, vllm_args: Seq
     command = [sys.executable, "-m", "webinstruct_assets.core.llm.vllm_process"]
     command += ["--model", str(model_dir), "--served-model-name", name, "--host", "127.0.0.1"]
     command += ["--max-model-len", str(max_model_len), "--enable-prefix-caching"]
+    command += ["--load-format", "safetensors"]  # other weights are pickles, which run code
     if _on_cpu():
         # Compiling saves little on a small model and costs a minute at every start. One process for engine and
         # worker ("uni") saves a quarter of the start: each process takes some 15 s to import vLLM.

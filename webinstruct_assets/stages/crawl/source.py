@@ -10,7 +10,6 @@ In goes a root (folder, ``file://``, ``http(s)://`` or ``s3://`` URL), out come 
 Source: https://commoncrawl.org/get-started (layout).
 """
 
-import gzip
 import io
 import json
 import time
@@ -21,11 +20,14 @@ from urllib.parse import urlsplit
 
 from webinstruct_assets.core.config import CrawlConfig
 from webinstruct_assets.core.errors import BadInput, MissingInput, Unavailable
+from webinstruct_assets.core.gunzip import gunzip
 from webinstruct_assets.core.keys import check_snapshot
 from webinstruct_assets.core.workspace import Workspace
 from webinstruct_assets.stages.crawl.transport import Folder, Transport, transport
 
 T = TypeVar("T")
+
+MAX_FILE_LIST = 256 << 20  # bytes; the largest snapshots list some 100,000 files in 15 MB
 # The one known server whose list of snapshots lives elsewhere.
 COLLINFO = {"data.commoncrawl.org": "https://index.commoncrawl.org"}
 
@@ -90,10 +92,9 @@ class CrawlSource:
                 f"use one of: {', '.join(known) or '(it has none)'}; or make it (import-warc, demo)",
             ) from error
         try:
-            return [line for line in gzip.decompress(data).decode().splitlines() if line]
-        except (OSError, EOFError, UnicodeDecodeError) as error:
-            problem = f"{self.root}/{path}: not a gzip list of paths ({error})"
-            raise BadInput(problem, "fetch it again") from error
+            return [line for line in gunzip(data, MAX_FILE_LIST, f"{self.root}/{path}").decode().splitlines() if line]
+        except UnicodeDecodeError as error:
+            raise BadInput(f"{self.root}/{path}: not a list of paths ({error})", "fetch it again") from error
 
     def open(self, path: str) -> BinaryIO:
         """The file as a stream, read forward; a transfer that breaks is taken up again, elsewhere if need be."""

@@ -14,7 +14,7 @@ import polars as pl
 
 from webinstruct_assets.core.config import Section, load_yaml, read_yaml
 from webinstruct_assets.core.manifest import Manifest
-from webinstruct_assets.stages.release.ancestry import funnel, rejected
+from webinstruct_assets.stages.funnel.steps import rejected, steps
 
 FOLDER = Path(__file__).parent / "card"
 TOP_SITES = 25
@@ -71,7 +71,7 @@ def card(rows: pl.DataFrame, manifests: Sequence[Manifest], snapshot: str) -> st
             "levels": _counted(rows["level"].to_list(), "level"),
             "sites": _counted(rows["domain"].to_list(), "site", TOP_SITES),
             "lengths": _lengths(rows),
-            "funnel": _table(funnel(manifests)),
+            "funnel": _table(steps(manifests)),
             "rejects": _table(rejected(manifests)),
             "contamination": _table([row for item in contamination for row in benchmark_hits(item)]),
             "comparison": _comparison(published, rows),

@@ -22,7 +22,8 @@ from webinstruct_assets.core.lake import write_atomically
 from webinstruct_assets.core.stage import Job, Reject, Stage, Unit
 from webinstruct_assets.core.takedown import REASON
 from webinstruct_assets.core.workspace import Workspace
-from webinstruct_assets.stages.release.ancestry import ancestors, cost, funnel
+from webinstruct_assets.stages.funnel.steps import steps
+from webinstruct_assets.stages.release.ancestry import ancestors, cost
 from webinstruct_assets.stages.release.dataset_card import card, pie
 
 PREFIX = "rl"
@@ -68,10 +69,11 @@ def run(job: Job) -> None:
 
     job.unit("files", described)
     job.rows = rows.height
+    funnel = steps(manifests)
     job.metrics |= {
         "pairs": rows.height,
-        "funnel": funnel(manifests),
-        "rows_by_stage": {step["asset"]: step["rows_out"] for step in funnel(manifests)},
+        "funnel": funnel,
+        "rows_by_stage": {step["asset"]: step["rows_out"] for step in funnel},
         "cost": cost(manifests, job.ws.config.costs, rows.height),
         "prices": settings_of(job.ws.config.costs),
     }
@@ -117,5 +119,5 @@ WEBINSTRUCT_RELEASE = Stage(
     inputs=inputs,
     settings=lambda ws, key: {},
     sources=("stages/release/webinstruct_release.py", "stages/release/dataset_card.py", "stages/release/ancestry.py",
-             "stages/release/card/*"),
+             "stages/release/card/*", "stages/funnel/steps.py", "core/cost.py"),
 )  # fmt: skip

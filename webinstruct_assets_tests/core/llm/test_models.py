@@ -17,7 +17,7 @@ from webinstruct_assets.core.llm.models import ModelSpec, model_identity, resolv
     [
         ("package:no_such_package_here", MissingModel, "pip install no-such-package-here"),
         ("package:json", MissingModel, "holds 0 GGUF files"),
-        ("path:/nowhere/at/all", MissingModel, "no config.json in /nowhere/at/all"),
+        ("path:/nowhere/at/all", MissingModel, "no config.json, or no safetensors, in /nowhere/at/all"),
         ("s3:bucket", ConfigError, "package:MODULE, path:DIR or hub:ORG/NAME"),
         ("hub:", ConfigError, "unknown source"),
     ],

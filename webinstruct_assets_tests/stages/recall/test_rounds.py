@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from webinstruct_assets.assets.plots import funnel
+from webinstruct_assets.assets.plots import recall_funnel
 from webinstruct_assets.core.keys import PartitionKey, Ref
 from webinstruct_assets.core.manifest import Manifest
 from webinstruct_assets.core.stage import Stage, execute
@@ -100,10 +100,10 @@ def test_the_funnel_has_every_number_once_and_is_drawn(ws: Workspace, two: dict[
     assert counted[1, "positive training pages"] == two["seed_set"].metrics["positives"]
     assert counted[2, "negative training pages"] == two["round2_seed_set"].metrics["negatives"]
     assert counted[0, "URLs located"] == two["recalled_urls"].rows
-    plot = funnel(ws, two["recalled_urls"])
+    plot = recall_funnel(ws, two["recalled_urls"])
     assert plot and plot.startswith("![From the crawl to located pages](data:image/png;base64,iVBOR")
     assert len(plot) < 70_000
-    assert funnel(ws, two["seed_set"]) is None
+    assert recall_funnel(ws, two["seed_set"]) is None
 
 
 def test_a_third_round_runs_or_stands_for_the_second(ws: Workspace, two: dict[str, Manifest]) -> None:

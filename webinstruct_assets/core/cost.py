@@ -1,0 +1,29 @@
+"""What work cost: CPU-seconds, the seconds that a GPU was up, tokens, and dollars by an environment's prices."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from webinstruct_assets.core.config import CostConfig
+
+
+@dataclass(frozen=True)
+class Cost:
+    """``gpu_seconds``: wall-clock in which a model was asked, times the GPUs that serve it."""
+
+    cpu_seconds: float
+    gpu_seconds: float
+    tokens_in: int
+    tokens_out: int
+    dollars: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """Rounded, for manifests and metadata."""
+        return {name: round(value, 6 if name == "dollars" else 1) for name, value in asdict(self).items()}
+
+
+def cost_of(cpu_seconds: float, llm_seconds: float, tokens_in: int, tokens_out: int, prices: CostConfig) -> Cost:
+    """The cost of some work; where tokens are priced (an endpoint billed by token) they count instead of the GPU."""
+    gpu_seconds = prices.gpus * llm_seconds
+    by_token = tokens_in / 1e6 * prices.tokens_in_million + tokens_out / 1e6 * prices.tokens_out_million
+    dollars = cpu_seconds / 3600 * prices.cpu_core_hour + (by_token or gpu_seconds / 3600 * prices.gpu_hour)
+    return Cost(cpu_seconds, gpu_seconds, tokens_in, tokens_out, dollars)

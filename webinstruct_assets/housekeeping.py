@@ -1,0 +1,98 @@
+"""What keeps an installation that runs for months in order: old runs are forgotten, failed ones are told of.
+
+Both are off until somebody turns them on in the UI.
+"""
+
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import dagster as dg
+
+from webinstruct_assets.core.errors import WebInstructError
+from webinstruct_assets.core.workspace import Workspace
+from webinstruct_assets.graph import STAGES
+from webinstruct_assets.resources import WorkspaceResource
+
+WEBHOOK = "WEBINSTRUCT_ALERT_WEBHOOK"
+KEEP_DAYS = 90
+PER_CALL = 100
+
+
+class PruneConfig(dg.Config):
+    """``keep_days``: runs that ended longer ago are forgotten."""
+
+    keep_days: int = KEEP_DAYS
+
+
+def forgettable(instance: dg.DagsterInstance, ws: Workspace, before: datetime) -> Iterator[str]:
+    """Ids of ended runs last touched before ``before`` that made nothing which is still published."""
+    makers = {manifest.run_id for stage in STAGES for manifest in ws.lake.manifests(stage.asset)}
+    ended = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
+    filters, cursor = dg.RunsFilter(statuses=ended, updated_before=before), None
+    while records := instance.get_run_records(filters, limit=PER_CALL, cursor=cursor):
+        cursor = records[-1].dagster_run.run_id
+        yield from (record.dagster_run.run_id for record in records if record.dagster_run.run_id not in makers)
+
+
+@dg.op
+def forget_old_runs(context: dg.OpExecutionContext, config: PruneConfig, workspace: WorkspaceResource) -> None:
+    """Deletes old runs with their events; what the lake holds, and the run that made it, stays."""
+    before = datetime.now(UTC) - timedelta(days=config.keep_days)
+    names = list(forgettable(context.instance, workspace.open(), before))
+    for name in names:
+        context.instance.delete_run(name)
+    context.log.info(f"{len(names):,} runs that ended before {before:%Y-%m-%d} are forgotten")
+
+
+@dg.job(description="Forgets runs older than keep_days (90); their logs go with them, published data does not.")
+def prune_event_log() -> None:
+    """The event log grows without bound otherwise."""
+    forget_old_runs()
+
+
+weekly_pruning = dg.ScheduleDefinition(
+    name="weekly_pruning",
+    job=prune_event_log,
+    cron_schedule="30 3 * * 0",
+    default_status=dg.DefaultScheduleStatus.STOPPED,
+)
+
+
+@dg.run_failure_sensor(default_status=dg.DefaultSensorStatus.STOPPED, minimum_interval_seconds=30)
+def alert_on_failure(context: dg.RunFailureSensorContext) -> dg.SkipReason | None:
+    """Posts every failed run to the address in WEBINSTRUCT_ALERT_WEBHOOK (Slack's form: a ``text``, and fields)."""
+    import httpx
+
+    address = os.environ.get(WEBHOOK)
+    if not address:
+        return dg.SkipReason(f"no address in {WEBHOOK}")
+    try:
+        answer = httpx.post(address, json=alert(context), timeout=30)
+        problem = f"answered {answer.status_code}" if answer.is_error else None
+    except httpx.TransportError as error:
+        problem = type(error).__name__
+    if problem:  # httpx's own errors name the address, which is a secret
+        raise WebInstructError(f"the webhook in {WEBHOOK}: {problem}", "correct the address, or look at its service")
+    return None
+
+
+def alert(context: dg.RunFailureSensorContext) -> dict[str, Any]:
+    """What failed, why and what to do: ``text``, ``run_id``, ``assets``, ``partition``, ``problem``, ``fix``."""
+    run = context.dagster_run
+    assets = sorted(key.to_user_string() for key in run.asset_selection or ())
+    problem, fix = context.failure_event.message, f"look at run {run.run_id} in the UI"
+    for event in context.get_step_failure_events():
+        failure = event.step_failure_data.user_failure_data
+        if failure and "problem" in failure.metadata:
+            problem, fix = str(failure.metadata["problem"].value), str(failure.metadata["fix"].value)
+    partition = run.tags.get("dagster/partition", "")
+    return {
+        "text": f"{', '.join(assets) or run.job_name} {partition} failed: {problem}\nfix: {fix}",
+        "run_id": run.run_id,
+        "assets": assets,
+        "partition": partition,
+        "problem": problem,
+        "fix": fix,
+    }

@@ -1,0 +1,97 @@
+"""Prometheus metrics of the lake: what is published, what is being built, what it cost. For the extra ``metrics``.
+
+Everything comes from manifests and from the progress files of builds in flight, at scrape time: nothing is counted
+twice, a restart forgets nothing, and builds in other processes are seen.
+"""
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from webinstruct_assets.core.cost import cost_of
+from webinstruct_assets.core.errors import ConfigError
+from webinstruct_assets.core.workspace import Workspace
+from webinstruct_assets.graph import STAGES
+from webinstruct_assets.status import builds
+
+if TYPE_CHECKING:
+    from wsgiref.simple_server import WSGIServer
+
+    from prometheus_client.core import Metric
+
+
+class LakeCollector:
+    """Reads the lake whenever Prometheus asks."""
+
+    def __init__(self, ws: Workspace):
+        self._ws = ws
+
+    def collect(self) -> Iterator["Metric"]:
+        """Metrics of published partitions, then of builds in flight."""
+        from prometheus_client.core import GaugeMetricFamily
+
+        def gauge(name: str, help_text: str, *more: str) -> GaugeMetricFamily:
+            return GaugeMetricFamily(f"webinstruct_{name}", help_text, labels=["asset", "partition", *more])
+
+        records_in = gauge("records_in", "Records that a published partition read")
+        rows = gauge("rows", "Rows of a published partition")
+        rejects = gauge("rejected_records", "Rejected records of a published partition", "reason")
+        size = gauge("bytes", "Bytes of a published partition")
+        seconds = gauge("build_seconds", "Wall-clock of the build of a published partition")
+        cpu = gauge("build_cpu_seconds", "CPU-seconds of the build of a published partition")
+        tokens = gauge("build_tokens", "Tokens that the build of a published partition asked of an LLM", "direction")
+        dollars = gauge("build_dollars", "Cost of the build of a published partition by the configured prices")
+        finished = gauge("finished_timestamp_seconds", "When a published partition was finished")
+        for stage in STAGES:
+            for manifest in self._ws.lake.manifests(stage.asset):
+                labels = [manifest.asset, manifest.partition]
+                spent = {name: int(manifest.metrics.get(name) or 0) for name in ("tokens_in", "tokens_out")}
+                llm_seconds = manifest.seconds if spent["tokens_out"] else 0.0
+                cost = cost_of(manifest.cpu_seconds, llm_seconds, prices=self._ws.config.costs, **spent)
+                records_in.add_metric(labels, manifest.rows_in)
+                rows.add_metric(labels, manifest.rows)
+                size.add_metric(labels, manifest.bytes)
+                seconds.add_metric(labels, manifest.seconds)
+                cpu.add_metric(labels, manifest.cpu_seconds)
+                dollars.add_metric(labels, cost.dollars)
+                finished.add_metric(labels, datetime.fromisoformat(manifest.finished_at).timestamp())
+                for reason, count in manifest.rejected.items():
+                    rejects.add_metric([*labels, reason], count)
+                for name, count in spent.items():
+                    tokens.add_metric([*labels, name.removeprefix("tokens_")], count)
+        yield from (records_in, rows, rejects, size, seconds, cpu, tokens, dollars, finished)
+
+        done = gauge("running_done", "Records that a build in flight has done")
+        total = gauge("running_total", "Records that a build in flight has to do")
+        rate = gauge("running_records_per_second", "Throughput of a build in flight")
+        spending = gauge("running_dollars", "Cost of a build in flight so far")
+        running_rejects = gauge("running_rejected_records", "Rejected records of a build in flight", "reason")
+        for standing in builds(self._ws):
+            labels = standing.label.split(" ", 1)  # asset, partition
+            done.add_metric(labels, standing.done)
+            total.add_metric(labels, standing.total)
+            rate.add_metric(labels, standing.rate)
+            spending.add_metric(labels, standing.dollars)
+            for reason, count in standing.rejected.items():
+                running_rejects.add_metric([*labels, reason], count)
+        yield from (done, total, rate, spending, running_rejects)
+
+
+def serve(ws: Workspace, port: int) -> "WSGIServer":
+    """Starts the endpoint on loopback in a thread; ``server_port`` tells a free port that was asked for with 0.
+
+    Raises ConfigError where the extra is not installed or the port is taken.
+    """
+    try:
+        from prometheus_client import CollectorRegistry, start_http_server
+    except ImportError as error:
+        raise ConfigError(
+            "Prometheus metrics need the package prometheus-client", "pip install 'webinstruct-assets[metrics]'"
+        ) from error
+    registry = CollectorRegistry()
+    registry.register(LakeCollector(ws))
+    try:
+        server, _ = start_http_server(port, addr="127.0.0.1", registry=registry)
+    except OSError as error:
+        raise ConfigError(f"port {port} of 127.0.0.1: {error.strerror}", "give another one with --port") from error
+    return server

@@ -1,0 +1,131 @@
+"""Secrets stay in the environment, whatever fails; model files that could run code are refused; gzip is bounded."""
+
+import gzip
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from webinstruct_assets.core.config import ModelConfig
+from webinstruct_assets.core.errors import BadInput, MissingModel
+from webinstruct_assets.core.gunzip import gunzip
+from webinstruct_assets.core.llm.models import ModelSpec, resolve_model
+from webinstruct_assets.core.workspace import Workspace
+from webinstruct_assets.stages.crawl.demo import build_demo_crawl
+from webinstruct_assets_tests.conftest import webinstruct
+
+SECRETS = {
+    "JUDGE_KEY": "sk-planted-judge-0123456789",
+    "HF_TOKEN": "hf_planted0123456789",
+    "AWS_ACCESS_KEY_ID": "AKIAPLANTED012345678",  # pragma: allowlist secret
+    "AWS_SECRET_ACCESS_KEY": "planted/secret/0123456789",  # pragma: allowlist secret
+    "WEBINSTRUCT_ALERT_WEBHOOK": "http://127.0.0.1:9/planted-hook-0123456789",
+}
+
+
+@pytest.fixture
+def endpoint() -> Iterator[tuple[str, list[bool]]]:
+    """A server that takes one key, and repeats a wrong one (or any, once told to fail) in its error as some do."""
+    refuse = [False]
+
+    class Server(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            key = self.headers["Authorization"].removeprefix("Bearer ")
+            known = key == SECRETS["JUDGE_KEY"] and not refuse[0]
+            message = {"role": "assistant", "content": '{"labels": []}'}
+            usage = {"prompt_tokens": 9, "completion_tokens": 4, "total_tokens": 13}
+            answer: dict[str, Any] = {"error": {"message": f"Incorrect API key provided: {key}"}}
+            if known:
+                choice = {"index": 0, "finish_reason": "stop", "message": message}
+                answer = {
+                    "id": "1",
+                    "object": "chat.completion",
+                    "created": 0,
+                    "model": "judge",
+                    "choices": [choice],
+                    "usage": usage,
+                }
+            body = json.dumps(answer).encode()
+            self.send_response(200 if known else 401)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Server) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/v1", refuse
+        server.shutdown()
+
+
+def test_planted_secrets_are_nowhere(
+    home: Path, endpoint: tuple[str, list[bool]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Runs that use secrets, well and badly: lake, run config, event log, compute logs and output are searched."""
+    url, refuse = endpoint
+    for name, value in SECRETS.items():
+        monkeypatch.setenv(name, value)
+    path = home / "config/environments/demo.yaml"
+    environment = yaml.safe_load(path.read_text())
+    environment["models"]["smollm2-135m"] = {
+        "source": "hub:planted/judge", "base_url": url, "served_name": "judge", "api_key_env": "JUDGE_KEY",  # pragma: allowlist secret
+    }  # fmt: skip
+    path.write_text(yaml.safe_dump(environment))
+    ws = Workspace.open(home)
+    build_demo_crawl(ws.path(ws.config.crawl.demo_sources), ws.path(ws.config.crawl.local_root), "local-demo")
+    refuse[0] = True
+    bad = webinstruct(home, "run", "--snapshot", "local-demo", "--to", "round1_domains", check=False)
+    assert bad.returncode == 1 and "Incorrect API key provided: ***" in bad.stdout + bad.stderr
+    refuse[0] = False
+    good = webinstruct(home, "run", "--snapshot", "local-demo", "--select", "round1_domains")
+    assert ws.lake.manifests("round1_domains")
+    planted = [value.encode() for value in SECRETS.values()]
+    searched = [path for path in home.rglob("*") if path.is_file() and not path.is_symlink()]
+    for path in searched:
+        content = path.read_bytes()
+        assert not [secret for secret in planted if secret in content], path
+    for output in (good.stdout, good.stderr, bad.stdout, bad.stderr):
+        assert not [value for value in SECRETS.values() if value in output]
+    # The search would find one: what is no secret of the same runs stands there in plain bytes.
+    assert [path for path in searched if path.suffix == ".db" and b"round1_domains" in path.read_bytes()]
+
+
+def test_weights_that_are_pickles_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "pytorch_model.bin").write_bytes(b"cos\nsystem\n(S'true'\ntR.")
+    with pytest.raises(MissingModel, match="no safetensors"):
+        resolve_model(ModelSpec(name="m", source=f"path:{tmp_path}"), tmp_path / "models", print)
+
+
+@pytest.mark.parametrize("argument", ["--trust-remote-code", "--trust_remote_code=true"])
+def test_a_models_own_code_is_refused(argument: str) -> None:
+    with pytest.raises(ValueError, match="would run code that comes with the model"):
+        ModelConfig(source="path:x", vllm_args=["--max-num-seqs", "8", argument])
+
+
+def test_a_small_file_cannot_become_a_large_one() -> None:
+    bomb = gzip.compress(bytes(10_000_000))
+    assert len(bomb) < 20_000 and len(gunzip(bomb, 10_000_000, "list")) == 10_000_000
+    with pytest.raises(BadInput, match=r"warc\.paths\.gz: more than 9,999,999 bytes"):
+        gunzip(bomb, 9_999_999, "warc.paths.gz")
+    with pytest.raises(BadInput, match="not readable as gzip"):
+        gunzip(bomb[:-9], 10_000_000, "list")
+
+
+def test_nothing_loads_pickles_from_files() -> None:
+    """Pickle is for our own processes' pipes (core/engine): no other module uses it, or asks torch to."""
+    package = Path(__file__).parents[1] / "webinstruct_assets"
+    for path in package.rglob("*.py"):
+        text = path.read_text()
+        if "engine" not in path.parts:
+            assert "pickle.load" not in text and "torch.load(" not in text and "allow_pickle=True" not in text, path
+        assert "trust_remote_code=True" not in text, path
