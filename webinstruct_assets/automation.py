@@ -10,7 +10,7 @@ Training and scores are never started.
 
 import warnings
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC
 
 import dagster as dg
 
