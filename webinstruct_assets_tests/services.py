@@ -185,6 +185,11 @@ class Stack:
         query = "query ($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }"
         return str(self.ask(query, id=run)["runOrError"]["status"])
 
+    def slots(self) -> list[dict[str, Any]]:
+        """Places in pools that runs hold."""
+        query = "{instance{concurrencyLimits{concurrencyKey claimedSlots{runId}}}}"
+        return [slot for limit in self.ask(query)["instance"]["concurrencyLimits"] for slot in limit["claimedSlots"]]
+
     def runs(self) -> list[dict[str, Any]]:
         """Runs, newest first: id, status, partition, assets."""
         query = "{runsOrError{... on Runs{results{runId status tags{key value} assetSelection{path}}}}}"

@@ -153,15 +153,16 @@ def test_new_snapshots_are_mined_to_the_dataset_and_no_further(
     for asset in asked:
         materialized(instance, asset, good, bad)
     extracted = ("pages", "extracted_qa", "decontaminated_qa", "deduplicated_qa")
-    assert extract.next() == dict.fromkeys(extracted, {good, bad})
+    assert extract.next() == {asset: {good, bad} for asset in extracted}
     # One snapshot fails its gate: it stops, and is not asked for again.
     for asset in extracted:
         materialized(instance, asset, good)
     refined = {f"{refiner}|{good}" for refiner in workspace.config.refiners}
     assert extract.next() == {"refined_qa": refined}
     materialized(instance, "refined_qa", *refined)
-    assert extract.next() == dict.fromkeys(("webinstruct", "webinstruct_release", "funnel"), {good})
-    for asset in ("webinstruct", "webinstruct_release", "funnel"):
+    last = ("webinstruct", "webinstruct_release", "funnel")
+    assert extract.next() == {asset: {good} for asset in last}
+    for asset in last:
         materialized(instance, asset, good)
     # A benchmark that is made anew is no reason to mine anything again; and training is never started.
     materialized(instance, "benchmark_items", "demo-stem")
@@ -201,16 +202,16 @@ def test_the_schedule_goes_on_step_by_step_within_its_budget(crawled: Workspace,
     assert set(steps) == {"local-a", "local-b", "demo-stem"}
     assets = [key.to_user_string() for key in steps["local-a"].asset_selection or []]
     assert assets[0] == "crawl_index" and assets[-1] == "extracted_qa", "what follows needs the benchmark's items"
-    for status, key in ((dg.DagsterRunStatus.FAILURE, "local-a"), (dg.DagsterRunStatus.SUCCESS, "local-b")):
+    for outcome, key in ((dg.DagsterRunStatus.FAILURE, "local-a"), (dg.DagsterRunStatus.SUCCESS, "local-b")):
         instance.create_run_for_job(
-            defs.resolve_implicit_global_asset_job_def(), tags=dict(steps[key].tags), status=status,
+            defs.resolve_implicit_global_asset_job_def(), tags=dict(steps[key].tags), status=outcome,
             asset_selection=frozenset(steps[key].asset_selection or []),
         )  # fmt: skip
     publish(ws, CRAWL_INDEX, PartitionKey.of({"snapshot": "local-b"}), [filled(CRAWL_INDEX, id="ci-1")])
     second = requests_at(instance, night + timedelta(hours=2))
     steps = {request.tags["dagster/partition"]: request for request in second if isinstance(request, dg.RunRequest)}
     assert set(steps) == {"local-b", "demo-stem"}, "the one that failed rests, and keeps its place"
-    assert [key.to_user_string() for key in steps["local-b"].asset_selection or []][0] == "seed_set"
+    assert (steps["local-b"].asset_selection or [])[0] == dg.AssetKey("seed_set")
     third = requests_at(instance, night + timedelta(days=1))
     partitions = {request.tags["dagster/partition"] for request in third if isinstance(request, dg.RunRequest)}
     assert partitions == {"local-a", "local-b", "demo-stem"}, "a new window, and what is missing"

@@ -166,12 +166,7 @@ def test_whatever_is_killed_the_graph_is_built_once_and_nothing_is_left_behind(m
             wait_for("the code location", 120, stack.loaded)
         wait_for(f"an end after {role} was killed", 900, lambda: settled(machine, refs))
         assert versions(machine.ws, refs) == calm
-        claimed = "{instance{concurrencyLimits{concurrencyKey claimedSlots{runId}}}}"
-        wait_for(
-            "empty pools",
-            120,
-            lambda: not any(limit["claimedSlots"] for limit in stack.ask(claimed)["instance"]["concurrencyLimits"]),
-        )
+        wait_for("empty pools", 120, lambda: not stack.slots())
         wait_for("no orphan", 120, lambda: not orphans(machine))
         daemons = [process for process in machine.processes() if "dagster._daemon" in process.cmdline()]
         assert len(daemons) == 1
