@@ -85,7 +85,9 @@ def backfill_snapshots(
     register(context.instance, list(ws.config.snapshots))
     runs = context.instance.get_runs(filters=dg.RunsFilter(tags={WINDOW_TAG: window}))
     chosen = list(dict.fromkeys(run.tags[SNAPSHOT_TAG] for run in reversed(runs)))
-    newest = {}  # of the runs of a step, of which a crash may have made several
+    newest: dict[
+        tuple[object, ...], dg.DagsterRun
+    ] = {}  # of the runs of a step, of which a crash may have made several
     for run in runs:
         newest.setdefault((run.tags[SNAPSHOT_TAG], run.tags["dagster/partition"], run.asset_selection), run)
     failed = {snapshot for (snapshot, *_), run in newest.items() if run.is_finished and not run.is_success}
