@@ -26,7 +26,7 @@ from webinstruct_assets_tests import answers
 from webinstruct_assets_tests.conftest import make_home, webinstruct
 from webinstruct_assets_tests.services import Stack, free_port, wait_for
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(3000)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(7200)]
 KEY = PartitionKey.of({"snapshot": "local-demo"})
 SEED = 7
 # ``worker``: a process of the engine inside the run. ``everything``: a power cut.
