@@ -369,7 +369,7 @@ def execute(
         started, clock = datetime.now(UTC), time.monotonic()
         folder = ws.lake.folder(ref) / identity.fingerprint[:12]
         folder.mkdir(parents=True, exist_ok=True)
-        for stray in folder.glob(".*.tmp-*"):
+        for stray in [*folder.glob(".*.tmp-*"), *folder.parent.glob(".*.tmp-*")]:  # of a killed run; of its manifest
             stray.unlink()
         if identity.reuses:
             outcome = _reuse(identity.inputs[identity.reuses])
