@@ -11,7 +11,6 @@ Training and scores are never started.
 import warnings
 from collections.abc import Iterator
 from datetime import UTC
-from typing import Any
 
 import dagster as dg
 
@@ -86,10 +85,10 @@ def backfill_snapshots(
     register(context.instance, list(ws.config.snapshots))
     runs = context.instance.get_runs(filters=dg.RunsFilter(tags={WINDOW_TAG: window}))
     chosen = list(dict.fromkeys(run.tags[SNAPSHOT_TAG] for run in reversed(runs)))
-    newest: dict[tuple[Any, ...], dg.DagsterRun] = {}  # of the runs of a step, of which a crash may have made several
+    newest: dict[tuple[str, str], dg.DagsterRun] = {}  # of the runs of a step, of which a crash may have made several
     for run in runs:
-        newest.setdefault((run.tags[SNAPSHOT_TAG], run.tags["dagster/partition"], run.asset_selection), run)
-    failed = {snapshot for (snapshot, *_), run in newest.items() if run.is_finished and not run.is_success}
+        newest.setdefault((run.tags[SNAPSHOT_TAG], f"{run.tags['dagster/partition']} {run.asset_selection}"), run)
+    failed = {snapshot for (snapshot, _), run in newest.items() if run.is_finished and not run.is_success}
     busy = {run.tags["dagster/partition"] for run in runs if not run.is_finished}
     registered = context.instance.get_dynamic_partitions("snapshot")
     snapshots, reason = backfill.choose(ws, registered, chosen, failed)

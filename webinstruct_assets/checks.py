@@ -120,12 +120,11 @@ def _observe(context: dg.AssetCheckExecutionContext, state: State) -> None:
     """Records a partition's state as metadata, where it is another than the one recorded last."""
     asset, partition = dg.AssetKey(state.ref.asset), str(state.ref.key)
     text = "up to date" if state.up_to_date else f"stale: {state.reason}"
-    records = context.instance.fetch_observations(
-        dg.AssetRecordsFilter(asset_key=asset, asset_partitions=[partition]), limit=1
-    ).records
-    last = (
-        records[0].asset_observation.metadata["staleness"].value if records and records[0].asset_observation else None
-    )
+    filters = dg.AssetRecordsFilter(asset_key=asset, asset_partitions=[partition])
+    # Builds leave observations of their own, of how far they are.
+    recent = [record.asset_observation for record in context.instance.fetch_observations(filters, limit=20).records]
+    told = [item.metadata["staleness"].value for item in recent if item and "staleness" in item.metadata]
+    last = told[0] if told else None
     if text != (last or "up to date"):
         context.op_execution_context.log_event(
             dg.AssetObservation(asset, partition=partition, metadata={"staleness": text})

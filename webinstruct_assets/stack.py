@@ -98,14 +98,19 @@ def _at_work(instance: dg.DagsterInstance, run_id: str) -> bool:
     """Whether the process that a run's events name still runs, and is not another one that got its number later."""
     for entry in reversed(instance.all_logs(run_id, of_type=dg.DagsterEventType.ENGINE_EVENT)):
         if found := _PID.search(entry.message or (entry.dagster_event.message if entry.dagster_event else "") or ""):
-            identity = process_identity(int(found[1]))
-            if identity is None:
-                return False
-            boot = next(
-                int(line.split()[1]) for line in Path("/proc/stat").read_text().splitlines() if line[:5] == "btime"
-            )
-            return boot + identity[1] / os.sysconf("SC_CLK_TCK") <= entry.timestamp + 1
+            return is_the_process(int(found[1]), entry.timestamp)
     return False
+
+
+def is_the_process(pid: int, moment: float) -> bool:
+    """Whether the process that had this number at ``moment`` (seconds since 1970) still runs."""
+    identity = process_identity(pid)
+    if identity is None:
+        return False
+    boot = next(
+        int(line.split()[1]) for line in Path("/proc/stat").read_text().splitlines() if line.startswith("btime")
+    )
+    return boot + identity[1] / os.sysconf("SC_CLK_TCK") <= moment + 1
 
 
 def _commands(socket: Path, workspace: Path, port: int) -> dict[str, list[str]]:

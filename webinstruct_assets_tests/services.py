@@ -159,6 +159,37 @@ class Stack:
 
         return str(wait_for("the backfill", seconds, status))
 
+    def launch(self, assets: list[str], partition: str) -> str:
+        """What the UI's Materialize does on one partition; the run's id."""
+        answer = self.ask(
+            """mutation ($p: ExecutionParams!) { launchPipelineExecution(executionParams: $p) {
+            __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }""",
+            p={
+                "selector": {
+                    "repositoryLocationName": "webinstruct",
+                    "repositoryName": "__repository__",
+                    "pipelineName": "__ASSET_JOB",
+                    "assetSelection": [{"path": [asset]} for asset in assets],
+                    "assetCheckSelection": [],
+                },
+                "runConfigData": "{}",
+                "mode": "default",
+                "executionMetadata": {"tags": [{"key": "dagster/partition", "value": partition}]},
+            },
+        )["launchPipelineExecution"]
+        assert answer["__typename"] == "LaunchRunSuccess", answer
+        return str(answer["run"]["runId"])
+
+    def status(self, run: str) -> str:
+        """A run's status."""
+        query = "query ($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }"
+        return str(self.ask(query, id=run)["runOrError"]["status"])
+
+    def slots(self) -> list[dict[str, Any]]:
+        """Places in pools that runs hold."""
+        query = "{instance{concurrencyLimits{concurrencyKey claimedSlots{runId}}}}"
+        return [slot for limit in self.ask(query)["instance"]["concurrencyLimits"] for slot in limit["claimedSlots"]]
+
     def runs(self) -> list[dict[str, Any]]:
         """Runs, newest first: id, status, partition, assets."""
         query = "{runsOrError{... on Runs{results{runId status tags{key value} assetSelection{path}}}}}"

@@ -1,83 +1,25 @@
 """Dagster as users run it: ``webinstruct ui`` with its webserver and daemon, a real browser, a real backfill."""
 
-import os
-import signal
-import socket
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from webinstruct_assets_tests.conftest import rows_of, webinstruct
+from webinstruct_assets_tests.services import Stack, wait_for
 
 pytestmark = [pytest.mark.llm, pytest.mark.browser, pytest.mark.timeout(1800)]
 CHROMIUM = Path("/usr/bin/chromium")
 
 
-class Server:
-    """A running ``webinstruct ui`` and GraphQL access to it."""
-
-    def __init__(self, url: str):
-        self.url = url
-
-    def ask(self, query: str, **variables: Any) -> dict[str, Any]:
-        answer = httpx.post(f"{self.url}/graphql", json={"query": query, "variables": variables}, timeout=30).json()
-        assert "errors" not in answer, answer
-        return answer["data"]
-
-
-def wait_for(what: str, seconds: float, found: Callable[[], Any]) -> Any:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        try:
-            if result := found():
-                return result
-        except httpx.TransportError:
-            pass
-        time.sleep(1)
-    raise AssertionError(f"{what}: not within {seconds:.0f} s")
-
-
 @pytest.fixture(scope="module")
-def ui(demo_home: Path) -> Iterator[Server]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    log = (demo_home / "ui.log").open("w")
-    command = [sys.executable, "-m", "webinstruct_assets.cli", "ui", "--port", str(port)]
-    child = subprocess.Popen(
-        command,
-        env={**os.environ, "WEBINSTRUCT_HOME": str(demo_home)},
-        stdout=log,
-        stderr=log,
-        start_new_session=True,
-    )
-    server = Server(f"http://127.0.0.1:{port}")
-
-    def loaded() -> bool:
-        entries = server.ask(
-            "{workspaceOrError{... on Workspace{locationEntries{name loadStatus locationOrLoadError{__typename}}}}}"
-        )
-        return any(
-            entry["loadStatus"] == "LOADED" and entry["locationOrLoadError"]["__typename"] == "RepositoryLocation"
-            for entry in entries["workspaceOrError"]["locationEntries"]
-        )
-
-    try:
-        wait_for("the code location", 120, loaded)
-        yield server
-    finally:
-        child.send_signal(signal.SIGINT)
-        child.wait(60)
-        log.close()
+def ui(demo_home: Path) -> Iterator[Stack]:
+    with Stack(demo_home) as running:
+        yield running
 
 
-def test_materialize_in_the_browser(ui: Server, demo_home: Path) -> None:
+def test_materialize_in_the_browser(ui: Stack, demo_home: Path) -> None:
     """Lineage in one view, then Materialize on a partition whose setting changed; nothing above it changes."""
     if not CHROMIUM.exists():
         pytest.skip("Debian's chromium is not installed")
@@ -121,39 +63,23 @@ def test_materialize_in_the_browser(ui: Server, demo_home: Path) -> None:
     webinstruct(demo_home, "run", "--snapshot", "local-demo", "--select", "decontaminated_qa")
 
 
-def test_a_partition_outside_the_environment_fails_at_once(ui: Server) -> None:
+def test_a_partition_outside_the_environment_fails_at_once(ui: Stack) -> None:
     """A recipe whose data and model are not there: the run fails with an error that names what is missing."""
-    launched = ui.ask(
-        """mutation ($p: ExecutionParams!) { launchPipelineExecution(executionParams: $p) {
-            __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }""",
-        p={
-            "selector": {
-                "repositoryLocationName": "webinstruct",
-                "repositoryName": "__repository__",
-                "pipelineName": "__ASSET_JOB",
-                "assetSelection": [{"path": ["trained_checkpoint"]}],
-                "assetCheckSelection": [],
-            },
-            "runConfigData": "{}",
-            "mode": "default",
-            "executionMetadata": {"tags": [{"key": "dagster/partition", "value": "mammoth2-7b"}]},
-        },
-    )["launchPipelineExecution"]
-    assert launched["__typename"] == "LaunchRunSuccess", launched
+    run = ui.launch(["trained_checkpoint"], "mammoth2-7b")
     query = """query ($id: ID!) {
         runOrError(runId: $id) { ... on Run { status } }
         logsForRun(runId: $id) { ... on EventConnection { events {
             ... on ExecutionStepFailureEvent { error { message } failureMetadata { description } } } } } }"""
 
     def failed() -> Any:
-        answer = ui.ask(query, id=launched["run"]["runId"])
+        answer = ui.ask(query, id=run)
         return answer["logsForRun"]["events"] if answer["runOrError"]["status"] == "FAILURE" else None
 
     events = wait_for("the run's failure", 120, failed)
     assert any("mammoth2-7b" in str(event) and "fix: " in str(event) for event in events)
 
 
-def test_a_backfill_of_two_snapshots(ui: Server, demo_home: Path) -> None:
+def test_a_backfill_of_two_snapshots(ui: Stack, demo_home: Path) -> None:
     """Two imported snapshots, one backfill through the daemon, both mined down to decontaminated pairs."""
     warcs = sorted((demo_home / "data/crawl/crawl-data/local-demo").rglob("*.warc.gz"))
     snapshots = ["local-one", "local-two"]
@@ -164,19 +90,7 @@ def test_a_backfill_of_two_snapshots(ui: Server, demo_home: Path) -> None:
 
     assets = [stage.asset for stage in STAGES if stage.dimensions == ("snapshot",)]
     mined = assets[: assets.index("deduplicated_qa") + 1]
-    launched = ui.ask(
-        """mutation ($p: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $p) {
-            __typename ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } } }""",
-        p={"assetSelection": [{"path": [asset]} for asset in mined], "partitionNames": snapshots},
-    )["launchPartitionBackfill"]
-    assert launched["__typename"] == "LaunchBackfillSuccess", launched
-    query = "query ($id: String!) { partitionBackfillOrError(backfillId: $id) { ... on PartitionBackfill { status } } }"
-
-    def ended() -> Any:
-        state = ui.ask(query, id=launched["backfillId"])["partitionBackfillOrError"]["status"]
-        return state if state.startswith(("COMPLETED", "FAILED", "CANCELED")) else None
-
-    assert wait_for("the backfill", 900, ended) == "COMPLETED_SUCCESS"
+    assert ui.ended(ui.backfill(mined, snapshots), 900) == "COMPLETED_SUCCESS"
     rows = rows_of(demo_home, "SELECT partition, asset FROM manifests WHERE partition IN ('local-one', 'local-two')")
     assert {(row["partition"], row["asset"]) for row in rows} == {
         (snapshot, asset) for snapshot in snapshots for asset in mined

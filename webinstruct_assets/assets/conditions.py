@@ -21,6 +21,7 @@ from webinstruct_assets.stages.refinement.refined_qa import REFINED_QA
 
 EXTRACTED = (
     "pages", "extracted_qa", "decontaminated_qa", "deduplicated_qa", "refined_qa", "webinstruct", "webinstruct_release",
+    "funnel",
 )  # fmt: skip
 _DIMENSIONS = {stage.asset: stage.dimensions for stage in (BENCHMARK_ITEMS, REFINED_QA)}
 

@@ -96,7 +96,7 @@ class Lake:
         """Folder of a build, with all units of it that were committed, on whatever machine."""
         folder = self.folder(ref) / name
         folder.mkdir(parents=True, exist_ok=True)
-        for stray in folder.glob(".*.tmp-*"):
+        for stray in [*folder.glob(".*.tmp-*"), *folder.parent.glob(".*.tmp-*")]:  # of a killed run; of its manifest
             stray.unlink()
         return folder
 

@@ -28,7 +28,7 @@ import polars as pl
 
 from webinstruct_assets.core.cost import cost_of
 from webinstruct_assets.core.engine import engine_of
-from webinstruct_assets.core.errors import QualityGate, UnitsFailed
+from webinstruct_assets.core.errors import QualityGate, UnitsFailed, disk_errors_named
 from webinstruct_assets.core.ids import digest_file, digest_json
 from webinstruct_assets.core.keys import PartitionKey, Ref, plain_snapshot, profile_of
 from webinstruct_assets.core.llm.batches import Batch, answered
@@ -430,7 +430,7 @@ def execute(
     """
     ref = stage.ref(key)
     ws = ws.under(key)
-    with ws.lake.lock(ref):
+    with disk_errors_named(str(ref)), ws.lake.lock(ref):
         identity = identify(stage, key, ws)
         current = ws.lake.manifest(ref)
         if current and current.fingerprint == identity.fingerprint and _intact(ws, ref):

@@ -7,6 +7,7 @@ Every file is written beside its name, synced and renamed, so an entry that is t
 The process that computed a unit commits it, on whatever machine that is.
 """
 
+import io
 import json
 import os
 import secrets
@@ -186,11 +187,13 @@ class Ledger:
         path = self.folder / name
         # Not named by pid: on a cluster, two machines may have the same pid at work on the same unit.
         temporary = path.with_name(f".{name}.tmp-{secrets.token_hex(8)}")
+        if isinstance(content, pl.DataFrame):
+            # Not straight into the file: where that fails, polars says something about Thrift and not what is wrong.
+            buffer = io.BytesIO()
+            content.write_parquet(buffer, compression="zstd")
+            content = buffer.getvalue()
         with temporary.open("wb") as stream:
-            if isinstance(content, bytes):
-                stream.write(content)
-            else:
-                content.write_parquet(stream, compression="zstd")
+            stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
         part = Part(file=name, rows=0, bytes=temporary.stat().st_size, sha256=digest_file(temporary))
@@ -224,11 +227,12 @@ class Work:
         """Computes and commits one unit, in whatever process this is; an error is returned, not raised."""
         import traceback
 
-        from webinstruct_assets.core.errors import WebInstructError
+        from webinstruct_assets.core.errors import WebInstructError, disk_errors_named
 
         try:
-            self.ledger.lake.prepare(self.build, self.inputs)
-            return self.ledger.compute(name, partial(self.function, argument))
+            with disk_errors_named(self.ledger.label):
+                self.ledger.lake.prepare(self.build, self.inputs)
+                return self.ledger.compute(name, partial(self.function, argument))
         except WebInstructError as error:
             return Failed(name, error.problem, error.fix)
         except Exception as error:
