@@ -11,6 +11,7 @@ Readers see only what a manifest lists, so a killed run leaves nothing half-visi
 import fcntl
 import hashlib
 import io
+import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence, Set
@@ -22,7 +23,7 @@ from pydantic import ValidationError
 
 from webinstruct_assets.core.errors import BadManifest, Busy, MissingInput
 from webinstruct_assets.core.keys import PartitionKey, Ref
-from webinstruct_assets.core.manifest import SCHEMA_VERSION, InputRecord, Manifest, Part
+from webinstruct_assets.core.manifest import SCHEMA_VERSION, InputRecord, Manifest, Part, migrated
 from webinstruct_assets.core.takedown import Takedown, Takedowns
 
 REJECT_SCHEMA: dict[str, pl.DataType] = {
@@ -142,19 +143,24 @@ class Lake:
             return None
         path = self.address(manifest_name(ref))
         try:
-            manifest = Manifest.model_validate_json(text)
+            record = migrated(json.loads(text))
+        except (ValueError, AttributeError) as error:
+            raise BadManifest(
+                f"{path}: not a manifest: {error}", f"delete the file and materialize {ref} again"
+            ) from error
+        if record.get("schema_version", SCHEMA_VERSION) != SCHEMA_VERSION:
+            raise BadManifest(
+                f"{path}: manifest schema {record['schema_version']}, this code reads {SCHEMA_VERSION}",
+                f"materialize {ref} again",
+            )
+        try:
+            return Manifest.model_validate(record)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(step) for step in first["loc"])
             raise BadManifest(
                 f"{path}: field {where!r}: {first['msg']}", f"delete the file and materialize {ref} again"
             ) from error
-        if manifest.schema_version != SCHEMA_VERSION:
-            raise BadManifest(
-                f"{path}: manifest schema {manifest.schema_version}, this code reads {SCHEMA_VERSION}",
-                f"materialize {ref} again",
-            )
-        return manifest
 
     def manifest_sha256(self, ref: Ref) -> str:
         """sha256 of the manifest file's bytes."""

@@ -3,15 +3,19 @@
 Put here the record types and their digests; reading and writing them is the lake's.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
 from webinstruct_assets.core.ids import digest_json
 
-# Bump when a field changes its meaning; readers refuse other versions instead of guessing.
+# Bump when a field changes its meaning. A new field whose default is true of old manifests needs no bump.
 # 1: first version.
 SCHEMA_VERSION = 1
+# Version -> what turns a manifest of that version into one of the next: its JSON in, its JSON out. Data is never
+# rewritten. A version without one is refused, and its partitions are built again.
+MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
 
 
 class _Record(BaseModel):
@@ -92,3 +96,10 @@ def data_version(parts: list[Part], rejects: list[Part], files: list[Part], conf
     return digest_json(
         [[[part.file, part.sha256] for part in group] for group in (parts, rejects, files)] + [config_fingerprint]
     )
+
+
+def migrated(record: dict[str, Any]) -> dict[str, Any]:
+    """A manifest's JSON in this code's schema, as far as ``MIGRATIONS`` leads."""
+    while (version := record.get("schema_version", 1)) != SCHEMA_VERSION and version in MIGRATIONS:
+        record = {**MIGRATIONS[version](record), "schema_version": version + 1}
+    return record

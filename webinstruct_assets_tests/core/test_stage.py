@@ -11,8 +11,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from webinstruct_assets.core import lake
+from webinstruct_assets.core import manifest as manifest_module
 from webinstruct_assets.core.errors import BadManifest, Busy, MissingInput, QualityGate
 from webinstruct_assets.core.keys import PartitionKey, Ref
+from webinstruct_assets.core.lake import ref_of
 from webinstruct_assets.core.stage import Job, Reject, Stage, Unit, execute, from_reference
 from webinstruct_assets.core.workspace import Workspace
 
@@ -172,3 +175,27 @@ def test_a_reused_partition_points_at_its_reference(workspace: Workspace) -> Non
         reference.data_version,
     )
     assert workspace.lake.read(manifest).equals(workspace.lake.read(reference))
+
+
+def test_old_manifests_are_migrated_or_refused(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A later schema reads what has a migration, and names what has none; the file stays as it was published."""
+    published = execute(stage(), KEY, workspace, log=print, run_id="r")
+    path = workspace.lake.folder(ref_of(published)) / "manifest.json"
+    before = path.read_bytes()
+    monkeypatch.setattr(lake, "SCHEMA_VERSION", 3)
+    monkeypatch.setattr(manifest_module, "SCHEMA_VERSION", 3)
+    with pytest.raises(BadManifest, match="manifest schema 1, this code reads 3"):
+        workspace.lake.manifest(ref_of(published))
+    monkeypatch.setattr(
+        manifest_module,
+        "MIGRATIONS",
+        {
+            1: lambda old: {**old, "run_id": f"{old['run_id']}-2"},
+            2: lambda old: {**old, "run_id": f"{old['run_id']}-3"},
+        },
+    )
+    read = workspace.lake.manifest(ref_of(published))
+    assert read and (read.schema_version, read.run_id) == (3, "r-2-3") and path.read_bytes() == before
+    path.write_bytes(b"[]")
+    with pytest.raises(BadManifest, match="not a manifest"):
+        workspace.lake.manifest(ref_of(published))
