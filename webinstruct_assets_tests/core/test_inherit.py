@@ -7,8 +7,8 @@ import pytest
 import yaml
 
 from webinstruct_assets.core.config import Config
+from webinstruct_assets.core.config.inherit import inherited
 from webinstruct_assets.core.errors import BadKey, ConfigError
-from webinstruct_assets.core.inherit import inherited
 
 FOLDER = Path("config/recipes")
 FILES: dict[str, Any] = {
