@@ -16,7 +16,7 @@ from webinstruct_assets_tests.services import Stack, free_port, nginx, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 GOOD, POOR = ["CC-MAIN-2026-05", "CC-MAIN-2026-09"], "CC-MAIN-2026-13"
-MINED = [stage.asset for stage in STAGES if stage.dimensions == ("snapshot",)][:12]
+MINED = [stage.asset for stage in STAGES if stage.dimensions == ("snapshot",)][:14]
 
 
 @pytest.fixture(scope="module")
