@@ -9,7 +9,6 @@ Not ``dagster dev``: killed, it leaves a daemon behind, and the next start makes
 kills the children with the supervisor, and each of them holds the store's lock as long as it lives.
 """
 
-import fcntl
 import os
 import re
 import signal
@@ -17,15 +16,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import dagster as dg
 import yaml
 
-from webinstruct_assets.core.errors import Busy, WebInstructError
+from webinstruct_assets.core.errors import WebInstructError
 from webinstruct_assets.core.lifeline import dies_with_parent, process_identity
+from webinstruct_assets.core.locks import held
 from webinstruct_assets.core.workspace import Workspace
 from webinstruct_assets.graph import known_snapshots
 from webinstruct_assets.partitions import register
@@ -51,23 +51,13 @@ def serve(ws: Workspace, port: int, log: Log) -> None:
             _supervise(Path(folder), port, lock, log)
 
 
-@contextmanager
-def holding(path: Path) -> Iterator[int]:
+def holding(path: Path) -> AbstractContextManager[int]:
     """The lock of one Dagster store, as a file descriptor that children are given, too. Raises Busy."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            stream.seek(0)
-            raise Busy(
-                f"another `webinstruct ui` (pid {stream.read().strip() or 'unknown'}) serves this store: {path.parent}",
-                "use that one, or stop it first: two daemons on one store start everything twice",
-            ) from None
-        stream.truncate(0)
-        stream.write(str(os.getpid()))
-        stream.flush()
-        yield stream.fileno()
+    return held(
+        path,
+        lambda pid: f"another `webinstruct ui` (pid {pid}) serves this store: {path.parent}",
+        "use that one, or stop it first: two daemons on one store start everything twice",
+    )
 
 
 def reap(instance: dg.DagsterInstance, log: Log) -> list[str]:

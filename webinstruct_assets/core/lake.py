@@ -8,7 +8,6 @@ Readers see only what a manifest lists, so a killed run leaves nothing half-visi
 (``core.lake_s3``) has such a folder as its working copy, and overrides what is marked below.
 """
 
-import fcntl
 import hashlib
 import io
 import json
@@ -21,8 +20,9 @@ from pathlib import Path
 import polars as pl
 from pydantic import ValidationError
 
-from webinstruct_assets.core.errors import BadManifest, Busy, MissingInput
+from webinstruct_assets.core.errors import BadManifest, MissingInput
 from webinstruct_assets.core.keys import PartitionKey, Ref
+from webinstruct_assets.core.locks import held
 from webinstruct_assets.core.manifest import SCHEMA_VERSION, InputRecord, Manifest, Part, migrated
 from webinstruct_assets.core.takedown import Takedown, Takedowns
 
@@ -249,20 +249,11 @@ class Lake:
     @contextmanager
     def lock(self, ref: Ref) -> Iterator[None]:
         """Holds the partition for one writer; the kernel frees it when the holder dies. Raises Busy."""
-        folder = self.folder(ref)
-        folder.mkdir(parents=True, exist_ok=True)
-        with (folder / ".lock").open("a+") as stream:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                stream.seek(0)
-                raise Busy(
-                    f"{ref} is being built by another run (pid {stream.read().strip() or 'unknown'})",
-                    "wait for that run to end, or stop it, then materialize again",
-                ) from None
-            stream.truncate(0)
-            stream.write(str(os.getpid()))
-            stream.flush()
+        with held(
+            self.folder(ref) / ".lock",
+            lambda pid: f"{ref} is being built by another run (pid {pid})",
+            "wait for that run to end, or stop it, then materialize again",
+        ):
             yield
 
 

@@ -9,9 +9,12 @@ model/                  the trained model (renamed into place when complete)
 """
 
 import json
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from webinstruct_assets.core.locks import held
 
 # Started as ``python -m ENTRY_MODULE scratch/job.json``; Dagster's launcher puts its Pipes entry in its place.
 ENTRY_MODULE = "webinstruct_assets.stages.training"
@@ -81,3 +84,12 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         return []
     lines = path.read_text().split("\n")[:-1]  # what follows the last newline is incomplete
     return [json.loads(line) for line in lines]
+
+
+def only_trainer(scratch: Path) -> AbstractContextManager[int]:
+    """Holds the folder for this process. Raises Busy."""
+    return held(
+        scratch / ".trainer.lock",
+        lambda pid: f"{scratch.parent}: another training process works here (pid {pid})",
+        "wait for it to end, or stop it",
+    )

@@ -18,11 +18,10 @@ from webinstruct_assets.core.errors import BadInput
 from webinstruct_assets.core.lake import write_atomically
 from webinstruct_assets.stages.training.checkpoints import last_checkpoint
 from webinstruct_assets.stages.training.failures import explained, record
-from webinstruct_assets.stages.training.job import TrainingJob, read_metrics
+from webinstruct_assets.stages.training.job import TrainingJob, only_trainer, read_metrics
 from webinstruct_assets.stages.training.model_files import cast_like, merge_adapter
 from webinstruct_assets.stages.training.prepare import prepare
 from webinstruct_assets.stages.training.step_log import agreed, step_log
-from webinstruct_assets.stages.training.trainer_lock import only_trainer
 
 if TYPE_CHECKING:
     from trl import SFTTrainer

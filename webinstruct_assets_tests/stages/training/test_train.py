@@ -18,11 +18,10 @@ from webinstruct_assets.core.errors import BadInput, Busy, ConfigError, MissingM
 from webinstruct_assets.core.lifeline import process_identity
 from webinstruct_assets.stages.training.checkpoints import last_checkpoint
 from webinstruct_assets.stages.training.failures import explained
-from webinstruct_assets.stages.training.job import ENTRY_MODULE, TrainingJob, read_metrics
+from webinstruct_assets.stages.training.job import ENTRY_MODULE, TrainingJob, only_trainer, read_metrics
 from webinstruct_assets.stages.training.model_files import copy_model
 from webinstruct_assets.stages.training.prepare import accumulation, prepare
 from webinstruct_assets.stages.training.train import train
-from webinstruct_assets.stages.training.trainer_lock import only_trainer
 
 MakeJob = Callable[..., TrainingJob]
 WritePairs = Callable[[Path, list[tuple[str, str]]], Path]
