@@ -3,7 +3,8 @@
 In: ``pages`` of the recipe's snapshots and the items of all enabled benchmarks. Out: per page a row, or a reject:
 ``contaminated`` (the rule of ``decontaminated_qa``, over every page and not only those with pairs),
 ``duplicate_exact`` (the same text as the page that the detail names, of the same or an older snapshot),
-``over_max_rows`` (a seeded sample). A page's conversation is one turn of the assistant's, so it ends like an answer.
+``over_max_rows`` (a seeded sample). A page's conversation is one turn of the assistant's, which the trainer takes as
+a document.
 """
 
 from functools import partial

@@ -132,14 +132,17 @@ def training_data(job: TrainingJob) -> "Dataset":
     """The conversations in the form that puts the loss where the recipe wants it.
 
     ``response``: prompt and completion, so that only the last answer's tokens carry loss (with the token that
-    ends it). ``all``: one sequence of messages, where every token does.
+    ends it). ``all``: one sequence of messages, where every token does. A recipe's pages, of one turn each, are documents:
+    their text as it is, without a chat template.
     """
     from datasets import Dataset, disable_progress_bars
 
     disable_progress_bars()
     data = Dataset.from_parquet(job.data, columns=["id", "messages"], cache_dir=str(job.scratch / "cache"))
     if job.loss == "all":
-        return data
+        if not len(data) or len(data[0]["messages"]) > 1:
+            return data
+        return data.map(lambda row: {"text": row["messages"][0]["content"]}, remove_columns=["messages"])
     return data.map(
         lambda row: {"prompt": row["messages"][:-1], "completion": row["messages"][-1:]},
         remove_columns=["messages"],

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -12,10 +13,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 from webinstruct_assets.core.errors import BadInput, Busy, ConfigError, MissingModel, QualityGate, WebInstructError
 from webinstruct_assets.core.lifeline import process_identity
+from webinstruct_assets.stages.sft.sft_dataset import SCHEMA
 from webinstruct_assets.stages.training.checkpoints import last_checkpoint
 from webinstruct_assets.stages.training.failures import explained
 from webinstruct_assets.stages.training.job import ENTRY_MODULE, TrainingJob, only_trainer, read_metrics
@@ -47,6 +50,22 @@ def test_response_loss_is_on_the_answer_and_its_end_only(make_job: MakeJob) -> N
         places = [place for place, label in enumerate(labels) if label != IGNORED]
         assert places == list(range(places[0], places[-1] + 1))
         assert [ids[place] for place in places] == carried
+
+
+def test_pages_are_documents(make_job: MakeJob, tmp_path: Path) -> None:
+    """The paper's LM loss on recalled pages: plain text with its end, every token of it, and no turn of a chat."""
+    rows = [
+        {"id": f"sf-{number}", "messages": [{"role": "assistant", "content": f"Page {number} about leaves."}]}
+        for number in range(8)
+    ]
+    data = tmp_path / "pages.parquet"
+    pl.DataFrame(rows, schema={name: SCHEMA[name] for name in ("id", "messages")}).write_parquet(data)
+    tokenizer, batch = first_batch(make_job(data=[str(data)], loss="all"))
+    for ids, labels in zip(batch["input_ids"].tolist(), batch["labels"].tolist(), strict=True):
+        length = sum(label != IGNORED for label in labels)
+        assert labels[:length] == ids[:length]
+        text = tokenizer.decode(ids[:length])
+        assert re.fullmatch(rf"Page \d about leaves\.{re.escape(tokenizer.eos_token)}", text), text
 
 
 def test_all_token_loss_is_on_everything_but_padding(make_job: MakeJob) -> None:
