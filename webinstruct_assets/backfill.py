@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 
 from webinstruct_assets.core.errors import WebInstructError
-from webinstruct_assets.core.keys import SNAPSHOT_PATTERN, PartitionKey, Ref
+from webinstruct_assets.core.keys import SNAPSHOT_PATTERN, PartitionKey, Ref, profile_of
 from webinstruct_assets.core.workspace import Workspace
 from webinstruct_assets.graph import BY_ASSET, closure
 from webinstruct_assets.stages.crawl.source import CrawlSource
@@ -78,7 +78,8 @@ def estimate(ws: Workspace, snapshot: str, *, size: bool) -> Estimate:
 
 def dollars_per_file(ws: Workspace) -> float | None:
     """What the mined snapshots cost per WET file that they read, by the environment's prices."""
-    mined = [manifest.keys["snapshot"] for manifest in ws.lake.manifests(WEBINSTRUCT_RELEASE.asset)]
+    released = [manifest.keys["snapshot"] for manifest in ws.lake.manifests(WEBINSTRUCT_RELEASE.asset)]
+    mined = [snapshot for snapshot in released if not profile_of(snapshot)]  # a profile reads no files of its own
     built = [manifest for asset in BY_ASSET for manifest in ws.lake.manifests(asset)]
     own = [manifest for manifest in built if manifest.keys.get("snapshot") in mined and not manifest.reuses]
     files = sum(manifest.rows for manifest in own if manifest.asset == "crawl_index") // 2  # a WARC file for each

@@ -120,15 +120,24 @@ def _observe(context: dg.AssetCheckExecutionContext, state: State) -> None:
     """Records a partition's state as metadata, where it is another than the one recorded last."""
     asset, partition = dg.AssetKey(state.ref.asset), str(state.ref.key)
     text = "up to date" if state.up_to_date else f"stale: {state.reason}"
-    filters = dg.AssetRecordsFilter(asset_key=asset, asset_partitions=[partition])
-    # Builds leave observations of their own, of how far they are.
-    recent = [record.asset_observation for record in context.instance.fetch_observations(filters, limit=20).records]
-    told = [item.metadata["staleness"].value for item in recent if item and "staleness" in item.metadata]
-    last = told[0] if told else None
+    last = _last_told(context.instance, dg.AssetRecordsFilter(asset_key=asset, asset_partitions=[partition]))
     if text != (last or "up to date"):
         context.op_execution_context.log_event(
             dg.AssetObservation(asset, partition=partition, metadata={"staleness": text})
         )
+
+
+def _last_told(instance: dg.DagsterInstance, filters: dg.AssetRecordsFilter) -> Any:
+    """The newest staleness on record; builds leave observations of their own, of how far they are."""
+    cursor = None
+    while True:
+        page = instance.fetch_observations(filters, limit=100, cursor=cursor)
+        for record in page.records:
+            if record.asset_observation and "staleness" in record.asset_observation.metadata:
+                return record.asset_observation.metadata["staleness"].value
+        if not page.has_more:
+            return None
+        cursor = page.cursor
 
 
 def verbatim_check(partitions_def: dg.PartitionsDefinition[Any]) -> dg.AssetChecksDefinition:

@@ -109,7 +109,7 @@ def run(
     ws = _workspace()
     CrawlSource.of(ws, check_snapshot(snapshot)).file_list(plain_snapshot(snapshot), "wet")
     if model_from:
-        ws.set_reference(snapshot, model_from)
+        ws.set_reference(plain_snapshot(snapshot), model_from)
     selection = Selection(snapshot, refiner=refiner, recipe=recipe, benchmark=benchmark)
     wanted = targets(
         ws,

@@ -270,13 +270,14 @@ def _clock(who: str, date: str | datetime | None) -> Findings:
 
 
 def _crawl(ws: Workspace) -> Findings:
+    from webinstruct_assets.core.keys import plain_snapshot
     from webinstruct_assets.stages.crawl.source import CrawlSource
 
     once = ws.config.crawl.model_copy(update={"attempts": 1, "stall_seconds": SECONDS})
     for snapshot in ws.config.snapshots:
         root = ws.crawl_root(snapshot)
         try:
-            files = CrawlSource(root, once).file_list(snapshot, "wet")
+            files = CrawlSource(root, once).file_list(plain_snapshot(snapshot), "wet")
         except WebInstructError as error:
             local = snapshot.startswith("local-")
             fix = "webinstruct demo makes local-demo, webinstruct import-warc others" if local else error.fix

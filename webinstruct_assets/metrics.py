@@ -44,6 +44,8 @@ class LakeCollector:
         finished = gauge("finished_timestamp_seconds", "When a published partition was finished")
         for stage in STAGES:
             for manifest in self._ws.lake.manifests(stage.asset):
+                if manifest.reuses:  # its numbers are the other partition's
+                    continue
                 labels = [manifest.asset, manifest.partition]
                 spent = {name: int(manifest.metrics.get(name) or 0) for name in ("tokens_in", "tokens_out")}
                 llm_seconds = manifest.seconds if spent["tokens_out"] else 0.0

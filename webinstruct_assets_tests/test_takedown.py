@@ -23,7 +23,7 @@ from webinstruct_assets.stages.refinement.refined_qa import REFINED_QA
 from webinstruct_assets.stages.release.webinstruct import WEBINSTRUCT
 from webinstruct_assets.stages.release.webinstruct_release import WEBINSTRUCT_RELEASE
 from webinstruct_assets.stages.sft.sft_dataset import SFT_DATASET
-from webinstruct_assets.stages.training.trained_checkpoint import TRAINED_CHECKPOINT
+from webinstruct_assets.stages.training.trained_checkpoint import TRAINED_CHECKPOINT, _refuse_taken_down
 from webinstruct_assets.takedown import holdings, take_down
 from webinstruct_assets_tests.conftest import webinstruct
 from webinstruct_assets_tests.partitions import filled, publish
@@ -175,6 +175,15 @@ def test_status_names_what_still_holds_it(chain: Workspace) -> None:
     assert {(item.asset, item.rows) for item in holdings(chain)} == {
         ("extracted_qa", 1), ("decontaminated_qa", 1), ("deduplicated_qa", 1), ("refined_qa", 1), ("trained_checkpoint", 0),
     }  # fmt: skip
+    # Its weights still have it, so no other recipe goes on from them.
+    plus = PartitionKey.of({"recipe": "demo-plus"})
+    job = Job(
+        TRAINED_CHECKPOINT, plus, chain,
+        {TRAINED_CHECKPOINT.ref(RECIPE): chain.lake.require(TRAINED_CHECKPOINT.ref(RECIPE), "test")},
+        {}, chain.root, print,
+    )  # fmt: skip
+    with pytest.raises(BadInput, match="continues demo-sft, 1 of whose rows were taken down"):
+        _refuse_taken_down(job, "demo-plus")
 
 
 def _training_job(ws: Workspace, data: Manifest) -> Job:

@@ -14,7 +14,7 @@ import dagster as dg
 
 from webinstruct_assets.core.config import Environment
 from webinstruct_assets.core.errors import BadKey
-from webinstruct_assets.core.keys import PartitionKey
+from webinstruct_assets.core.keys import PartitionKey, profile_of
 from webinstruct_assets.core.workspace import Workspace, project_root
 from webinstruct_assets.stages.benchmarks.benchmark_items import BENCHMARK_ITEMS
 from webinstruct_assets.stages.refinement.refined_qa import REFINED_QA
@@ -55,6 +55,8 @@ class InEnvironment(dg.AutomationCondition[dg.AssetKey]):
             try:
                 key = PartitionKey.parse(dimensions, text).as_dict()
             except BadKey:  # added by hand in the UI, which takes any string
+                return False
+            if profile_of(key.get("snapshot", "")):  # a comparison, which a person starts
                 return False
             oldest = config.automation.oldest
             new_enough = (

@@ -51,7 +51,7 @@ def metadata_of(ws: Workspace, stage: Stage, manifest: Manifest, plot: str | Non
         orient="row",
     )
     return {
-        "dagster/partition_row_count": manifest.rows,
+        "dagster/partition_row_count" if stage.dimensions else "dagster/row_count": manifest.rows,
         "dagster/column_schema": schema,
         "rows_in": manifest.rows_in,
         "rows": manifest.rows,

@@ -90,7 +90,7 @@ def _observer(context: dg.AssetExecutionContext, stage: Stage) -> Listener:
         context.log_event(
             dg.AssetObservation(
                 stage.asset,
-                partition=str(context.partition_key),
+                partition=str(context.partition_key) if stage.dimensions else None,
                 metadata={
                     "done": standing.done,
                     "total": standing.total,

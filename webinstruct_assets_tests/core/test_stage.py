@@ -199,3 +199,6 @@ def test_old_manifests_are_migrated_or_refused(workspace: Workspace, monkeypatch
     path.write_bytes(b"[]")
     with pytest.raises(BadManifest, match="not a manifest"):
         workspace.lake.manifest(ref_of(published))
+    assert execute(stage(), KEY, workspace, log=print, run_id="again").run_id == "again"
+    rebuilt = workspace.lake.manifest(ref_of(published))
+    assert rebuilt and rebuilt.rows == published.rows, "what cannot be read is built again"

@@ -4,7 +4,7 @@ Comes out of ``html.extract_page``; rules and later stages read it. Every span i
 into ``Page.text``, so whatever is taken from a page is verbatim by construction.
 """
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -172,11 +172,6 @@ class Page:
     def n_words(self) -> int:
         """Words of the text, as white space separates them."""
         return len(self.text.split())
-
-    def line_range(self, span: Span) -> tuple[int, int]:
-        """First and last line (both inclusive, from 0) that ``span`` touches."""
-        starts = [line.start for line in self.lines]
-        return bisect_right(starts, span.start) - 1, bisect_right(starts, span.end - 1) - 1
 
 
 def joined(text: str, spans: Sequence[Span]) -> str:

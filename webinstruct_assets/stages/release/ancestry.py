@@ -48,7 +48,7 @@ def cost(manifests: Iterable[Manifest], prices: CostConfig, kept: int) -> dict[s
     CPU-seconds are those of the stages' own processes and of fastText's; the LLM's seconds are the wall-clock of the
     stages that asked a model, which is what a server costs while it is up for them.
     """
-    found = list(manifests)
+    found = [manifest for manifest in manifests if not manifest.reuses]  # whose numbers are the other's
     asking = [item for item in found if item.metrics.get("tokens_out")]
     total = cost_of(
         sum(item.cpu_seconds for item in found),

@@ -11,7 +11,6 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from webinstruct_assets.stages.results.figures import Figure
 from webinstruct_assets.stages.results.tables import Cell, Table
 
 TEMPLATE = Path(__file__).parent / "report.html"
@@ -55,11 +54,6 @@ def markdown(table: Table) -> str:
 def _markdown(cell: Cell) -> str:
     text = "; ".join([f"**{inert(cell.text)}**", *(inert(note) for note in cell.notes)])
     return f"{text}; *{inert(cell.paper)}*" if cell.paper else text
-
-
-def figure_markdown(figure: Figure) -> str:
-    """A figure with its PNG inside."""
-    return f"![{inert(figure.title)}](data:image/png;base64,{base64.b64encode(figure.png).decode()})"
 
 
 def latex(table: Table) -> str:

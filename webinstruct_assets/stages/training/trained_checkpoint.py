@@ -25,6 +25,7 @@ from webinstruct_assets.core.lifeline import process_identity
 from webinstruct_assets.core.manifest import Manifest
 from webinstruct_assets.core.stage import Job, Reject, Stage, Unit
 from webinstruct_assets.core.workspace import Workspace
+from webinstruct_assets.stages.release.ancestry import ancestors
 from webinstruct_assets.stages.sft.recipes import recipe_config
 from webinstruct_assets.stages.training.job import ENTRY_MODULE, TrainingJob, read_metrics
 
@@ -135,9 +136,22 @@ def _data(job: Job, name: str) -> Manifest | None:
     return None
 
 
+def _refuse_taken_down(job: Job, name: str) -> None:
+    """Raises BadInput where the checkpoint to go on from was trained on rows that were taken down since."""
+    takedowns = job.ws.lake.takedowns
+    for manifest in ancestors(job.ws.lake, job.manifests("trained_checkpoint"), whole=False):
+        for item in manifest.inputs if manifest.asset == "trained_checkpoint" else ():
+            if held := takedowns.rows_in(item.asset, item.partition, item.data_version):
+                raise BadInput(
+                    f"trained_checkpoint {name} continues {manifest.partition}, {held} of whose rows were taken down",
+                    f"materialize sft_dataset/{manifest.partition} and trained_checkpoint/{manifest.partition} again first",
+                )
+
+
 def _start(job: Job, name: str, recipe: RecipeConfig) -> Path:
     """The checkpoint that training starts from."""
     if recipe.continues:
+        _refuse_taken_down(job, name)
         return job.input_file("trained_checkpoint", "model")
     try:
         return job.ws.model_dir(recipe.base_model, job.log)
@@ -234,6 +248,6 @@ TRAINED_CHECKPOINT = Stage(
     run=run,
     inputs=inputs,
     settings=settings,
-    sources=("stages/training/*.py", "stages/training/*.jinja", "stages/sft/recipes.py"),
+    sources=("stages/training/*.py", "stages/training/*.jinja", "stages/sft/recipes.py", "stages/release/ancestry.py"),
     may_be_empty=lambda ws, key: recipe_config(ws, key["recipe"]).steps == 0,
 )
