@@ -25,7 +25,7 @@ from webinstruct_assets.stages import training
 from webinstruct_assets.stages.benchmarks.benchmark_items import benchmark_config
 from webinstruct_assets.stages.benchmarks.items import Item
 from webinstruct_assets.stages.benchmarks.sources import file_identity, local_or_fetched, require_file
-from webinstruct_assets.stages.evaluation.contamination import contaminated_items, data_behind
+from webinstruct_assets.stages.evaluation.contamination import contaminated_items, data_behind, is_known
 from webinstruct_assets.stages.evaluation.demonstrations import (
     check_not_tested,
     check_subjects,
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 # paper_extracted, paper_correct: the paper-compatible grader's (which may be right about no answer: its fallback "A")
 # failure: why no right answer was read (no_answer, or how a program ended), null otherwise
 # base_correct, base_paper_correct: the verdicts on the base model, null for the base itself
-# contaminated: the item's wording was found in what this checkpoint's data was made from
+# contaminated: the item's wording was found in what this checkpoint's data was made from; null where that was made anew
 # finish_reason: stop, length, or error (no reply; counts as wrong)      tokens_in, tokens_out: as the server counted
 # score: 1 or 0 for right and wrong; of a judged item the share of the best possible verdict, null where there is none
 # weight: what the item weighs in the benchmark's score (1; battles in Arena-Hard)      base_score, base_weight: the base's
@@ -114,6 +114,7 @@ def settings(ws: Workspace, key: PartitionKey) -> dict[str, Any]:
         "shots": config.shots, "grader": config.grader, "paper_rules": config.paper_rules, "limit": config.limit,
         "max_output_tokens": config.max_output_tokens, "max_model_len": model.max_model_len,
         "decontaminated_qa": {item.partition: item.data_version for item in data_behind(ws.lake, key["recipe"])},
+        "contamination_known": is_known(ws.lake, key["recipe"]),
     }  # fmt: skip
     if config.judge:
         found["judge"] = ws.model_identity(config.judge)
@@ -178,11 +179,12 @@ def _evaluate(job: Job, answers: Answers) -> Unit:
         found = answers(job, name, config, every_item, items, client)
     base = _base_verdicts(job)
     flagged = contaminated_items(job.ws.lake, data_behind(job.ws.lake, recipe), name)
+    known = is_known(job.ws.lake, recipe)
     rows = [
         {
             "id": row_id("bs", item["id"], recipe), "parent_id": item["id"], "item_id": item["item_id"],
             "subject": item["subject"], "answer": item["answer"], **row,
-            **base.get(item["item_id"], NO_BASE), "contaminated": item["item_id"] in flagged,
+            **base.get(item["item_id"], NO_BASE), "contaminated": item["item_id"] in flagged if known else None,
         }
         for item, row in zip(items, found, strict=True)
     ]  # fmt: skip

@@ -1,16 +1,17 @@
 """Which items of a benchmark stood in the web pages that a checkpoint's training data came from.
 
 In: the manifests behind a checkpoint. Out: item ids. The witness is ``hits.parquet`` of every partition that has one
-(``decontaminated_qa``, ``public_sets``, a training set of pages) among the checkpoint's ancestors, so the flags are those of exactly this checkpoint's data; of a partition that
-was made anew since, with other data, there are none. The texts with the
-wording were dropped from that data; an item is flagged because its page was there to be crawled, and what the exact
-rule let through (a rewording, a translation) would help with just these items.
+(``decontaminated_qa``, ``public_sets``, a training set of pages) among the checkpoint's ancestors, so the flags are those of
+exactly this checkpoint's data. Where some of it was made anew since, with other data, that is not known any more. The
+texts with the wording were dropped from that data; an item is flagged because its page was there to be crawled, and what
+the exact rule let through (a rewording, a translation) would help with just these items.
 """
 
 from collections.abc import Sequence
 
 import polars as pl
 
+from webinstruct_assets.core.errors import BadInput
 from webinstruct_assets.core.keys import PartitionKey, Ref
 from webinstruct_assets.core.lake import Lake
 from webinstruct_assets.core.manifest import Manifest
@@ -27,6 +28,16 @@ def data_behind(lake: Lake, recipe: str) -> list[Manifest]:
     checkpoint = lake.manifest(Ref("trained_checkpoint", PartitionKey.of({"recipe": recipe})))
     behind = ancestors(lake, [checkpoint], whole=False) if checkpoint else []
     return [manifest for manifest in behind if any(part.file == HITS for part in manifest.files)]
+
+
+def is_known(lake: Lake, recipe: str) -> bool:
+    """Whether all that the recipe's checkpoint was made from is still what the lake holds; without that, flags say nothing."""
+    checkpoint = lake.manifest(Ref("trained_checkpoint", PartitionKey.of({"recipe": recipe})))
+    try:
+        ancestors(lake, [checkpoint] if checkpoint else [])
+    except BadInput:
+        return False
+    return True
 
 
 def contaminated_items(lake: Lake, data: Sequence[Manifest], benchmark: str) -> set[str]:

@@ -18,7 +18,7 @@ def statistics(rows: pl.DataFrame) -> dict[str, Any]:
         **share(rows["correct"]),
         "paper": share(rows["paper_correct"]),
         **_beside_base(rows),
-        "contaminated_items": rows.height - clean.height,
+        "contaminated_items": None if rows["contaminated"].null_count() else rows.height - clean.height,
         "without_contaminated": {
             **share(clean["correct"]), "items": clean.height, "paper": share(clean["paper_correct"]), **_beside_base(clean),
         },

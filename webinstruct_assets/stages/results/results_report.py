@@ -191,7 +191,7 @@ def _record(score: Score, theirs: Paper) -> dict[str, Any]:
         "shots": score.shots,
         "items": score.items,
         "items_in_benchmark": int(metrics["items_in_benchmark"]),
-        "contaminated_items": int(metrics["contaminated_items"]),
+        "contaminated_items": metrics["contaminated_items"],
         "unparsed": int(metrics["unparsed"]),
         **{
             f"{name}{end}": getattr(value, part) if value else None

@@ -119,7 +119,11 @@ class Score:
     @cached_property
     def protocol(self) -> str:
         """Digest of how it was asked and graded, and of the items; not of what was asked."""
-        how = {name: value for name, value in self.manifest.config.items() if name != "decontaminated_qa"}
+        how = {
+            name: value
+            for name, value in self.manifest.config.items()
+            if name not in ("decontaminated_qa", "contamination_known")
+        }
         items = [item.data_version for item in self.manifest.inputs if item.asset == "benchmark_items"]
         return digest_json([self.manifest.code_version, how, items])[:12]
 

@@ -115,7 +115,7 @@ def _cell(found: Results, paper: Paper, family: str, grader: Grader, model: Mode
     if not model.is_base:
         delta = score.delta(grader)
         notes.append(f"Δ {gain(delta) if delta else NONE}{' of 100' if score.judge else ''}")
-    if score.clean_items < score.items:
+    if 0 < score.clean_items < score.items:
         clean = score.share(grader, clean=True)
         notes.append(
             f"uncontaminated {percent(clean.value if clean else None)}{' of 100' if score.judge else ''}, {score.clean_items:,} items"
@@ -179,7 +179,7 @@ def detail_table(found: Results) -> Table:
                 Cell(score.benchmark),
                 Cell(f"{score.items:,}"),
                 *(Cell(percent(share.value), (interval(share),)) if share else MISSING for share in shares),
-                Cell(f"{metrics['contaminated_items']:,}"),
+                MISSING if metrics["contaminated_items"] is None else Cell(f"{metrics['contaminated_items']:,}"),
                 Cell(f"{metrics['unparsed']:,}"),
                 MISSING if score.rows is None else Cell(f"{score.rows:,}"),
                 Cell(score.data_version, link=link("sft_dataset", score.recipe)) if score.data_version else MISSING,

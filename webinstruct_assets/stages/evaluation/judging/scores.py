@@ -31,7 +31,7 @@ def judged_statistics(rows: pl.DataFrame, task: str, length_control: LengthContr
     same = clean.height == rows.height
     found: dict[str, Any] = {
         **scores,
-        "contaminated_items": rows.height - clean.height,
+        "contaminated_items": None if rows["contaminated"].null_count() else rows.height - clean.height,
         "without_contaminated": {
             "items": clean.height, **(scores if same else _scores(clean, task, length_control)),
         },
