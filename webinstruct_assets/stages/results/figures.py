@@ -52,9 +52,12 @@ def figures(found: Results, paper: Paper, others: Sequence[PublishedModel]) -> l
 def _bars(benchmark: str, scores: Sequence[Score], paper: Paper, others: Sequence[PublishedModel]) -> Figure:
     """Ours by the corrected grader with intervals, the paper-compatible grader and the paper itself as marks."""
     ours = sorted(scores, key=lambda score: (score.model.base_model, not score.model.is_base, score.recipe))
+    # A sample, or another judge, is another scale: published scores stand beside the same setting only.
+    same = all(score.is_whole and score.judge == paper.judges.get(benchmark) for score in ours)
     published = sorted(
-        ((one.scores[benchmark], one.model) for one in others if benchmark in one.scores), key=lambda pair: (-pair[0], pair[1])
-    )  # fmt: skip
+        ((one.scores[benchmark], one.model) for one in others if same and benchmark in one.scores),
+        key=lambda pair: (-pair[0], pair[1]),
+    )
     labels = [score.recipe for score in ours] + [f"{_short(name)} (published)" for _, name in published]
     measured = [shown for score in ours if (shown := score.shown("corrected"))]
     unit, best = (measured[0].unit, measured[0].best) if measured else ("per cent right", 100)

@@ -185,7 +185,7 @@ def detail_table(found: Results) -> Table:
                 Cell(score.data_version, link=link("sft_dataset", score.recipe)) if score.data_version else MISSING,
             ]
         )
-    return Table("details", "All scores", "95 % Wilson intervals.", heads, rows)
+    return Table("details", "All scores", "95 % intervals: Wilson's, of judged sets by bootstrap.", heads, rows)
 
 
 def comparison_table(found: Sequence[Comparison], current: frozenset[str]) -> Table:
