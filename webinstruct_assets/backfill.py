@@ -12,6 +12,7 @@ from webinstruct_assets.core.keys import SNAPSHOT_PATTERN, PartitionKey, Ref, pr
 from webinstruct_assets.core.workspace import Workspace
 from webinstruct_assets.graph import BY_ASSET, closure
 from webinstruct_assets.stages.crawl.source import CrawlSource
+from webinstruct_assets.stages.funnel.funnel import FUNNEL
 from webinstruct_assets.stages.release.ancestry import cost
 from webinstruct_assets.stages.release.webinstruct_release import WEBINSTRUCT_RELEASE
 
@@ -49,9 +50,11 @@ def window_at(window: str | None, now: datetime) -> str | None:
 
 
 def missing(ws: Workspace, snapshot: str) -> list[Ref]:
-    """What has never been published of the snapshot, from its file list to the release, inputs first."""
-    release = WEBINSTRUCT_RELEASE.ref(PartitionKey.of({"snapshot": snapshot}))
-    return [ref for ref in closure(ws, [release], snapshot) if ws.lake.manifest(ref) is None]
+    """What has never been published of the snapshot, from its file list to the release, inputs first; then its funnel."""
+    key = PartitionKey.of({"snapshot": snapshot})
+    refs = [ref for ref in closure(ws, [WEBINSTRUCT_RELEASE.ref(key)], snapshot) if ws.lake.manifest(ref) is None]
+    # The funnel counts what is there, so it comes when all of it is.
+    return refs or [ref for ref in [FUNNEL.ref(key)] if ws.lake.manifest(ref) is None]
 
 
 def steps(ws: Workspace, refs: Sequence[Ref]) -> list[Step]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from webinstruct_assets.core.cost import cost_of
+from webinstruct_assets.core.cost import cost_of_build
 from webinstruct_assets.core.errors import ConfigError
 from webinstruct_assets.core.workspace import Workspace
 from webinstruct_assets.graph import STAGES
@@ -47,9 +47,7 @@ class LakeCollector:
                 if manifest.reuses:  # its numbers are the other partition's
                     continue
                 labels = [manifest.asset, manifest.partition]
-                spent = {name: int(manifest.metrics.get(name) or 0) for name in ("tokens_in", "tokens_out")}
-                llm_seconds = manifest.seconds if spent["tokens_out"] else 0.0
-                cost = cost_of(manifest.cpu_seconds, llm_seconds, prices=self._ws.config.costs, **spent)
+                cost = cost_of_build(manifest, self._ws.config.costs)
                 records_in.add_metric(labels, manifest.rows_in)
                 rows.add_metric(labels, manifest.rows)
                 size.add_metric(labels, manifest.bytes)
@@ -59,8 +57,8 @@ class LakeCollector:
                 finished.add_metric(labels, datetime.fromisoformat(manifest.finished_at).timestamp())
                 for reason, count in manifest.rejected.items():
                     rejects.add_metric([*labels, reason], count)
-                for name, count in spent.items():
-                    tokens.add_metric([*labels, name.removeprefix("tokens_")], count)
+                tokens.add_metric([*labels, "in"], cost.tokens_in)
+                tokens.add_metric([*labels, "out"], cost.tokens_out)
         yield from (records_in, rows, rejects, size, seconds, cpu, tokens, dollars, finished)
 
         done = gauge("running_done", "Records that a build in flight has done")

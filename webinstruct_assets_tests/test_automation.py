@@ -238,6 +238,16 @@ def test_the_schedule_goes_on_step_by_step_within_its_budget(
     assert set(steps) == {"local-a", "local-b", "demo-stem"}, "a new window, and what is missing"
 
 
+def test_the_funnel_is_asked_for_when_all_that_it_counts_is_there(workspace: Workspace) -> None:
+    ws = configured(workspace)
+    for ref in backfill.missing(ws, "local-a"):
+        assert ref.asset != "funnel"
+        publish(ws, BY_ASSET[ref.asset], ref.key, [filled(BY_ASSET[ref.asset], id="x-1")])
+    assert [str(ref) for ref in backfill.missing(ws, "local-a")] == ["funnel/local-a"]
+    publish(ws, FUNNEL, PartitionKey.of({"snapshot": "local-a"}), [filled(FUNNEL, id="fu-1")])
+    assert backfill.missing(ws, "local-a") == []
+
+
 def test_the_budget_in_bytes_and_dollars(workspace: Workspace) -> None:
     root, registered = workspace.path(workspace.config.crawl.local_root), ["local-a", "local-b", "local-c"]
     small_snapshots(workspace, *registered)

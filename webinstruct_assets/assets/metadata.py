@@ -4,7 +4,6 @@ Page text is untrusted: everything that reaches Markdown is escaped. Metadata li
 stays small.
 """
 
-import html
 import json
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +14,7 @@ import polars as pl
 from webinstruct_assets.core.keys import PartitionKey
 from webinstruct_assets.core.lake import manifest_name, ref_of
 from webinstruct_assets.core.manifest import Manifest
+from webinstruct_assets.core.markdown import inert
 from webinstruct_assets.core.stage import Stage
 from webinstruct_assets.core.workspace import Workspace
 from webinstruct_assets.stages.review.filters import COLUMNS, on_gold, on_replies, recorded, replies_folder, table_rows
@@ -26,9 +26,7 @@ CELL_CHARACTERS = 160
 def cell(value: Any) -> str:
     """A value as inert Markdown table text: no HTML, no links or images, no row or column breaks."""
     text = " ".join((value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)).split())
-    text = text if len(text) <= CELL_CHARACTERS else text[: CELL_CHARACTERS - 1] + "…"
-    text = html.escape(text)
-    return "".join("\\" + character if character in r"\`*_{}[]()#+!|~$" else character for character in text)
+    return inert(text if len(text) <= CELL_CHARACTERS else text[: CELL_CHARACTERS - 1] + "…")
 
 
 def table(frame: pl.DataFrame) -> str:

@@ -21,5 +21,5 @@ from webinstruct_assets.stages.release.webinstruct import WEBINSTRUCT
     **face(WEBINSTRUCT, kinds={"parquet", "llm"}, pool="gpu"),
 )
 def webinstruct(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:
-    """The merged dataset of a snapshot: all refiners pooled, with subject and source type (paper §2.3, §3)."""
+    """The merged dataset of a snapshot: all refiners pooled, with subject and source type (paper §2.3, §2.4)."""
     return materialize(context, workspace, WEBINSTRUCT, plot=shares("by_subject", "Pairs by subject"))

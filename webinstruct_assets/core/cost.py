@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from webinstruct_assets.core.config import CostConfig
+from webinstruct_assets.core.manifest import Manifest
 
 
 @dataclass(frozen=True)
@@ -27,3 +28,14 @@ def cost_of(cpu_seconds: float, llm_seconds: float, tokens_in: int, tokens_out: 
     by_token = tokens_in / 1e6 * prices.tokens_in_million + tokens_out / 1e6 * prices.tokens_out_million
     dollars = cpu_seconds / 3600 * prices.cpu_core_hour + (by_token or gpu_seconds / 3600 * prices.gpu_hour)
     return Cost(cpu_seconds, gpu_seconds, tokens_in, tokens_out, dollars)
+
+
+def cost_of_build(manifest: Manifest, prices: CostConfig) -> Cost:
+    """Of one published partition: nothing for one that reuses another, whose numbers its manifest repeats.
+
+    A model's time is the wall-clock of a stage that asked one: what a server costs while it is up for it.
+    """
+    if manifest.reuses:
+        return cost_of(0.0, 0.0, 0, 0, prices)
+    tokens_in, tokens_out = (int(manifest.metrics.get(name) or 0) for name in ("tokens_in", "tokens_out"))
+    return cost_of(manifest.cpu_seconds, manifest.seconds if tokens_out else 0.0, tokens_in, tokens_out, prices)

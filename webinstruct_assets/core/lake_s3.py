@@ -63,7 +63,11 @@ class Found:
 
 
 class Bucket:
-    """A folder of a bucket: every call is tried until it is answered or ``settings.attempts`` are used up."""
+    """A folder of a bucket: every call is tried until it is answered or ``settings.attempts`` are used up.
+
+    Here and not by obstore's own retries, which give up on conditional writes (whether one was done tells only a look at
+    what is there) and on an answer that is cut in its middle.
+    """
 
     def __init__(self, url: str, settings: S3Config):
         parts = urlsplit(url)
@@ -372,6 +376,7 @@ class S3Lake(Lake):
         with ThreadPoolExecutor(TRANSFERS) as pool:
             for group in ([path for path in wanted if path not in entries], entries):
                 list(pool.map(lambda path: self.bucket.download(self._name(path), path, wanted[path].size), group))
+        self._sent.update(_identity(path, path.name) for path in wanted if path.exists())  # it is there already
         for path in entries:
             parts = Entry.model_validate_json(path.read_bytes()).all_files if path.exists() else []
             if any(not _is_whole(path.parent / part.file, part) for part in parts):
@@ -460,7 +465,7 @@ class S3Lake(Lake):
     def lock(self, ref: Ref) -> Iterator[None]:
         """As on disk on this machine, and a lease in the bucket over all machines. Raises Busy."""
         with super().lock(ref):
-            lease = _Lease(self.bucket, f"{ref.path()}", str(ref), self._machine())
+            lease = _Lease(self.bucket, ref.path(), str(ref), self._machine())
             with lease.held():
                 self.refresh()
                 current = self.bucket.find(manifest_name(ref))
@@ -501,14 +506,15 @@ class _Lease:
         self._content = {"machine": machine, "host": socket.gethostname(), "pid": os.getpid()}
         self._tag = ""
         self._over = threading.Event()
-        self._lost = False
+        self._renewed, self._taken = time.monotonic(), False
         self.replaces: str | None = None
 
     def check(self) -> None:
         """Raises Busy where somebody else has it by now."""
-        if self._lost:
+        if self._taken or time.monotonic() - self._renewed > LEASE_SECONDS:
             raise Busy(
-                f"{self._label}: its lease ran out and another machine took it", "run it again when that run has ended"
+                f"{self._label}: its lease ran out, another machine may have taken it",
+                "run it again; if another run is at it, when that has ended",
             )
 
     @contextmanager
@@ -532,7 +538,9 @@ class _Lease:
     def _write(self, over: str | None) -> None:
         # A new tag each time: contents differ.
         content = json.dumps({**self._content, "token": secrets.token_hex(8)}).encode()
+        asked = time.monotonic()
         self._tag = self._bucket.put(self._name, content, over=over)
+        self._renewed = asked
 
     def _take(self) -> None:
         there = self._bucket.get(self._name)
@@ -550,16 +558,14 @@ class _Lease:
             raise Busy(f"{self._label}: another machine has just begun to build it", "run it again later") from None
 
     def _renew(self) -> None:
-        renewed = time.monotonic()
         while not self._over.wait(LEASE_SECONDS / 4):
             try:
                 self._write(self._tag)
-                renewed, self._lost = time.monotonic(), False
             except Changed:
-                self._lost = True
+                self._taken = True
                 return
-            except Exception:  # the server is away: the lease is ours until it ends
-                self._lost = time.monotonic() - renewed > LEASE_SECONDS
+            except WebInstructError:
+                pass  # the server is away: the lease is ours until it ends
 
 
 def _identity(path: Path, name: str) -> tuple[str, int, int]:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from webinstruct_assets.core.lake import write_atomically
 from webinstruct_assets.core.lifeline import process_identity
 
 EVERY_SECONDS = 2.0
@@ -110,10 +111,8 @@ class Progress:
 
 
 def _write(path: Path, standing: Standing) -> None:
-    temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
     owner = {"host": socket.gethostname(), "process": process_identity(os.getpid())}
-    temporary.write_text(json.dumps({**asdict(standing), **owner}))
-    os.replace(temporary, path)
+    write_atomically(path, json.dumps({**asdict(standing), **owner}).encode())
 
 
 def standing_of(folder: Path) -> Standing | None:

@@ -231,8 +231,10 @@ def test_a_writer_that_lost_its_lease_overwrites_nothing(machines: Machines, mon
     ref = Ref("numbers", KEY)
     made = version(ref, "one")
     with first.lock(ref):
-        monkeypatch.setattr(lake_s3, "LEASE_SECONDS", 0.0)
-        with second.lock(ref):
+        with ExitStack() as taken:
+            with monkeypatch.context() as late:  # to the second one the lease of the first looks over
+                late.setattr(lake_s3, "LEASE_SECONDS", 0.0)
+                taken.enter_context(second.lock(ref))
             write(second, ref, version(ref, "two"))
         with pytest.raises(Busy, match="another machine"):
             write(first, ref, made)

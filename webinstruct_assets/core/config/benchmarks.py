@@ -52,7 +52,7 @@ class BenchmarkConfig(Section):
     """A benchmark: items from a local ``file`` or the ``hub`` (ORG/NAME), graded by a task.
 
     Of the hub: a ``split`` of ``hub_config``, or ``hub_file``, a JSON file of the dataset; ``revision``: a commit, null
-    for the newest. ``task``: a file of ``stages/evaluation/tasks``. ``shots`` are the paper's (§4.1), shown from
+    for the newest. ``task``: a file of ``stages/evaluation/tasks``. ``shots`` are the paper's (caption of its Table 2), shown from
     ``fewshot``, a file of demonstrations, or from ``fewshot_split``, a split of the source in its own fields (of which
     ``fewshot`` is the file where the items come from a ``file``); ``fewshot_by_subject``: so many of each item's own
     subject.

@@ -5,7 +5,7 @@ from pathlib import Path
 from pydantic import Field, field_validator
 
 from webinstruct_assets.core.config.section import Section
-from webinstruct_assets.core.keys import check_snapshot
+from webinstruct_assets.core.keys import check_plain_snapshot
 
 
 class CostConfig(Section):
@@ -26,7 +26,9 @@ class AutomationConfig(Section):
     @field_validator("oldest")
     @classmethod
     def _snapshot(cls, value: str | None) -> str | None:
-        return value if value is None else check_snapshot(value)
+        if value is not None and check_plain_snapshot(value).startswith("local-"):
+            raise ValueError("name a snapshot of Common Crawl: local ones have no age")
+        return value
 
 
 class BackfillConfig(Section):

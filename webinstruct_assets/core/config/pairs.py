@@ -97,7 +97,7 @@ class RefinerConfig(Section):
 
 
 class ReviewConfig(Section):
-    """Human review of ``sample`` random refined pairs (paper §4: 50), in proportion over ``stratify_by``.
+    """Human review of ``sample`` random refined pairs (paper §5.4: 50), in proportion over ``stratify_by``.
 
     ``folder`` holds the reviewers' append-only files; ``judge_model`` (none) pre-labels, and never counts as a person.
     """

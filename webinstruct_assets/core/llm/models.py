@@ -16,6 +16,7 @@ from typing import Any
 
 from webinstruct_assets.core.errors import ConfigError, MissingModel
 from webinstruct_assets.core.ids import digest_file, digest_json
+from webinstruct_assets.core.lake import write_atomically
 
 HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "tokenizer*", "*.model", "vocab*", "merges.txt"]
 # Files beside the weights that change what a model answers.
@@ -214,9 +215,7 @@ def _cached_sha256(file: Path, models_dir: Path) -> str:
         pass
     digest = digest_file(file)
     cache.parent.mkdir(parents=True, exist_ok=True)
-    part = cache.with_suffix(f".tmp-{os.getpid()}")
-    part.write_text(json.dumps({**stamp, "sha256": digest}))
-    os.replace(part, cache)
+    write_atomically(cache, json.dumps({**stamp, "sha256": digest}).encode())
     return digest
 
 

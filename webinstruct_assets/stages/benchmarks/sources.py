@@ -12,6 +12,7 @@ from typing import Any
 
 from webinstruct_assets.core.config import BenchmarkConfig, FileConfig
 from webinstruct_assets.core.errors import BadInput, ConfigError, MissingInput, WebInstructError
+from webinstruct_assets.core.hub import unreadable
 from webinstruct_assets.core.ids import digest_file
 
 # ``hub_config: "*"`` reads every configuration of the dataset (BBH has one per task) and writes its name here.
@@ -98,7 +99,7 @@ def read_hub(name: str, config: BenchmarkConfig, log: Callable[[str], None]) -> 
         return records
     except WebInstructError:
         raise
-    except Exception as error:  # the hub client raises a dozen types for: offline, gated, renamed, bad revision
+    except Exception as error:  # of a dozen types
         raise _unreadable(name, config, f"config {config.hub_config}, split {config.split}", error) from error
 
 
@@ -137,10 +138,8 @@ def _hub(name: str, config: BenchmarkConfig) -> str:
 
 
 def _unreadable(name: str, config: BenchmarkConfig, what: str, error: Exception) -> MissingInput:
-    reason = str(error).splitlines()[0] if str(error) else ""
-    return MissingInput(
-        f"benchmark {name!r}: {config.hub} ({what}, revision {config.revision or 'main'}) cannot be read: "
-        f"{type(error).__name__}: {reason}",
-        "allow access to the hub (or set HF_ENDPOINT; gated sets need HF_TOKEN), or set `file:` in "
-        f"config/benchmarks/{name}.yaml",
+    return unreadable(
+        f"benchmark {name!r}: {config.hub} ({what}, revision {config.revision or 'main'})",
+        error,
+        f"set `file:` in config/benchmarks/{name}.yaml",
     )

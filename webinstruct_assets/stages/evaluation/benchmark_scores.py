@@ -2,7 +2,7 @@
 
 Partitioned by benchmark and recipe; reads ``benchmark_items``, ``trained_checkpoint`` and the scores of the
 recipe's base model (its zero-step recipe), which was evaluated by the same harness and stands beside it.
-Few-shot chain of thought, greedy, with the paper's shots (§4.1). Two graders judge every completion: the corrected one,
+Few-shot chain of thought, greedy, with the paper's shots (caption of Table 2). Two graders judge every completion: the corrected one,
 whose verdict counts, and the paper's (``graders``). Chat benchmarks are conversations, judged by another model
 (``judging``). Items whose wording was found in what this very checkpoint's data was made from are flagged, and every
 score stands a second time without them.
@@ -25,7 +25,7 @@ from webinstruct_assets.stages import training
 from webinstruct_assets.stages.benchmarks.benchmark_items import benchmark_config
 from webinstruct_assets.stages.benchmarks.items import Item
 from webinstruct_assets.stages.benchmarks.sources import file_identity, local_or_fetched, require_file
-from webinstruct_assets.stages.evaluation.contamination import contaminated_items, data_behind, is_known
+from webinstruct_assets.stages.evaluation.contamination import contaminated_items, data_behind
 from webinstruct_assets.stages.evaluation.demonstrations import (
     check_not_tested,
     check_subjects,
@@ -109,12 +109,13 @@ def settings(ws: Workspace, key: PartitionKey) -> dict[str, Any]:
     name = key["benchmark"]
     config = benchmark_config(ws, name)
     model = ws.model_spec(root_recipe(ws, key["recipe"]).base_model)
+    behind = data_behind(ws.lake, key["recipe"])
     found = {
         "task": config.task, **_shown_identity(ws, name, config), "fewshot_by_subject": config.fewshot_by_subject,
         "shots": config.shots, "grader": config.grader, "paper_rules": config.paper_rules, "limit": config.limit,
         "max_output_tokens": config.max_output_tokens, "max_model_len": model.max_model_len,
-        "decontaminated_qa": {item.partition: item.data_version for item in data_behind(ws.lake, key["recipe"])},
-        "contamination_known": is_known(ws.lake, key["recipe"]),
+        "decontaminated_qa": {item.partition: item.data_version for item in behind.data},
+        "contamination_known": behind.known,
     }  # fmt: skip
     if config.judge:
         found["judge"] = ws.model_identity(config.judge)
@@ -156,14 +157,13 @@ def limited(items: pl.DataFrame, limit: int | None) -> pl.DataFrame:
 
 
 # Rows of items but for what compares them with the base model and flags them.
-Answers = Callable[[Job, str, BenchmarkConfig, pl.DataFrame, list[dict[str, Any]], "LlmClient"], list[dict[str, Any]]]
+Answers = Callable[[Job, str, BenchmarkConfig, list[dict[str, Any]], "LlmClient"], list[dict[str, Any]]]
 
 
 def _evaluate(job: Job, answers: Answers) -> Unit:
     name, recipe = job.key["benchmark"], job.key["recipe"]
     config = benchmark_config(job.ws, name)
-    every_item = job.read("benchmark_items")
-    items = limited(every_item, config.limit).to_dicts()
+    items = limited(job.read("benchmark_items"), config.limit).to_dicts()
 
     (checkpoint,) = job.manifests("trained_checkpoint")
     identity = f"trained_checkpoint/{recipe}@{checkpoint.data_version}"
@@ -176,15 +176,15 @@ def _evaluate(job: Job, answers: Answers) -> Unit:
         else job.ws.serve(model, recipe, identity, job.log, like=like)
     )
     with served as client:
-        found = answers(job, name, config, every_item, items, client)
+        found = answers(job, name, config, items, client)
     base = _base_verdicts(job)
-    flagged = contaminated_items(job.ws.lake, data_behind(job.ws.lake, recipe), name)
-    known = is_known(job.ws.lake, recipe)
+    behind = data_behind(job.ws.lake, recipe)
+    flagged = contaminated_items(job.ws.lake, behind.data, name)
     rows = [
         {
             "id": row_id("bs", item["id"], recipe), "parent_id": item["id"], "item_id": item["item_id"],
             "subject": item["subject"], "answer": item["answer"], **row,
-            **base.get(item["item_id"], NO_BASE), "contaminated": item["item_id"] in flagged if known else None,
+            **base.get(item["item_id"], NO_BASE), "contaminated": item["item_id"] in flagged if behind.known else None,
         }
         for item, row in zip(items, found, strict=True)
     ]  # fmt: skip
@@ -213,16 +213,12 @@ def _base_verdicts(job: Job) -> dict[str, dict[str, Any]]:
 
 
 def _grade(
-    job: Job,
-    name: str,
-    config: BenchmarkConfig,
-    every_item: pl.DataFrame,
-    items: list[dict[str, Any]],
-    client: "LlmClient",
+    job: Job, name: str, config: BenchmarkConfig, items: list[dict[str, Any]], client: "LlmClient"
 ) -> list[dict[str, Any]]:
     """Completions by lm-eval, with both graders' verdicts."""
     shown = demonstrations(name, config, job.ws.root, job.log)
     if shown:
+        every_item = job.read("benchmark_items")  # those beyond the limit, too
         check_not_tested(shown_from(config), shown, every_item["question"].to_list())
         if config.fewshot_by_subject:
             check_subjects(shown_from(config), shown, every_item["subject"].to_list())
@@ -245,12 +241,7 @@ def _grade(
 
 
 def _judge(
-    job: Job,
-    name: str,
-    config: BenchmarkConfig,
-    every_item: pl.DataFrame,
-    items: list[dict[str, Any]],
-    client: "LlmClient",
+    job: Job, name: str, config: BenchmarkConfig, items: list[dict[str, Any]], client: "LlmClient"
 ) -> list[dict[str, Any]]:
     """Conversations with the model, with the judge's verdicts."""
     job.progress.start(sum(len(item["turns"]) for item in items), "turns")

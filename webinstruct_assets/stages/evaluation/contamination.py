@@ -1,6 +1,6 @@
 """Which items of a benchmark stood in the web pages that a checkpoint's training data came from.
 
-In: the manifests behind a checkpoint. Out: item ids. The witness is ``hits.parquet`` of every partition that has one
+In: a recipe. Out: the partitions that know, and item ids. The witness is ``hits.parquet`` of every partition that has one
 (``decontaminated_qa``, ``public_sets``, a training set of pages) among the checkpoint's ancestors, so the flags are those of
 exactly this checkpoint's data. Where some of it was made anew since, with other data, that is not known any more. The
 texts with the wording were dropped from that data; an item is flagged because its page was there to be crawled, and what
@@ -8,10 +8,10 @@ the exact rule let through (a rewording, a translation) would help with just the
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import polars as pl
 
-from webinstruct_assets.core.errors import BadInput
 from webinstruct_assets.core.keys import PartitionKey, Ref
 from webinstruct_assets.core.lake import Lake
 from webinstruct_assets.core.manifest import Manifest
@@ -20,24 +20,30 @@ from webinstruct_assets.stages.release.ancestry import ancestors
 HITS = "hits.parquet"
 
 
-def data_behind(lake: Lake, recipe: str) -> list[Manifest]:
-    """What the recipe's checkpoint was trained on, directly or by ``continues``, as far as it was looked up in benchmarks.
+@dataclass(frozen=True)
+class Behind:
+    """What a checkpoint was trained on, directly or by ``continues``, as far as it was looked up in benchmarks.
 
-    Empty for a base model, whose data nobody here knows, and while there is no checkpoint.
+    ``known``: whether all that it was made from is still what the lake holds; without that, hits say nothing.
     """
-    checkpoint = lake.manifest(Ref("trained_checkpoint", PartitionKey.of({"recipe": recipe})))
-    behind = ancestors(lake, [checkpoint], whole=False) if checkpoint else []
-    return [manifest for manifest in behind if any(part.file == HITS for part in manifest.files)]
+
+    data: tuple[Manifest, ...]
+    known: bool
 
 
-def is_known(lake: Lake, recipe: str) -> bool:
-    """Whether all that the recipe's checkpoint was made from is still what the lake holds; without that, flags say nothing."""
+def data_behind(lake: Lake, recipe: str) -> Behind:
+    """The data behind the recipe's checkpoint; none of a base model, whose data nobody here knows."""
     checkpoint = lake.manifest(Ref("trained_checkpoint", PartitionKey.of({"recipe": recipe})))
-    try:
-        ancestors(lake, [checkpoint] if checkpoint else [])
-    except BadInput:
-        return False
-    return True
+    found = ancestors(lake, [checkpoint], whole=False) if checkpoint else []
+    versions = {(manifest.asset, manifest.partition): manifest.data_version for manifest in found}
+    return Behind(
+        tuple(manifest for manifest in found if any(part.file == HITS for part in manifest.files)),
+        all(
+            versions.get((item.asset, item.partition)) == item.data_version
+            for manifest in found
+            for item in manifest.inputs
+        ),
+    )
 
 
 def contaminated_items(lake: Lake, data: Sequence[Manifest], benchmark: str) -> set[str]:

@@ -7,12 +7,11 @@ run to run.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import polars as pl
 
-from webinstruct_assets.core.config import CostConfig, settings_of
-from webinstruct_assets.core.cost import cost_of
+from webinstruct_assets.core.config import settings_of
+from webinstruct_assets.core.cost import cost_of_build
 from webinstruct_assets.core.ids import row_id
 from webinstruct_assets.core.keys import PartitionKey, Ref
 from webinstruct_assets.core.manifest import Manifest
@@ -77,16 +76,15 @@ def run(job: Job) -> None:
         "steps": found,
         "rejects": rejected(manifests),
         "yield": found[-1]["rows_out"] / found[0]["records_in"] if found[0]["records_in"] else 0.0,
-        "costs": [{"asset": item.asset, "partition": item.partition, **_cost(item, prices)} for item in manifests],
-    }
-
-
-def _cost(manifest: Manifest, prices: CostConfig) -> dict[str, Any]:
-    tokens = {name: int(manifest.metrics.get(name) or 0) for name in ("tokens_in", "tokens_out")}
-    llm_seconds = manifest.seconds if tokens["tokens_out"] else 0.0
-    return {
-        "seconds": manifest.seconds,
-        **cost_of(manifest.cpu_seconds, llm_seconds, prices=prices, **tokens).as_dict(),
+        "costs": [
+            {
+                "asset": item.asset,
+                "partition": item.partition,
+                "seconds": item.seconds,
+                **cost_of_build(item, prices).as_dict(),
+            }
+            for item in manifests
+        ],
     }
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from webinstruct_assets.core.config import CostConfig
-from webinstruct_assets.core.cost import cost_of
+from webinstruct_assets.core.cost import Cost, cost_of_build
 from webinstruct_assets.core.errors import BadInput
 from webinstruct_assets.core.lake import Lake
 from webinstruct_assets.core.manifest import Manifest
@@ -45,17 +45,15 @@ def ancestors(lake: Lake, manifests: Iterable[Manifest], *, whole: bool = True) 
 def cost(manifests: Iterable[Manifest], prices: CostConfig, kept: int) -> dict[str, Any]:
     """CPU-seconds, LLM-seconds and tokens of all given partitions, in dollars by ``prices``, and per kept pair.
 
-    CPU-seconds are those of the stages' own processes and of fastText's; the LLM's seconds are the wall-clock of the
-    stages that asked a model, which is what a server costs while it is up for them.
+    CPU-seconds are those of the stages' own processes and of fastText's.
     """
-    found = [manifest for manifest in manifests if not manifest.reuses]  # whose numbers are the other's
-    asking = [item for item in found if item.metrics.get("tokens_out")]
-    total = cost_of(
-        sum(item.cpu_seconds for item in found),
-        sum(item.seconds for item in asking),
-        sum(int(item.metrics.get("tokens_in", 0)) for item in asking),
-        sum(int(item.metrics["tokens_out"]) for item in asking),
-        prices,
+    costs = [cost_of_build(manifest, prices) for manifest in manifests]
+    total = Cost(
+        sum(item.cpu_seconds for item in costs),
+        sum(item.gpu_seconds for item in costs),
+        sum(item.tokens_in for item in costs),
+        sum(item.tokens_out for item in costs),
+        sum(item.dollars for item in costs),
     ).as_dict()
     per_pair = {name: round(value / kept, 6) for name, value in total.items()} if kept else {}
     return {**total, "per_kept_pair": per_pair}

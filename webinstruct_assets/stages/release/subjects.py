@@ -1,6 +1,6 @@
 """The subject of a pair by transparent rules: words that speak for a subject, and a margin.
 
-In: a question and its answer. Out: one of the paper's classes (§3), or None where the words do not decide.
+In: a question and its answer. Out: one of the paper's classes (appendix G), or None where the words do not decide.
 """
 
 import re

@@ -253,7 +253,7 @@ def _ask(
 
 
 def statistics(rows: pl.DataFrame) -> dict[str, Any]:
-    """Counts and lengths of the dataset, largest first (paper §3)."""
+    """Counts and lengths of the dataset, largest first (paper §2.4)."""
     counts = {
         f"by_{name}": dict(Counter(rows[name].to_list()).most_common())
         for name in ("subject", "source_type", "refiner", "level", "language", "status")

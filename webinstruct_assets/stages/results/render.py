@@ -7,15 +7,14 @@ import base64
 import csv
 import io
 from collections.abc import Sequence
-from html import escape
 from pathlib import Path
 from typing import Any
 
+from webinstruct_assets.core.markdown import inert
 from webinstruct_assets.stages.results.tables import Cell, Table
 
 TEMPLATE = Path(__file__).parent / "report.html"
 FOLD = 60  # rows from which a table is shown when asked for
-MARKDOWN = r"\`*_{}[]()#+!|~$"
 TEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "Δ": r"$\Delta$", "—": "---", "–": "--", "\N{MINUS SIGN}": "$-$",
@@ -34,13 +33,6 @@ def html(
         title=title, lead=lead, sections=sections, dagster=dagster.rstrip("/"), sources=sources,
         fold=FOLD, data=lambda svg: base64.b64encode(svg).decode(),
     )  # fmt: skip
-
-
-def inert(text: str) -> str:
-    """Text that Markdown shows as it is: no HTML, links or images, no row or column breaks."""
-    return "".join(
-        "\\" + character if character in MARKDOWN else character for character in escape(" ".join(text.split()))
-    )
 
 
 def markdown(table: Table) -> str:

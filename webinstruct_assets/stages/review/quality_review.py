@@ -10,7 +10,7 @@ Columns: ``id``; ``parent_id`` (row of ``refined_qa``); ``url``; ``refiner``; ``
 ``judge_reason`` (an LLM's, "" without one); ``reviews`` (reviewer, category, note, at; the last of each reviewer);
 ``verdict`` (what most reviewers said, ``disputed`` at a tie, "" without a review).
 
-Source: paper §4 (50 refined pairs judged by people, five categories); Wilson 95 % intervals; Cohen's κ.
+Source: paper §5.4 (50 refined pairs judged by people, five categories); Wilson 95 % intervals; Cohen's κ.
 """
 
 from collections import Counter

@@ -27,8 +27,9 @@ from webinstruct_assets.stages.decontamination.decontaminated_qa import (
     page_chunks,
 )
 from webinstruct_assets.stages.duplicates.exact import pair_digest
+from webinstruct_assets.stages.sft.attribution import dropped_by_benchmark
 
-JUDGED = {"id": pl.String(), "digest": pl.String(), "reason": pl.String(), "detail": pl.String()}
+VERDICTS = {"id": pl.String(), "digest": pl.String(), "reason": pl.String(), "detail": pl.String()}
 
 
 def take_pages(job: Job, recipe: RecipeConfig) -> None:
@@ -50,7 +51,8 @@ def take_pages(job: Job, recipe: RecipeConfig) -> None:
             write_table(judged_files[-1], judged)
     hits = pl.concat([pl.DataFrame(schema=HITS_SCHEMA), *(pl.read_parquet(file) for file in hit_files)])
     write_table(job.folder / "hits.parquet", hits)
-    judged = pl.concat([pl.DataFrame(schema=JUDGED), *(pl.read_parquet(file) for file in judged_files)])
+    judged = pl.concat([pl.DataFrame(schema=VERDICTS), *(pl.read_parquet(file) for file in judged_files)])
+    job.metrics["by_benchmark"] = dropped_by_benchmark(hits, "page_id")
     verdicts = _verdicts(judged, recipe)
     for number, (snapshot, chunk) in enumerate(chunks):
         job.unit(f"{number:05}", partial(_unit, job.key["recipe"], snapshot, chunk, verdicts))
@@ -74,7 +76,7 @@ def _judge(chunk: list[Path], lookups: Lookups) -> tuple[pl.DataFrame, pl.DataFr
         }
         for identity, text in pages.select("id", "text").iter_rows()
     ]
-    return pl.DataFrame(rows, schema=JUDGED), pl.DataFrame(hits, schema=HITS_SCHEMA)
+    return pl.DataFrame(rows, schema=VERDICTS), pl.DataFrame(hits, schema=HITS_SCHEMA)
 
 
 def _verdicts(judged: pl.DataFrame, recipe: RecipeConfig) -> pl.DataFrame:

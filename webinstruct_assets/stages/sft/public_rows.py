@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from webinstruct_assets.core.config import ConversationFields, DatasetConfig, PairFields
-from webinstruct_assets.core.errors import BadInput, ConfigError, MissingInput, WebInstructError
+from webinstruct_assets.core.errors import BadInput, ConfigError, MissingInput
+from webinstruct_assets.core.hub import unreadable
 from webinstruct_assets.core.workspace import Workspace
 
 Message = dict[str, str]
@@ -92,15 +93,9 @@ def _hub(name: str, config: DatasetConfig, log: Callable[[str], None]) -> Iterat
     log(f"dataset {name}: reading {place}@{config.revision} from the Hugging Face hub, or its cache")
     try:
         data = load_dataset(place, split=config.split, revision=config.revision)
-    except WebInstructError:
-        raise
-    except Exception as error:  # the hub client raises a dozen types for: offline, gated, renamed, bad revision
-        reason = str(error).splitlines()[0] if str(error) else ""
-        raise MissingInput(
-            f"dataset {name!r}: {place} (split {config.split}, revision {config.revision}) cannot be read: "
-            f"{type(error).__name__}: {reason}",
-            "allow access to the hub (or set HF_ENDPOINT; gated sets need HF_TOKEN), or download it and use path:FILE",
-        ) from error
+    except Exception as error:  # of a dozen types
+        where = f"dataset {name!r}: {place} (split {config.split}, revision {config.revision})"
+        raise unreadable(where, error, "download it and use path:FILE") from error
     yield from data
 
 

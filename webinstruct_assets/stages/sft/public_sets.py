@@ -29,6 +29,7 @@ from webinstruct_assets.stages.decontamination.decontaminated_qa import (
     items_of,
     look_up,
 )
+from webinstruct_assets.stages.sft.attribution import dropped_by_benchmark
 from webinstruct_assets.stages.sft.public_rows import BadRow, Message, dataset_config, messages_of, records, source_file
 
 MESSAGES = pl.List(pl.Struct({"role": pl.String(), "content": pl.String()}))
@@ -77,7 +78,7 @@ def run(job: Job) -> None:
         job.unit(f"{number:05}", partial(_unit, job, config, lookups, number * ROWS_PER_UNIT, chunk, files[-1]))
     hits = pl.read_parquet(files) if files else pl.DataFrame(schema=HITS_SCHEMA)
     write_table(job.folder / "hits.parquet", hits)
-    job.metrics |= {"turns": int(job.count("turns")), "items_hit": hits.select("benchmark", "item_id").n_unique()}
+    job.metrics |= {"turns": int(job.count("turns")), "by_benchmark": dropped_by_benchmark(hits, "pair_id")}
 
 
 def _unit(job: Job, config: DatasetConfig, lookups: Lookups, first: int, chunk: list[Any], hit_file: Path) -> Unit:
@@ -125,5 +126,10 @@ PUBLIC_SETS = Stage(
     run=run,
     inputs=inputs,
     settings=settings,
-    sources=("stages/sft/public_*.py", "stages/decontamination/*.py", "stages/*/schema.py"),
+    sources=(
+        "stages/sft/public_*.py",
+        "stages/sft/attribution.py",
+        "stages/decontamination/*.py",
+        "stages/*/schema.py",
+    ),
 )

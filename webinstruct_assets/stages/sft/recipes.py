@@ -44,9 +44,9 @@ def root_recipe(ws: Workspace, name: str) -> RecipeConfig:
 
 
 def base_recipe(ws: Workspace, name: str) -> str | None:
-    """The environment's zero-step recipe of the same base model; None for itself, or when there is none."""
+    """The zero-step recipe of the same base model, one of the environment's first; None for itself, or when there is none."""
     if is_base(recipe_config(ws, name)):
         return None
     model = root_recipe(ws, name).base_model
-    candidates = (other for other in ws.config.recipes if is_base(recipe_config(ws, other)))
+    candidates = (other for other in (*ws.config.recipes, *ws.files.recipes) if is_base(recipe_config(ws, other)))
     return next((other for other in candidates if recipe_config(ws, other).base_model == model), None)

@@ -1,4 +1,4 @@
-"""The training itself: TRL's SFTTrainer on one job, both of the paper's losses (§4.2).
+"""The training itself: TRL's SFTTrainer on one job, both of the paper's losses (§5.1).
 
 In: a ``TrainingJob``. Out: ``model/`` (safetensors, tokenizer, chat template), a line per step in the metrics
 file, and after a kill the same run continued from its last trainer checkpoint with the same data order.

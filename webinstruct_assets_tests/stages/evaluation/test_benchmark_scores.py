@@ -19,7 +19,7 @@ from webinstruct_assets.core.workspace import Workspace
 from webinstruct_assets.stages.benchmarks.benchmark_items import BENCHMARK_ITEMS
 from webinstruct_assets.stages.decontamination.decontaminated_qa import DECONTAMINATED_QA, HITS_SCHEMA
 from webinstruct_assets.stages.evaluation.benchmark_scores import BENCHMARK_SCORES, inputs
-from webinstruct_assets.stages.evaluation.contamination import contaminated_items, data_behind, is_known
+from webinstruct_assets.stages.evaluation.contamination import contaminated_items, data_behind
 from webinstruct_assets.stages.evaluation.sandbox.run import sandbox_mode
 from webinstruct_assets.stages.sft.sft_dataset import SFT_DATASET
 from webinstruct_assets.stages.training.trained_checkpoint import TRAINED_CHECKPOINT
@@ -221,10 +221,10 @@ def test_flags_of_a_continuation_are_those_of_all_data_behind_it(home: Path, mon
     assert set(manifest.config["decontaminated_qa"]) == {"local-demo", "local-more"}
 
     # Data that was made anew since is not what this checkpoint was made from: what it flags is not known any more.
-    assert is_known(ws.lake, "plus")
+    assert data_behind(ws.lake, "plus").known
     made_from(ws, DECONTAMINATED_QA, first.key, [], ["demo-stem/demo-stem-004"])
-    assert {item.partition for item in data_behind(ws.lake, "plus")} == {"local-more"}
-    assert not is_known(ws.lake, "plus")
+    assert {item.partition for item in data_behind(ws.lake, "plus").data} == {"local-more"}
+    assert not data_behind(ws.lake, "plus").known
     manifest, rows = score(ws, "plus")
     assert manifest.metrics["contaminated_items"] is None and rows["contaminated"].null_count() == 48
     assert manifest.metrics["without_contaminated"]["items"] == 0
@@ -268,7 +268,7 @@ def test_other_hits_make_the_scores_stale(workspace: Workspace) -> None:
         made_from(ws, DECONTAMINATED_QA, ours.key, [], hits)
         trained(ws, "base-smollm2", [ours])
         fingerprints.add(identify(BENCHMARK_SCORES, at, ws).fingerprint)
-        assert contaminated_items(ws.lake, data_behind(ws.lake, "base-smollm2"), "demo-stem") == {
+        assert contaminated_items(ws.lake, data_behind(ws.lake, "base-smollm2").data, "demo-stem") == {
             hit.partition("/")[2] for hit in hits
         }
     assert len(fingerprints) == 2

@@ -260,7 +260,7 @@ def test_items_found_in_public_sets_and_pages_are_flagged_in_scores(twins: Works
             may_be_empty=lambda ws, key: True,
         )
         execute(stage, of(recipe), twins, log=print, run_id="test")
-        behind = data_behind(twins.lake, recipe)
+        behind = data_behind(twins.lake, recipe).data
         assert contaminated_items(twins.lake, behind, "demo-stem") == {"demo-stem-005"}, manifest.asset
 
 

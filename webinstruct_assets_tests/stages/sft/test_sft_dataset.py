@@ -200,6 +200,6 @@ def test_base_of_a_recipe_follows_what_it_continues(home: Path) -> None:
     ws = Workspace.open(home)
     assert base_recipe(ws, "plus") == "base-smollm2"
     assert base_recipe(ws, "base-smollm2") is None
-    assert base_recipe(ws, "mammoth2-7b") is None  # its base recipe is not in the demo's environment
+    assert base_recipe(ws, "mammoth2-7b") == "base-mistral-7b"  # not in the demo's environment, but there
     with pytest.raises(ConfigError, match="circle"):
         root_recipe(ws, "ring-a")
