@@ -35,6 +35,7 @@ KEPT_OF_MEMBER = 64 << 20  # compressed bytes remembered to resume inside a dama
 
 GZIP_MAGIC = b"\x1f\x8b\x08"
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+RECORD_END = b"\r\n\r\n"
 _HEAD_END = re.compile(rb"\r?\n\r?\n")
 _CONTENT_LENGTH = re.compile(rb"^content-length[ \t]*:[ \t]*(\d+)[ \t]*\r?$", re.MULTILINE | re.IGNORECASE)
 _TYPE = re.compile(rb"^warc-type[ \t]*:[ \t]*([a-z]+)", re.MULTILINE | re.IGNORECASE)
@@ -172,6 +173,7 @@ class Window:
         self._read = read
         self.data = bytearray(data)
         self.start = start
+        self.between = False  # a whole record was read, and the next has not begun
 
     def more(self) -> bool:
         """Appends what the next read gives; False at the end of the stream."""
@@ -204,6 +206,7 @@ def _plain_frames(window: Window, max_payload: int) -> Iterator[Frame | Problem]
         window.drop(window.skip_newlines(0))
         if not window.need(1):
             return
+        window.between = False
         start = window.start
         window.need(5)
         if not window.data.startswith(b"WARC/"):
@@ -232,6 +235,8 @@ def _plain_frames(window: Window, max_payload: int) -> Iterator[Frame | Problem]
             _seek_record(window, head_end)
             yield Problem(start, "truncated", f"the block has {here} of {length} bytes", url)
             continue
+        window.need(block_end + len(RECORD_END))
+        window.between = window.data.startswith(RECORD_END, block_end)
         end = window.skip_newlines(block_end)
         at_end = not window.need(end + 1)
         if end == block_end and not at_end:
@@ -283,10 +288,11 @@ class _Member:
     """The gzip member at the beginning of ``raw``, with the members that continue its last record.
 
     A few writers flush inside a record, which ends the member there; a member that does not begin with a
-    record therefore belongs to the one before. ``error`` says why the bytes could not be read to their end.
+    record therefore belongs to the one before, unless that one is whole: then it is damaged. ``error`` says why the bytes could not be read to their end.
     """
 
     def __init__(self, raw: Window):
+        self.window = Window(self.read)
         self._raw = raw
         self._fed = 0  # bytes of raw.data that the decompressor has been given
         self._inflate = _inflater()
@@ -321,6 +327,8 @@ class _Member:
     def _continue(self) -> bool:
         """Goes on with the next member where that continues the record."""
         end = self._fed - len(self._inflate.unused_data)
+        if self.window.between:
+            return False
         if b"WARC/".startswith(_beginning(self._raw, end)):  # a record, one cut short, or no gzip at all
             return False
         self._fed, self._inflate = end, _inflater()
@@ -347,9 +355,8 @@ def gzip_frames(raw: Window, max_payload: int) -> Iterator[Frame | Problem]:
             yield Problem(start, "bad_gzip", f"{raw.start - start} bytes that are no gzip member")
             continue
         member = _Member(raw)
-        window = Window(member.read)
         lost = ""  # url of the record that the damage hit, where its headers could be read
-        for frame in _plain_frames(window, max_payload):
+        for frame in _plain_frames(member.window, max_payload):
             if member.error:
                 # Met while looking for the end of this record, so its checksum was not verified.
                 lost = _url_of(frame.raw) if isinstance(frame, Frame) else frame.url

@@ -117,6 +117,18 @@ def test_a_damaged_file_gives_what_can_be_read(tmp_path: Path) -> None:
     assert rejects(tmp_path / "root", "local-a")["offset"].to_list() == ends[:2]
 
 
+def test_what_follows_a_whole_record_does_not_harm_it(tmp_path: Path) -> None:
+    first, last = made(PAGES[0]), made(PAGES[1])
+    other = gzip.compress(b"a member that begins with no record", mtime=0)
+    damaged = other[:-8] + bytes(8)  # inflates well, up to its checksum
+    for name, between in (("not_warc", other), ("bad_gzip", damaged)):
+        file = tmp_path / f"{name}.warc.gz"
+        file.write_bytes(first + between + last)
+        counts = import_warc([file], tmp_path / name, "local-a", no_log)
+        assert (counts["captures"], counts["rejected"]) == (2, {name: 1})
+        assert rejects(tmp_path / name, "local-a")["offset"].to_list() == [len(first)]
+
+
 def test_every_truncation(tmp_path: Path) -> None:
     data = made(*PAGES[:2])
     first = next(iter_records(io.BytesIO(data), "f", on_reject=pytest.fail)).length
