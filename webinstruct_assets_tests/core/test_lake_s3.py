@@ -179,7 +179,8 @@ def test_another_machine_goes_on_where_one_was_killed(
     killed_run(machines, first, log, 4)
     with pytest.raises(Busy, match=r"(?s)is being built by another run .*its lease ends in"):
         program.build(second, log)
-    monkeypatch.setattr(lake_s3, "LEASE_SECONDS", 0.0)
+    monkeypatch.setattr(lake_s3, "LEASE_SECONDS", 10.0)
+    time.sleep(10.0)  # nobody renews it
     committed = {name for name in machines.bucket().below("pages") if "/unit-" in name}
     before = len(read_log(log))
     manifest = program.build(with_engine(second, "processes"), log)
