@@ -1,14 +1,11 @@
 """The review page: a real server and a real browser on a small published sample, then the asset reads the verdicts."""
 
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 
 from webinstruct_assets.core.keys import PartitionKey
 from webinstruct_assets.core.manifest import Manifest
@@ -24,6 +21,7 @@ from webinstruct_assets.stages.refinement.refined_qa import REFINED_QA
 from webinstruct_assets.stages.review import reviews
 from webinstruct_assets.stages.review.quality_review import QUALITY_REVIEW
 from webinstruct_assets_tests.partitions import filled, publish
+from webinstruct_assets_tests.services import serving
 
 SNAPSHOT = PartitionKey.of({"snapshot": "local-demo"})
 CHROMIUM = Path("/usr/bin/chromium")
@@ -60,17 +58,8 @@ def build(ws: Workspace) -> Manifest:
 def page(workspace: Workspace) -> Iterator[str]:
     publish_pairs(workspace)
     assert build(workspace).metrics["note"].startswith("nobody has reviewed")
-    config = uvicorn.Config(
-        review_app(workspace, "local-demo", "ada", TOKEN), host="127.0.0.1", port=0, log_level="error"
-    )
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.02)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    server.should_exit = True
-    thread.join()
+    with serving(review_app(workspace, "local-demo", "ada", TOKEN)) as url:
+        yield url
 
 
 def verdicts(ws: Workspace) -> list[reviews.Review]:
