@@ -17,7 +17,7 @@ from urllib.parse import urlencode
 
 import polars as pl
 
-from webinstruct_assets.core import loopback
+from webinstruct_assets.core import loopback, markdown
 from webinstruct_assets.core.errors import WebInstructError
 from webinstruct_assets.core.keys import PartitionKey, Ref
 from webinstruct_assets.core.manifest import Manifest
@@ -213,10 +213,7 @@ def _inert(text: str) -> str:
 
 
 def _markdown(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    lines = [columns, ["---"] * len(columns), *rows]
-    return "\n".join(
-        "| " + " | ".join("" if cell is None else str(cell).strip() for cell in line) + " |" for line in lines
-    )
+    return markdown.table(columns, (["" if cell is None else str(cell).strip() for cell in row] for row in rows))
 
 
 def _scan(ws: Workspace, manifest: Manifest) -> pl.LazyFrame:
