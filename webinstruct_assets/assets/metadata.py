@@ -11,10 +11,10 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from webinstruct_assets.core import markdown
 from webinstruct_assets.core.keys import PartitionKey
 from webinstruct_assets.core.lake import manifest_name, ref_of
 from webinstruct_assets.core.manifest import Manifest
+from webinstruct_assets.core.markdown import inert
 from webinstruct_assets.core.stage import Stage
 from webinstruct_assets.core.workspace import Workspace
 from webinstruct_assets.stages.review.filters import COLUMNS, on_gold, on_replies, recorded, replies_folder, table_rows
@@ -26,12 +26,14 @@ CELL_CHARACTERS = 160
 def cell(value: Any) -> str:
     """A value as inert Markdown table text: no HTML, no links or images, no row or column breaks."""
     text = " ".join((value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)).split())
-    return markdown.inert(text if len(text) <= CELL_CHARACTERS else text[: CELL_CHARACTERS - 1] + "…")
+    return inert(text if len(text) <= CELL_CHARACTERS else text[: CELL_CHARACTERS - 1] + "…")
 
 
 def table(frame: pl.DataFrame) -> str:
     """A frame as a Markdown table of inert cells."""
-    return markdown.table([cell(name) for name in frame.columns], ([*map(cell, row)] for row in frame.iter_rows()))
+    lines = ["| " + " | ".join(cell(name) for name in frame.columns) + " |", "|" + " --- |" * frame.width]
+    lines += ["| " + " | ".join(cell(value) for value in row) + " |" for row in frame.iter_rows()]
+    return "\n".join(lines)
 
 
 def metadata_of(ws: Workspace, stage: Stage, manifest: Manifest, plot: str | None) -> dict[str, Any]:
