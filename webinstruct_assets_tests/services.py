@@ -1,4 +1,4 @@
-"""Servers that tests run beside the code under test: web applications, a mirror of a crawl behind nginx, ``webinstruct ui``."""
+"""Servers that tests run beside the code under test: web applications and a browser for them, nginx, ``webinstruct ui``."""
 
 import os
 import shutil
@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import psutil
@@ -21,6 +21,10 @@ from starlette.applications import Starlette
 
 from webinstruct_assets.core.workspace import PROJECT_ROOT
 
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+CHROMIUM = Path("/usr/bin/chromium")
 NGINX = shutil.which("nginx") or shutil.which("/usr/sbin/nginx")
 
 
@@ -66,6 +70,21 @@ def serving(app: Starlette) -> Iterator[str]:
     finally:
         server.should_exit = True
         thread.join()
+
+
+@contextmanager
+def chromium() -> Iterator["Browser"]:
+    """Debian's browser, without a window."""
+    if not CHROMIUM.exists():
+        pytest.skip("Debian's chromium is not installed")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-gpu"])
+        try:
+            yield browser
+        finally:
+            browser.close()
 
 
 @contextmanager

@@ -15,11 +15,10 @@ from webinstruct_assets.stages.pages.pages import PAGES
 from webinstruct_assets.stages.recall.recalled_urls import RECALLED_URLS
 from webinstruct_assets_tests.conftest import webinstruct
 from webinstruct_assets_tests.partitions import filled, publish
-from webinstruct_assets_tests.services import serving
+from webinstruct_assets_tests.services import chromium, serving
 
 KEY = PartitionKey.of({"snapshot": "local-test"})
 HOSTILE = "What is 1 < 2?\n<script>document.title = 'owned'</script>\n<img src=x onerror=\"document.title='owned'\">"
-CHROMIUM = Path("/usr/bin/chromium")
 
 
 @pytest.fixture
@@ -81,28 +80,20 @@ def test_spans_of_several_pairs_may_overlap() -> None:
 
 @pytest.mark.browser
 def test_hostile_pages_stay_text_in_a_browser(served: str) -> None:
-    if not CHROMIUM.exists():
-        pytest.skip("Debian's chromium is not installed")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-gpu"])
-        try:
-            page = browser.new_page(viewport={"width": 1500, "height": 900})
-            asked: list[str] = []
-            page.on("request", lambda request: asked.append(request.url))
-            page.goto(served)
-            page.get_by_role("link", name="<b>Bold & title</b>").click()
-            page.get_by_text("document.title = 'owned'").first.wait_for()
-            assert page.title() == "<b>Bold & title</b>"
-            assert page.locator("script, img, iframe").count() == 0
-            assert (
-                page.locator("mark.a").first.evaluate("mark => getComputedStyle(mark).backgroundColor")
-                == "rgb(211, 242, 207)"
-            )
-            assert all(url.startswith(served) for url in asked), asked
-        finally:
-            browser.close()
+    with chromium() as browser:
+        page = browser.new_page(viewport={"width": 1500, "height": 900})
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(served)
+        page.get_by_role("link", name="<b>Bold & title</b>").click()
+        page.get_by_text("document.title = 'owned'").first.wait_for()
+        assert page.title() == "<b>Bold & title</b>"
+        assert page.locator("script, img, iframe").count() == 0
+        assert (
+            page.locator("mark.a").first.evaluate("mark => getComputedStyle(mark).backgroundColor")
+            == "rgb(211, 242, 207)"
+        )
+        assert all(url.startswith(served) for url in asked), asked
 
 
 def test_a_snapshot_that_is_not_there_is_named_with_a_fix(home: Path) -> None:
