@@ -276,7 +276,7 @@ def trace(what: str, everything: bool, raw: bool, as_json: bool) -> None:
 @main.command()
 @click.option("--snapshot", required=True, help="CC-MAIN-YYYY-WW or local-NAME")
 @click.option("--reviewer", default=getpass.getuser, help="whose verdicts these are (default: your user name)")
-@click.option("--port", default=3001, show_default=True)
+@click.option("--port", default=3001, show_default=True, help="0 takes a free one")
 def review(snapshot: str, reviewer: str, port: int) -> None:
     """Opens the snapshot's sample of refined pairs for human review, on loopback."""
     from webinstruct_assets.core.keys import check_snapshot
@@ -362,24 +362,17 @@ def doctor(as_json: bool) -> None:
 @click.option("--tables", is_flag=True, help="print what was measured on gold, as Markdown, and end")
 def report(key: str, port: int, tables: bool) -> None:
     """Serves a snapshot's pages on loopback: source, text and extracted pairs side by side, with accuracy on gold."""
-    from webinstruct_assets.core.errors import ConfigError
+    from webinstruct_assets.core import loopback
     from webinstruct_assets.core.keys import PartitionKey
-    from webinstruct_assets.report import Report, server
+    from webinstruct_assets.report import Report, report_app
 
     pages = Report(_workspace(), PartitionKey.parse(("snapshot",), key))
     if tables:
         click.echo(pages.tables())
         return
-    try:
-        http = server(pages, port)
-    except OSError as error:
-        raise ConfigError(f"port {port} of 127.0.0.1: {error.strerror}", "give another one with --port") from error
-    click.echo(f"http://127.0.0.1:{http.server_port}/  (Ctrl-C ends it)")
-    with http:
-        try:
-            http.serve_forever()
-        except KeyboardInterrupt:
-            click.echo()
+    listening = loopback.listen(port)
+    click.echo(f"{loopback.url(listening)}  (Ctrl-C ends it)")
+    loopback.serve(report_app(pages), listening)
 
 
 if __name__ == "__main__":

@@ -8,17 +8,16 @@ Crawled text is hostile: all of it is escaped, no page has a script of its own o
 them), nothing is loaded from elsewhere, and requests under another host name are refused (DNS rebinding).
 """
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from html import escape
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
-from urllib.parse import parse_qs, urlencode, urlsplit
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 import polars as pl
 
+from webinstruct_assets.core import loopback, markdown
 from webinstruct_assets.core.errors import WebInstructError
 from webinstruct_assets.core.keys import PartitionKey, Ref
 from webinstruct_assets.core.manifest import Manifest
@@ -32,10 +31,12 @@ from webinstruct_assets.stages.pages.pages import PAGES
 from webinstruct_assets.stages.recall.recalled_urls import RECALLED_URLS
 from webinstruct_assets.stages.review.filters import COLUMNS, on_gold, on_replies, recorded, replies_folder, table_rows
 
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+    from starlette.requests import Request
+
 PER_LIST = 100
 SOURCE_CHARS = 400_000
-PAGE_ID = re.compile(r"/page/(pg-[0-9a-f]+)")
-POLICY = "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; margin: 0; color: #1b1f24; background: #f6f7f9 }
 header { padding: .7rem 1.2rem; background: #fff; border-bottom: 1px solid #d9dde3 }
@@ -50,7 +51,7 @@ pre { margin: 0; padding: .6rem .8rem; white-space: pre-wrap; overflow-wrap: any
 article { padding: .5rem .8rem; border-top: 1px solid #d9dde3; white-space: pre-wrap; overflow-wrap: anywhere }
 mark.q { background: #cfe3ff } mark.a { background: #d3f2cf } mark.q.a { background: #ffd9a8 }
 .rule { font: 12px ui-monospace, monospace; color: #5d6673; white-space: normal } .gone { color: #a4260b }
-form { margin: .6rem 0 } nav { margin: .6rem 0 }
+nav { margin: .6rem 0 }
 """
 
 
@@ -75,8 +76,6 @@ class Report:
             .sort("domain", "url")
             .collect()
         )
-
-    # -- pages of the report -------------------------------------------------------------------------------
 
     def index(self, rule: str, start: int) -> str:
         """The figures, and a list of pages, those of one rule if ``rule`` names it (``none``: pages without a pair)."""
@@ -214,10 +213,7 @@ def _inert(text: str) -> str:
 
 
 def _markdown(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    lines = [columns, ["---"] * len(columns), *rows]
-    return "\n".join(
-        "| " + " | ".join("" if cell is None else str(cell).strip() for cell in line) + " |" for line in lines
-    )
+    return markdown.table(columns, (["" if cell is None else str(cell).strip() for cell in row] for row in rows))
 
 
 def _scan(ws: Workspace, manifest: Manifest) -> pl.LazyFrame:
@@ -281,45 +277,23 @@ def highlighted(text: str, pairs: Sequence[dict[str, Any]]) -> str:
     return "".join(out)
 
 
-# -- serving -----------------------------------------------------------------------------------------------------
+def report_app(report: Report) -> "Starlette":
+    """The application that shows a report; it answers GET only."""
+    from starlette.responses import HTMLResponse, PlainTextResponse, Response
+    from starlette.routing import Route
 
+    shown = loopback.headers("style-src 'self'")
 
-def server(report: Report, port: int) -> ThreadingHTTPServer:
-    """An HTTP server on loopback for a report; ``port`` 0 takes a free one. Raises OSError when the port is taken."""
+    def style(request: "Request") -> Response:
+        return Response(STYLE, headers=shown, media_type="text/css")
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            if (self.headers.get("Host") or "").rpartition(":")[0] not in ("127.0.0.1", "localhost"):
-                self._send(403, "only as 127.0.0.1 or localhost", "text/plain")
-                return
-            address = urlsplit(self.path)
-            if address.path == "/style.css":
-                self._send(200, STYLE, "text/css")
-            elif address.path == "/":
-                query = {name: values[0] for name, values in parse_qs(address.query).items()}
-                start = query.get("start", "0")
-                self._send(
-                    200, report.index(query.get("rule", ""), int(start) if start.isdecimal() else 0), "text/html"
-                )
-            elif found := PAGE_ID.fullmatch(address.path):
-                page = report.page(found[1])
-                self._send(200 if page else 404, page or "no such page", "text/html" if page else "text/plain")
-            else:
-                self._send(404, "no such page", "text/plain")
+    def index(request: "Request") -> Response:
+        start = request.query_params.get("start", "0")
+        rule = request.query_params.get("rule", "")
+        return HTMLResponse(report.index(rule, int(start) if start.isdecimal() else 0), headers=shown)
 
-        def _send(self, status: int, text: str, kind: str) -> None:
-            data = text.encode("utf-8", "replace")
-            self.send_response(status)
-            for name, value in (
-                ("Content-Type", f"{kind}; charset=utf-8"), ("Content-Length", str(len(data))),
-                ("Content-Security-Policy", POLICY), ("X-Content-Type-Options", "nosniff"), ("Referrer-Policy", "no-referrer"),
-                ("Cache-Control", "no-store"),
-            ):  # fmt: skip
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(data)
+    def page(request: "Request") -> Response:
+        content = report.page(request.path_params["identity"])
+        return HTMLResponse(content, headers=shown) if content else PlainTextResponse("no such page", 404)
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    return ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    return loopback.application([Route("/style.css", style), Route("/", index), Route("/page/{identity}", page)])

@@ -15,7 +15,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ import yaml
 
 from webinstruct_assets.core.llm.client import LlmRequest
 from webinstruct_assets.core.workspace import PROJECT_ROOT
+from webinstruct_assets_tests.endpoint import JsonHandler
 from webinstruct_assets_tests.services import wait_for_port
 
 MODEL = "fixed"
@@ -89,11 +90,11 @@ def main(port: str, home: str, log: str) -> None:
     """Serves until it is killed."""
     ledger, model = Path(home) / "data/llm/ledger.sqlite", identity(int(port))
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(JsonHandler):
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            body = self.asked()
             schema = body.get("response_format", {}).get("json_schema", {}).get("schema")
             request = LlmRequest(
                 messages=tuple(body["messages"]) if "messages" in body else None, prompt=body.get("prompt"),
@@ -107,23 +108,9 @@ def main(port: str, home: str, log: str) -> None:
             choice = {"index": 0, "finish_reason": "stop"}
             choice |= {"message": {"role": "assistant", "content": text}} if "messages" in body else {"text": text}
             usage = {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110}
-            answer = {
-                "id": "x",
-                "object": "completion",
-                "created": 0,
-                "model": MODEL,
-                "choices": [choice],
-                "usage": usage,
-            }
-            data = json.dumps(answer).encode()
-            self.send_response(200)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
+            self.reply(200, {
+                "id": "x", "object": "completion", "created": 0, "model": MODEL, "choices": [choice], "usage": usage,
+            })  # fmt: skip
 
     ThreadingHTTPServer.request_queue_size = 128
     ThreadingHTTPServer(("127.0.0.1", int(port)), Handler).serve_forever()

@@ -9,8 +9,9 @@ import yaml
 from webinstruct_assets.core.keys import PartitionKey
 from webinstruct_assets.core.stage import execute
 from webinstruct_assets.core.workspace import Workspace
+from webinstruct_assets.stages.crawl.capture import Capture
 from webinstruct_assets.stages.crawl.crawl_index import CRAWL_INDEX
-from webinstruct_assets.stages.crawl.writer import Capture, building, publish, write_snapshot
+from webinstruct_assets.stages.crawl.writer import building, publish, write_snapshot
 
 
 def crawl(ws: Workspace, snapshot: str, pages: Sequence[tuple[str, str]], files: int) -> PartitionKey:

@@ -11,6 +11,27 @@ from typing import Any
 PATIENCE = 20.0  # seconds
 
 
+class JsonHandler(BaseHTTPRequestHandler):
+    """Takes JSON and answers with JSON, quietly."""
+
+    def asked(self) -> dict[str, Any]:
+        """The request's body."""
+        return dict(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+
+    def reply(self, status: int, content: object) -> None:
+        """Sends the answer."""
+        data = json.dumps(content).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        with suppress(ConnectionError):  # the client has given up
+            self.wfile.write(data)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
 @dataclass
 class Endpoint:
     """``together``: requests have to be here at the same time before any is answered. ``refuse_from``: from which on."""
@@ -31,33 +52,21 @@ def serving(endpoint: Endpoint) -> Iterator[Endpoint]:
     """Serves chat completions on loopback, as ``endpoint.url``."""
     lock = threading.Lock()
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(JsonHandler):
         def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            body = self.asked()
             try:
                 endpoint.barrier.wait(PATIENCE)
             except threading.BrokenBarrierError:
-                return self._reply(400, {"error": {"message": f"fewer than {endpoint.together} requests in flight"}})
+                return self.reply(400, {"error": {"message": f"fewer than {endpoint.together} requests in flight"}})
             with lock:
                 if endpoint.refuse_from is not None and endpoint.answered >= endpoint.refuse_from:
-                    return self._reply(401, {"error": {"message": "no more"}})
+                    return self.reply(401, {"error": {"message": "no more"}})
                 endpoint.answered += 1
             message = {"role": "assistant", "content": endpoint.answer(body)}
             choice = {"index": 0, "message": message, "finish_reason": "stop"}
             usage = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
-            self._reply(200, {"id": "x", "object": "chat.completion", "created": 0, "model": "m", "choices": [choice], "usage": usage})  # fmt: skip
-
-        def _reply(self, status: int, content: dict[str, Any]) -> None:
-            data = json.dumps(content).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            with suppress(ConnectionError):  # the client has given up
-                self.wfile.write(data)
-
-        def log_message(self, *_: object) -> None:
-            pass
+            self.reply(200, {"id": "x", "object": "chat.completion", "created": 0, "model": "m", "choices": [choice], "usage": usage})  # fmt: skip
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -1,4 +1,4 @@
-"""Servers that tests run beside the code under test: a mirror of a crawl behind nginx, and ``webinstruct ui``."""
+"""Servers that tests run beside the code under test: web applications and a browser for them, nginx, ``webinstruct ui``."""
 
 import os
 import shutil
@@ -6,18 +6,25 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import psutil
 import pytest
+import uvicorn
+from starlette.applications import Starlette
 
 from webinstruct_assets.core.workspace import PROJECT_ROOT
 
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+CHROMIUM = Path("/usr/bin/chromium")
 NGINX = shutil.which("nginx") or shutil.which("/usr/sbin/nginx")
 
 
@@ -49,6 +56,35 @@ def wait_for(what: str, seconds: float, found: Callable[[], Any], every: float =
             pass
         time.sleep(every)
     raise AssertionError(f"{what}: not within {seconds:.0f} s")
+
+
+@contextmanager
+def serving(app: Starlette) -> Iterator[str]:
+    """A web application in a thread, at a free port of loopback; its URL."""
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        wait_for("the application", 30, lambda: server.started, every=0.02)
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+@contextmanager
+def chromium() -> Iterator["Browser"]:
+    """Debian's browser, without a window."""
+    if not CHROMIUM.exists():
+        pytest.skip("Debian's chromium is not installed")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-gpu"])
+        try:
+            yield browser
+        finally:
+            browser.close()
 
 
 @contextmanager

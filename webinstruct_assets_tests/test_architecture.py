@@ -181,3 +181,8 @@ def test_no_import_cycles() -> None:
 
     for name in graph:
         visit(name, ())
+
+
+def test_every_folder_of_modules_is_a_package() -> None:
+    """Otherwise a wheel would be without it."""
+    assert sorted({path.parent for path in modules() if not (path.parent / "__init__.py").exists()}) == []

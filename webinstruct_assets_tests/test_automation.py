@@ -18,9 +18,10 @@ from webinstruct_assets.core.workspace import Workspace
 from webinstruct_assets.definitions import defs
 from webinstruct_assets.graph import BY_ASSET, STAGES, States
 from webinstruct_assets.resources import WorkspaceResource
+from webinstruct_assets.stages.crawl.capture import Capture
 from webinstruct_assets.stages.crawl.crawl_index import CRAWL_INDEX
 from webinstruct_assets.stages.crawl.demo import build_demo_crawl
-from webinstruct_assets.stages.crawl.writer import Capture, building, write_snapshot
+from webinstruct_assets.stages.crawl.writer import building, write_snapshot
 from webinstruct_assets.stages.crawl.writer import publish as publish_crawl
 from webinstruct_assets.stages.funnel.funnel import FUNNEL
 from webinstruct_assets.stages.funnel.funnel import refs as counted_refs

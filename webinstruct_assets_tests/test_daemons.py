@@ -8,8 +8,9 @@ import pytest
 from webinstruct_assets.core.keys import PartitionKey, Ref
 from webinstruct_assets.core.workspace import PROJECT_ROOT, Workspace
 from webinstruct_assets.graph import STAGES, States
+from webinstruct_assets.stages.crawl.capture import Capture
 from webinstruct_assets.stages.crawl.demo import build_demo_crawl
-from webinstruct_assets.stages.crawl.writer import Capture, building, publish, write_snapshot
+from webinstruct_assets.stages.crawl.writer import building, publish, write_snapshot
 from webinstruct_assets_tests import answers
 from webinstruct_assets_tests.conftest import make_home
 from webinstruct_assets_tests.services import Stack, free_port, nginx, wait_for

@@ -53,6 +53,19 @@ def test_named_files_exist(path: Path) -> None:
         assert "NAME" in name or (PROJECT_ROOT / name).exists(), f"{path.name}: {name}"
 
 
+def test_the_drawing_of_the_floors_is_of_this_tree() -> None:
+    """Its first column names every module and folder of core/, of stages/ and above, and nothing else."""
+    package = PROJECT_ROOT / "webinstruct_assets"
+    drawing = FENCE.findall((PROJECT_ROOT / "docs/architecture.md").read_text())[0]
+    above, _, below = drawing.partition("\n───")
+    stages, _, core = below.partition("\nstages/")[2].partition("\ncore/")
+    for folder, text in ((package, above), (package / "stages", stages), (package / "core", core)):
+        there = {path.stem for path in folder.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+        listed = [re.split(r" {2,}", line.strip("`│ "))[0].split() for line in text.splitlines()]
+        named = {name.removesuffix("/") for line in listed for name in line}
+        assert named == there - {"__init__", "assets", "stages", "core"}
+
+
 def example(title: str) -> str:
     """The code block of a section of CONTRIBUTING.md."""
     section = (PROJECT_ROOT / "CONTRIBUTING.md").read_text().partition(f"## {title}\n")[2].partition("\n## ")[0]

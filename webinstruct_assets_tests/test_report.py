@@ -1,84 +1,49 @@
 """``webinstruct report``: what it shows, and that hostile pages stay text, over HTTP and in a real browser."""
 
 import re
-import threading
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import httpx
-import polars as pl
 import pytest
 
 from webinstruct_assets.core.keys import PartitionKey
-from webinstruct_assets.core.stage import Job, Stage, Unit, execute
 from webinstruct_assets.core.workspace import Workspace
-from webinstruct_assets.report import Report, highlighted, server
+from webinstruct_assets.report import Report, highlighted, report_app
 from webinstruct_assets.stages.extraction.extracted_qa import EXTRACTED_QA
 from webinstruct_assets.stages.pages.pages import PAGES
 from webinstruct_assets.stages.recall.recalled_urls import RECALLED_URLS
 from webinstruct_assets_tests.conftest import webinstruct
+from webinstruct_assets_tests.partitions import filled, publish
+from webinstruct_assets_tests.services import chromium, serving
 
 KEY = PartitionKey.of({"snapshot": "local-test"})
 HOSTILE = "What is 1 < 2?\n<script>document.title = 'owned'</script>\n<img src=x onerror=\"document.title='owned'\">"
-CHROMIUM = Path("/usr/bin/chromium")
-
-
-def publish(workspace: Workspace, stage: Stage, rows: list[dict[str, object]]) -> None:
-    full = [{name: row.get(name) for name in stage.schema} for row in rows]
-
-    def run(job: Job) -> None:
-        frame = pl.DataFrame(full, schema=dict(stage.schema))
-        job.unit("rows", lambda: Unit(rows=frame, rows_in=len(full)))
-
-    execute(
-        replace(stage, run=run, inputs=lambda ws, key: [], settings=lambda ws, key: {}),
-        KEY,
-        workspace,
-        log=print,
-        run_id="test",
-    )
 
 
 @pytest.fixture
-def workspace_with_pairs(home: Path) -> Workspace:
-    workspace = Workspace.open(home)
+def workspace_with_pairs(workspace: Workspace) -> Workspace:
     address = "https://a.example/<script>alert(1)</script>"
-    publish(workspace, RECALLED_URLS, [{"id": "ru-1", "parent_id": "x", "url": address, "warc_filename": "none.warc.gz",
-                                        "warc_record_offset": 0, "warc_record_length": 10}])  # fmt: skip
-    page = {
-        "id": "pg-00",
-        "parent_id": "ru-1",
-        "url": address,
-        "domain": "a.example",
-        "title": "<b>Bold & title</b>",
-        "text": HOSTILE,
-    }
-    quiet = {
-        "id": "pg-01",
-        "parent_id": "ru-1",
-        "url": "https://b.example/",
-        "domain": "b.example",
-        "title": "Quiet",
-        "text": "Nothing.",
-    }
-    publish(workspace, PAGES, [page, quiet])
-    publish(workspace, EXTRACTED_QA, [{
-        "id": "qa-1", "parent_id": "pg-00", "url": address, "question": HOSTILE[:14], "answer": HOSTILE[15:], "rule": "marked",
-        "kind": "solution", "question_spans": [{"start": 0, "end": 14}], "answer_spans": [{"start": 15, "end": len(HOSTILE)}],
-    }, {
-        "id": "qa-2", "parent_id": "pg-00", "url": address, "question": "Invented?", "answer": "<i>Yes</i>", "rule": "llm_rewrite",
-        "kind": "solution", "question_spans": [], "answer_spans": [],
-    }])  # fmt: skip
+    place = {"warc_filename": "none.warc.gz", "warc_record_length": 10}
+    publish(workspace, RECALLED_URLS, KEY, [filled(RECALLED_URLS, id="ru-1", url=address, **place)])
+    publish(workspace, PAGES, KEY, [
+        filled(PAGES, id="pg-00", parent_id="ru-1", url=address, domain="a.example", title="<b>Bold & title</b>", text=HOSTILE),
+        filled(PAGES, id="pg-01", parent_id="ru-1", url="https://b.example/", domain="b.example", title="Quiet", text="Nothing."),
+    ])  # fmt: skip
+    spans = {"question_spans": [{"start": 0, "end": 14}], "answer_spans": [{"start": 15, "end": len(HOSTILE)}]}
+    quoted = {"question": HOSTILE[:14], "answer": HOSTILE[15:], "rule": "marked", **spans}
+    retyped = {"question": "Invented?", "answer": "<i>Yes</i>", "rule": "llm_rewrite"}
+    publish(workspace, EXTRACTED_QA, KEY, [
+        filled(EXTRACTED_QA, id="qa-1", parent_id="pg-00", kind="solution", **quoted),
+        filled(EXTRACTED_QA, id="qa-2", parent_id="pg-00", kind="solution", **retyped),
+    ])  # fmt: skip
     return workspace
 
 
 @pytest.fixture
 def served(workspace_with_pairs: Workspace) -> Iterator[str]:
-    with server(Report(workspace_with_pairs, KEY), 0) as http:
-        threading.Thread(target=http.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{http.server_port}"
-        http.shutdown()
+    with serving(report_app(Report(workspace_with_pairs, KEY))) as url:
+        yield url
 
 
 def test_pages_of_the_report(served: str) -> None:
@@ -98,7 +63,11 @@ def test_pages_of_the_report(served: str) -> None:
 
 
 def test_other_host_names_are_refused(served: str) -> None:
-    assert httpx.get(served, headers={"Host": "evil.example:80"}).status_code == 403
+    assert httpx.get(served, headers={"Host": "evil.example:80"}).status_code == 400
+
+
+def test_nothing_is_written(served: str) -> None:
+    assert httpx.post(served).status_code == httpx.post(f"{served}/page/pg-00").status_code == 405
 
 
 def test_spans_of_several_pairs_may_overlap() -> None:
@@ -111,28 +80,20 @@ def test_spans_of_several_pairs_may_overlap() -> None:
 
 @pytest.mark.browser
 def test_hostile_pages_stay_text_in_a_browser(served: str) -> None:
-    if not CHROMIUM.exists():
-        pytest.skip("Debian's chromium is not installed")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-gpu"])
-        try:
-            page = browser.new_page(viewport={"width": 1500, "height": 900})
-            asked: list[str] = []
-            page.on("request", lambda request: asked.append(request.url))
-            page.goto(served)
-            page.get_by_role("link", name="<b>Bold & title</b>").click()
-            page.get_by_text("document.title = 'owned'").first.wait_for()
-            assert page.title() == "<b>Bold & title</b>"
-            assert page.locator("script, img, iframe").count() == 0
-            assert (
-                page.locator("mark.a").first.evaluate("mark => getComputedStyle(mark).backgroundColor")
-                == "rgb(211, 242, 207)"
-            )
-            assert all(url.startswith(served) for url in asked), asked
-        finally:
-            browser.close()
+    with chromium() as browser:
+        page = browser.new_page(viewport={"width": 1500, "height": 900})
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(served)
+        page.get_by_role("link", name="<b>Bold & title</b>").click()
+        page.get_by_text("document.title = 'owned'").first.wait_for()
+        assert page.title() == "<b>Bold & title</b>"
+        assert page.locator("script, img, iframe").count() == 0
+        assert (
+            page.locator("mark.a").first.evaluate("mark => getComputedStyle(mark).backgroundColor")
+            == "rgb(211, 242, 207)"
+        )
+        assert all(url.startswith(served) for url in asked), asked
 
 
 def test_a_snapshot_that_is_not_there_is_named_with_a_fix(home: Path) -> None:

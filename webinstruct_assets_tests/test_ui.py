@@ -7,10 +7,9 @@ from typing import Any
 import pytest
 
 from webinstruct_assets_tests.conftest import rows_of, webinstruct
-from webinstruct_assets_tests.services import Stack, wait_for
+from webinstruct_assets_tests.services import Stack, chromium, wait_for
 
 pytestmark = [pytest.mark.llm, pytest.mark.browser, pytest.mark.timeout(1800)]
-CHROMIUM = Path("/usr/bin/chromium")
 
 
 @pytest.fixture(scope="module")
@@ -21,18 +20,14 @@ def ui(demo_home: Path) -> Iterator[Stack]:
 
 def test_materialize_in_the_browser(ui: Stack, demo_home: Path) -> None:
     """Lineage in one view, then Materialize on a partition whose setting changed; nothing above it changes."""
-    if not CHROMIUM.exists():
-        pytest.skip("Debian's chromium is not installed")
-    from playwright.sync_api import sync_playwright
-
     versions = "SELECT asset, partition, data_version, finished_at FROM manifests ORDER BY ALL"
     before = {(row["asset"], row["partition"]): row for row in rows_of(demo_home, versions)}
     config = demo_home / "config/environments/demo.yaml"
     original = config.read_text()
-    config.write_text(original.replace("decontamination: {n: 10", "decontamination: {n: 11"))
-    assert config.read_text() != original
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-gpu"])
+    changed_config = original.replace("decontamination: {n: 10", "decontamination: {n: 11")
+    assert changed_config != original
+    with chromium() as browser:
+        config.write_text(changed_config)
         try:
             page = browser.new_page(viewport={"width": 1600, "height": 1000})
             page.goto(f"{ui.url}/asset-groups")
@@ -55,7 +50,6 @@ def test_materialize_in_the_browser(ui: Stack, demo_home: Path) -> None:
             page.get_by_text("rejected_by_reason").first.wait_for(timeout=60_000)
             page.screenshot(path=demo_home / "partition.png")
         finally:
-            browser.close()
             config.write_text(original)
     after = {(row["asset"], row["partition"]): row for row in rows_of(demo_home, versions)}
     changed = {key[0] for key in before if before[key] != after[key]}

@@ -1,8 +1,15 @@
-"""Text of others in Markdown: shown as it is, whatever it holds."""
+"""Markdown of our own making: tables, and text of others that is shown as it is, whatever it holds."""
 
 import html
+from collections.abc import Iterable, Sequence
 
 SIGNS = r"\`*_{}[]()#+!|~$"
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table of cells that are Markdown already (``inert`` makes such of any text)."""
+    lines = [" | ".join(heads), " | ".join("---" for _ in heads), *(" | ".join(row) for row in rows)]
+    return "\n".join(f"| {line} |" for line in lines)
 
 
 def inert(text: str) -> str:

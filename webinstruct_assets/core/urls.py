@@ -10,7 +10,8 @@ if TYPE_CHECKING:
 
 
 @cache
-def _extractor() -> "TLDExtract":
+def public_suffixes() -> "TLDExtract":
+    """The public-suffix list: called with a host, it tells suffix, domain and subdomain."""
     from tldextract import TLDExtract
 
     # The list bundled with the (pinned) package: a list fetched at run time would make results depend on the day.
@@ -28,7 +29,7 @@ def host_of(url: str) -> str:
 def registrable_domain(url: str) -> str:
     """Registrable root by the public-suffix list (``a.b.co.uk`` -> ``b.co.uk``); the host itself where there is none."""
     host = host_of(url)
-    return _extractor()(host).top_domain_under_public_suffix or host
+    return public_suffixes()(host).top_domain_under_public_suffix or host
 
 
 HOSTS = 1_000_000  # remembered per process, some 200 MB: a WET file names some 20,000, many again and again

@@ -9,6 +9,7 @@ import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from webinstruct_assets.core import loopback
 from webinstruct_assets.core.errors import BadInput
 from webinstruct_assets.core.keys import PartitionKey
 from webinstruct_assets.core.workspace import Workspace
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
 TEMPLATE = Path(__file__).parent / "page.html"
-HOSTS = ["127.0.0.1", "localhost", "[::1]"]
 MAX_BODY = 64 << 10  # bytes
 
 
@@ -35,9 +35,6 @@ def sampled_pairs(ws: Workspace, snapshot: str) -> list[dict[str, Any]]:
 
 def review_app(ws: Workspace, snapshot: str, reviewer: str, token: str) -> "Starlette":
     """The application for one snapshot and one reviewer."""
-    from starlette.applications import Starlette
-    from starlette.middleware import Middleware
-    from starlette.middleware.trustedhost import TrustedHostMiddleware
     from starlette.responses import HTMLResponse, JSONResponse
     from starlette.routing import Route
 
@@ -58,7 +55,8 @@ def review_app(ws: Workspace, snapshot: str, reviewer: str, token: str) -> "Star
         given = records.latest(records.read(path)) if path.exists() else {}
         own = {name: review for name, review in given.items() if review.content == shown.get(name)}
         content = render(pairs, own, snapshot=snapshot, reviewer=reviewer, token=token, nonce=nonce)
-        return HTMLResponse(content, headers=headers(nonce))
+        own_only = f"style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; connect-src 'self'"
+        return HTMLResponse(content, headers=loopback.headers(own_only))
 
     async def add(request: "Request") -> "Response":
         if answer := refused(request.headers.get("x-review-token")):
@@ -73,8 +71,7 @@ def review_app(ws: Workspace, snapshot: str, reviewer: str, token: str) -> "Star
         records.append(folder, snapshot, review)
         return JSONResponse({"pair": review.pair, "category": review.category}, 201)
 
-    routes = [Route("/", page, methods=["GET"]), Route("/reviews", add, methods=["POST"])]
-    return Starlette(routes=routes, middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=HOSTS)])
+    return loopback.application([Route("/", page, methods=["GET"]), Route("/reviews", add, methods=["POST"])])
 
 
 def read_verdict(body: bytes, shown: dict[str, str], reviewer: str) -> Review:
@@ -103,20 +100,6 @@ def read_verdict(body: bytes, shown: dict[str, str], reviewer: str) -> Review:
     except KeyError as error:
         raise BadInput(f"field pair or category: {error} is missing, or no pair of this sample", fix) from error
     return review
-
-
-def headers(nonce: str) -> dict[str, str]:
-    """No script but the page's own, nothing from elsewhere, no address passed on."""
-    policy = (
-        f"default-src 'none'; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; connect-src 'self';"
-        " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    )
-    return {
-        "Content-Security-Policy": policy,
-        "Referrer-Policy": "no-referrer",
-        "X-Content-Type-Options": "nosniff",
-        "Cache-Control": "no-store",
-    }
 
 
 def render(
@@ -148,11 +131,10 @@ def render(
 
 
 def serve(ws: Workspace, snapshot: str, reviewer: str, port: int, say: Any) -> None:
-    """Runs until interrupted, on loopback only."""
-    import uvicorn
-
+    """Runs until interrupted, on loopback only. Raises ConfigError when the port is taken."""
     token = secrets.token_urlsafe(24)
     app = review_app(ws, snapshot, reviewer, token)
-    say(f"review {snapshot} as {reviewer}: http://127.0.0.1:{port}/?token={token}  (Ctrl-C ends it)")
-    uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning", access_log=False)
+    listening = loopback.listen(port)
+    say(f"review {snapshot} as {reviewer}: {loopback.url(listening)}?token={token}  (Ctrl-C ends it)")
+    loopback.serve(app, listening)
     say(f"afterwards: webinstruct run --snapshot {snapshot} --select quality_review")

@@ -1,14 +1,11 @@
 """The review page: a real server and a real browser on a small published sample, then the asset reads the verdicts."""
 
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 
 from webinstruct_assets.core.keys import PartitionKey
 from webinstruct_assets.core.manifest import Manifest
@@ -24,9 +21,9 @@ from webinstruct_assets.stages.refinement.refined_qa import REFINED_QA
 from webinstruct_assets.stages.review import reviews
 from webinstruct_assets.stages.review.quality_review import QUALITY_REVIEW
 from webinstruct_assets_tests.partitions import filled, publish
+from webinstruct_assets_tests.services import chromium, serving
 
 SNAPSHOT = PartitionKey.of({"snapshot": "local-demo"})
-CHROMIUM = Path("/usr/bin/chromium")
 TOKEN = "the-token"
 HOSTILE = "What is <img src=x onerror=alert(1)> 2 + 2?</script><script>document.title='owned'</script>"
 
@@ -60,17 +57,8 @@ def build(ws: Workspace) -> Manifest:
 def page(workspace: Workspace) -> Iterator[str]:
     publish_pairs(workspace)
     assert build(workspace).metrics["note"].startswith("nobody has reviewed")
-    config = uvicorn.Config(
-        review_app(workspace, "local-demo", "ada", TOKEN), host="127.0.0.1", port=0, log_level="error"
-    )
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.02)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    server.should_exit = True
-    thread.join()
+    with serving(review_app(workspace, "local-demo", "ada", TOKEN)) as url:
+        yield url
 
 
 def verdicts(ws: Workspace) -> list[reviews.Review]:
@@ -81,12 +69,9 @@ def verdicts(ws: Workspace) -> list[reviews.Review]:
 
 @pytest.mark.browser
 def test_reviewing_with_clicks_and_keys(page: str, workspace: Workspace, tmp_path: Path) -> None:
-    if not CHROMIUM.exists():
-        pytest.skip("Debian's chromium is not installed")
-    from playwright.sync_api import expect, sync_playwright
+    from playwright.sync_api import expect
 
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-gpu"])
+    with chromium() as browser:
         tab = browser.new_page(viewport={"width": 1500, "height": 900})
         problems: list[str] = []
         tab.on("pageerror", lambda error: problems.append(str(error)))
@@ -113,7 +98,6 @@ def test_reviewing_with_clicks_and_keys(page: str, workspace: Workspace, tmp_pat
         tab.reload()
         assert state.text_content() == "2 of 6 reviewed"
         assert tab.locator("section.here").get_attribute("aria-label") == "pair 3"  # the first without a verdict
-        browser.close()
     assert problems == []
     given = verdicts(workspace)
     assert [item.category for item in given] == ["wrong_answer", "correct_enhanced", "correct_unchanged"]

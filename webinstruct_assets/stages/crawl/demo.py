@@ -25,17 +25,27 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from webinstruct_assets.core.keys import check_snapshot
+from webinstruct_assets.core.keys import check_plain_snapshot
 from webinstruct_assets.core.lake import write_atomically
+from webinstruct_assets.stages.crawl.capture import Capture
 from webinstruct_assets.stages.crawl.demo_render import Rendered, Renderer
 from webinstruct_assets.stages.crawl.demo_web import LANGUAGES, DemoPage, load_demo_web, page_pairs
-from webinstruct_assets.stages.crawl.writer import SEGMENT_HOURS, Capture, building, publish, write_snapshot
+from webinstruct_assets.stages.crawl.writer import SEGMENT_HOURS, building, publish, write_snapshot
 
 START = datetime(2026, 1, 12, 6, tzinfo=UTC)
 FILES, SEGMENTS = 4, 2
 STAMP = "demo-build.json"
 # What decides the bytes of the snapshot besides the sources.
-_CODE = ("demo.py", "demo_math.py", "demo_render.py", "demo_web.py", "plain_text.py", "writer.py")
+_CODE = (
+    "capture.py",
+    "columnar_index.py",
+    "demo.py",
+    "demo_math.py",
+    "demo_render.py",
+    "demo_web.py",
+    "plain_text.py",
+    "writer.py",
+)
 _PACKAGES = ("jinja2", "latex2mathml", "polars", "selectolax", "tldextract", "warcio")
 _SERVERS = ("nginx", "Apache", "nginx/1.24.0", "Apache/2.4.57 (Debian)", "lighttpd/1.4.71")
 
@@ -47,7 +57,7 @@ def build_demo_crawl(demo_dir: Path, root: Path, snapshot: str = "local-demo") -
     ``built`` is 0 where the sources have not changed since the last build. Raises MissingInput or BadInput for
     the sources, Busy when another process builds the same snapshot.
     """
-    stamp = root / f"crawl-data/{check_snapshot(snapshot)}/{STAMP}"
+    stamp = root / f"crawl-data/{check_plain_snapshot(snapshot)}/{STAMP}"
     digest = _digest(demo_dir)
     if counts := _built(stamp, digest):
         return {**counts, "built": 0}

@@ -26,7 +26,8 @@ import polars as pl
 from webinstruct_assets.core.errors import BadInput, BadKey, MissingInput
 from webinstruct_assets.core.keys import check_plain_snapshot
 from webinstruct_assets.core.warc import RecordReject, WarcRecord, iter_records
-from webinstruct_assets.stages.crawl.writer import Capture, building, publish, record_id, write_snapshot
+from webinstruct_assets.stages.crawl.capture import Capture
+from webinstruct_assets.stages.crawl.writer import building, publish, record_id, write_snapshot
 
 BYTES_PER_FILE = 1_000_000_000  # about what a WARC file of Common Crawl holds
 REJECT_SCHEMA: dict[str, pl.DataType] = {

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from webinstruct_assets.core.config import CrawlConfig
 from webinstruct_assets.core.errors import BadInput, MissingInput, Unavailable
 from webinstruct_assets.core.gunzip import gunzip
-from webinstruct_assets.core.keys import check_snapshot
+from webinstruct_assets.core.keys import check_plain_snapshot
 from webinstruct_assets.core.workspace import Workspace
 from webinstruct_assets.stages.crawl.transport import Folder, Transport, transport
 
@@ -77,7 +77,7 @@ class CrawlSource:
 
         For an unknown snapshot MissingInput lists the known ones.
         """
-        path = f"crawl-data/{check_snapshot(snapshot)}/{kind}.paths.gz"
+        path = f"crawl-data/{check_plain_snapshot(snapshot)}/{kind}.paths.gz"
         try:
             data = self.read(path)
         except MissingInput as error:

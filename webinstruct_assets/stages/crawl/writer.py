@@ -10,7 +10,7 @@ In: captures (URL, time, HTTP headers, payload), all of them successful fetches.
 record, and an index whose offsets and lengths read exactly one response record. Nothing in the files depends
 on the clock or on chance: equal captures give equal bytes.
 
-Sources: WARC 1.1; the files of CC-MAIN-2024-22; https://github.com/commoncrawl/cc-index-table (schema).
+Sources: WARC 1.1; the files of CC-MAIN-2024-22.
 """
 
 import fcntl
@@ -18,13 +18,12 @@ import gzip
 import io
 import json
 import os
-import re
 import shutil
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import urlsplit
@@ -32,79 +31,24 @@ from urllib.parse import urlsplit
 import polars as pl
 
 from webinstruct_assets.core.errors import BadInput, Busy
-from webinstruct_assets.core.keys import check_snapshot
+from webinstruct_assets.core.keys import check_plain_snapshot
 from webinstruct_assets.core.lake import write_atomically
-from webinstruct_assets.core.urls import host_of
-from webinstruct_assets.core.warc import payload_digest, wet_path
-from webinstruct_assets.stages.crawl.plain_text import decode_text, visible_text
+from webinstruct_assets.core.warc import wet_path
+from webinstruct_assets.stages.crawl.capture import Capture, Page
+from webinstruct_assets.stages.crawl.columnar_index import ColumnarIndex
 
 if TYPE_CHECKING:
     from warcio.warcwriter import WARCWriter
 
 SEGMENT_HOURS = 3  # the span that Common Crawl writes into its file names
 SOFTWARE = "webinstruct-assets"
-INDEX_BATCH = 10_000  # index rows held as Python objects before they become columns
-
-# The flat schema of the columnar index; ``crawl`` and ``subset`` are folders.
-INDEX_SCHEMA: dict[str, pl.DataType] = {
-    "url_surtkey": pl.String(),
-    "url": pl.String(),
-    "url_host_name": pl.String(),
-    "url_host_tld": pl.String(),
-    "url_host_2nd_last_part": pl.String(),
-    "url_host_3rd_last_part": pl.String(),
-    "url_host_4th_last_part": pl.String(),
-    "url_host_5th_last_part": pl.String(),
-    "url_host_registry_suffix": pl.String(),
-    "url_host_registered_domain": pl.String(),
-    "url_host_private_suffix": pl.String(),
-    "url_host_private_domain": pl.String(),
-    "url_host_name_reversed": pl.String(),
-    "url_protocol": pl.String(),
-    "url_port": pl.Int32(),
-    "url_path": pl.String(),
-    "url_query": pl.String(),
-    "fetch_time": pl.Datetime("ms", "UTC"),
-    "fetch_status": pl.Int16(),
-    "fetch_redirect": pl.String(),
-    "content_digest": pl.String(),
-    "content_mime_type": pl.String(),
-    "content_mime_detected": pl.String(),
-    "content_charset": pl.String(),
-    "content_languages": pl.String(),
-    "content_truncated": pl.String(),
-    "warc_filename": pl.String(),
-    "warc_record_offset": pl.Int32(),
-    "warc_record_length": pl.Int32(),
-    "warc_segment": pl.String(),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Capture:
-    """A page as fetched with status 200.
-
-    ``date``: ``YYYY-MM-DDTHH:MM:SSZ``. ``headers``: the response's HTTP headers. ``payload``: the body
-    without transfer and content encoding. ``record_id``: ``<urn:uuid:…>`` of the response record, "" to have
-    one made. ``languages``: ISO 639-3, comma-separated, "" where not identified. ``request``: whether to
-    write a request record too (with a crawler's usual headers). ``truncated``: the original's WARC-Truncated.
-    """
-
-    url: str
-    date: str
-    headers: tuple[tuple[str, str], ...]
-    payload: bytes
-    record_id: str = ""
-    languages: str = ""
-    request: bool = False
-    truncated: str = ""
 
 
 @contextmanager
 def building(root: Path, snapshot: str) -> Iterator[Path]:
     """An empty folder below ``root`` to build the snapshot in, for one builder at a time (else Busy)."""
     root.mkdir(parents=True, exist_ok=True)
-    folder = root / f".building-{check_snapshot(snapshot)}"
+    folder = root / f".building-{check_plain_snapshot(snapshot)}"
     with (root / f".building-{snapshot}.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -165,15 +109,15 @@ def write_snapshot(
     if first is None:
         raise BadInput(f"{snapshot}: no page to write", "give at least one successful response")
     places = list(_places(snapshot, first.date, files, segments))
-    index = _Index()
+    index = ColumnarIndex()
     counts = {"captures": 0, "wet": 0, "without_text": 0, "files": files, "bytes": 0}
     with ExitStack() as stack:
         pairs = [stack.enter_context(_Pair(folder, snapshot, path, first.date)) for path, _ in places]
-        for number, capture in enumerate(_chain(first, rest)):
+        for number, capture in enumerate(chain([first], rest)):
             path, segment = places[number % files]
-            page = _Page.of(capture)
+            page = Page.of(capture)
             offset, length, has_text = pairs[number % files].write(capture, page, number)
-            index.add(_index_row(capture, page, path, segment, offset, length))
+            index.add(capture, page, path, segment, offset, length)
             counts["captures"] += 1
             counts["wet"] += has_text
             counts["without_text"] += page.is_text and not has_text
@@ -185,11 +129,6 @@ def write_snapshot(
     _write_list(folder, snapshot, "wet", [wet_path(path) for path, _ in places])
     _write_list(folder, snapshot, "cc-index-table", [part])
     return counts
-
-
-def _chain(first: Capture, rest: Iterator[Capture]) -> Iterator[Capture]:
-    yield first
-    yield from rest
 
 
 def _places(snapshot: str, first_date: str, files: int, segments: int) -> Iterator[tuple[str, str]]:
@@ -208,64 +147,6 @@ def _places(snapshot: str, first_date: str, files: int, segments: int) -> Iterat
 def _write_list(folder: Path, snapshot: str, kind: str, paths: Sequence[str]) -> None:
     text = "".join(f"{path}\n" for path in paths)
     (folder / f"crawl-data/{snapshot}/{kind}.paths.gz").write_bytes(gzip.compress(text.encode(), mtime=0))
-
-
-# --- records
-
-
-@dataclass(frozen=True, slots=True)
-class _Page:
-    """What is found out about a capture's content; empty strings where nothing is."""
-
-    digest: str
-    mime: str
-    detected: str
-    charset: str
-    text: str
-
-    @property
-    def is_text(self) -> bool:
-        return self.detected in ("text/html", "application/xhtml+xml", "text/plain")
-
-    @classmethod
-    def of(cls, capture: Capture) -> "_Page":
-        content_type = next((value for name, value in capture.headers if name.lower() == "content-type"), "")
-        mime = content_type.partition(";")[0].strip().lower()
-        page = cls(payload_digest(capture.payload), mime, detect_mime(capture.payload, mime), "", "")
-        if not page.is_text:
-            return page
-        text, charset = decode_text(capture.payload, content_type)
-        if page.detected != "text/plain":
-            text = visible_text(text)
-        return cls(page.digest, mime, page.detected, charset, text)
-
-
-_MAGIC = (
-    (b"%PDF-", "application/pdf"),
-    (b"\x89PNG\r\n", "image/png"),
-    (b"\xff\xd8\xff", "image/jpeg"),
-    (b"GIF8", "image/gif"),
-    (b"PK\x03\x04", "application/zip"),
-    (b"\x1f\x8b", "application/gzip"),
-)
-_HTML = re.compile(
-    rb"\s*(?:<!--.*?-->\s*|<\?xml[^>]*>\s*)*<(?:!doctype\s+html|html|head|body|title|meta|h1|div|p|table)\b",
-    re.IGNORECASE | re.DOTALL,
-)
-
-
-def detect_mime(payload: bytes, declared: str) -> str:
-    """Media type by content where it shows there, else as declared, else ``application/octet-stream``."""
-    head = payload[:4096].removeprefix(b"\xef\xbb\xbf")
-    for magic, mime in _MAGIC:
-        if head.startswith(magic):
-            return mime
-    if declared in ("text/html", "application/xhtml+xml"):
-        return declared
-    # Only where a server is vague: XML and JSON documents may hold markup too.
-    if declared in ("", "text/plain", "application/octet-stream") and _HTML.match(head):
-        return "text/html"
-    return declared or "application/octet-stream"
 
 
 class _Pair:
@@ -299,7 +180,7 @@ class _Pair:
         record.rec_headers.replace_header("WARC-Record-ID", record_id(self._snapshot, name))
         out[1].write_record(record)
 
-    def write(self, capture: Capture, page: _Page, number: int) -> tuple[int, int, bool]:
+    def write(self, capture: Capture, page: Page, number: int) -> tuple[int, int, bool]:
         """Writes a capture's records; returns offset and length of the response, and whether it has text."""
         stream, warc = self._warc
         response_id = capture.record_id or record_id(self._snapshot, number, capture.url, capture.date)
@@ -335,7 +216,7 @@ def _request(warc: "WARCWriter", capture: Capture, request_id: str) -> Any:
     return warc.create_warc_record(capture.url, "request", warc_headers_dict=fields, http_headers=http)
 
 
-def _response(warc: "WARCWriter", capture: Capture, page: _Page, response_id: str) -> Any:
+def _response(warc: "WARCWriter", capture: Capture, page: Page, response_id: str) -> Any:
     from warcio.statusandheaders import StatusAndHeaders
 
     headers = []
@@ -361,7 +242,7 @@ def _response(warc: "WARCWriter", capture: Capture, page: _Page, response_id: st
     )
 
 
-def _conversion(wet: "WARCWriter", capture: Capture, page: _Page, response_id: str) -> Any:
+def _conversion(wet: "WARCWriter", capture: Capture, page: Page, response_id: str) -> Any:
     text = page.text.encode() + b"\n"
     fields = {
         "WARC-Date": capture.date,
@@ -373,118 +254,3 @@ def _conversion(wet: "WARCWriter", capture: Capture, page: _Page, response_id: s
     return wet.create_warc_record(
         capture.url, "conversion", io.BytesIO(text), len(text), "text/plain", warc_headers_dict=fields
     )
-
-
-# --- columnar index
-
-
-class _Index:
-    """Index rows, kept as columns until they are sorted and written."""
-
-    def __init__(self) -> None:
-        self._rows: list[dict[str, Any]] = []
-        self._frames = [pl.DataFrame(schema=INDEX_SCHEMA)]
-
-    def add(self, row: dict[str, Any]) -> None:
-        self._rows.append(row)
-        if len(self._rows) >= INDEX_BATCH:
-            self._pack()
-
-    def _pack(self) -> None:
-        self._frames.append(pl.DataFrame(self._rows, schema=INDEX_SCHEMA))
-        self._rows = []
-
-    def save(self, path: Path) -> None:
-        self._pack()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        keys = ["url_surtkey", "fetch_time", "warc_filename", "warc_record_offset"]
-        frame = pl.concat(self._frames).sort(keys)
-        frame.write_parquet(path, compression="gzip")
-
-
-def surt_key(url: str) -> str:
-    """The URL with its host turned round, for sorting: ``https://www.a.org/B?c=D`` -> ``org,a)/b?c=d``.
-
-    The everyday part of the canonicalization that the Internet Archive's index keys use: lower case, without
-    scheme, ``www.``, default port and fragment, query parameters sorted.
-    """
-    parts = urlsplit(url)
-    host = re.sub(r"^www\d*\.", "", host_of(url))
-    turned = host if _is_ip(host) else ",".join(reversed(host.split(".")))
-    port = _port(url)
-    if port is not None and port != {"http": 80, "https": 443}.get(parts.scheme):
-        turned += f":{port}"
-    query = "&".join(sorted(parts.query.lower().split("&"))) if parts.query else ""
-    path = parts.path.lower() or "/"
-    if len(path) > 1:
-        path = path.removesuffix("/")
-    return f"{turned}){path}" + (f"?{query}" if query else "")
-
-
-def _is_ip(host: str) -> bool:
-    return ":" in host or bool(re.fullmatch(r"\d+(\.\d+){3}", host))
-
-
-def _port(url: str) -> int | None:
-    try:
-        return urlsplit(url).port
-    except ValueError:
-        return None
-
-
-def _index_row(capture: Capture, page: _Page, path: str, segment: str, offset: int, length: int) -> dict[str, Any]:
-    parts = urlsplit(capture.url)
-    host = host_of(capture.url)
-    labels = [] if _is_ip(host) else host.split(".")[::-1]
-    return {
-        "url_surtkey": surt_key(capture.url),
-        "url": capture.url,
-        "url_host_name": host,
-        "url_host_tld": labels[0] if labels else None,
-        **{
-            f"url_host_{name}_last_part": labels[place] if place < len(labels) else None
-            for place, name in enumerate(("2nd", "3rd", "4th", "5th"), start=1)
-        },
-        **_domains(host),
-        "url_host_name_reversed": ".".join(labels) or None,
-        "url_protocol": parts.scheme,
-        "url_port": _port(capture.url),
-        "url_path": parts.path,
-        "url_query": parts.query or None,
-        "fetch_time": datetime.fromisoformat(capture.date).astimezone(UTC),
-        "fetch_status": 200,
-        "fetch_redirect": None,
-        "content_digest": page.digest.removeprefix("sha1:"),
-        "content_mime_type": page.mime or None,
-        "content_mime_detected": page.detected,
-        "content_charset": page.charset or None,
-        "content_languages": capture.languages or None,
-        "content_truncated": capture.truncated or None,
-        "warc_filename": path,
-        "warc_record_offset": offset,
-        "warc_record_length": length,
-        "warc_segment": segment,
-    }
-
-
-def _domains(host: str) -> dict[str, str | None]:
-    """Suffixes and domains by the public-suffix list, without and with its private part."""
-    found: dict[str, str | None] = {}
-    for name, private in (("registry", False), ("private", True)):
-        suffix, domain = _suffix_and_domain(host, private)
-        found[f"url_host_{name}_suffix"] = suffix
-        found["url_host_registered_domain" if name == "registry" else "url_host_private_domain"] = domain
-    return found
-
-
-def _suffix_and_domain(host: str, private: bool) -> tuple[str | None, str | None]:
-    from webinstruct_assets.core.urls import _extractor
-
-    if _is_ip(host) or "." not in host:
-        return None, None
-    parts = _extractor()(host, include_psl_private_domains=private)
-    if parts.suffix:
-        return parts.suffix, f"{parts.domain}.{parts.suffix}" if parts.domain else None
-    # A top-level domain that is on no list (.example): the list's own rule is to take the last label.
-    labels = host.split(".")
-    return labels[-1], ".".join(labels[-2:])

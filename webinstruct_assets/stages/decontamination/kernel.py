@@ -55,7 +55,7 @@ class Tables(NamedTuple):
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _finish(h):  # type: ignore[no-untyped-def]
+def finish(h):  # type: ignore[no-untyped-def]
     h ^= h >> U64(32)
     h *= MIX
     return h ^ (h >> U64(29))
@@ -217,7 +217,7 @@ def tokenize(buffer, i, end, tables, tex, out, digit_first):  # type: ignore[no-
                     part = tables.parts[place]
                     if part == 0:
                         if inside:
-                            out[n], digit_first[n] = _finish(h), False
+                            out[n], digit_first[n] = finish(h), False
                             n += 1
                             h, inside = START, False
                     else:
@@ -240,14 +240,14 @@ def tokenize(buffer, i, end, tables, tex, out, digit_first):  # type: ignore[no-
             elif wide == SEPARATOR:
                 i += length
         if inside:
-            out[n], digit_first[n] = _finish(h), False
+            out[n], digit_first[n] = finish(h), False
             n += 1
             h, inside = START, False
         if what == SEPARATOR:
             i += 1
         elif what == DIGIT:
             i, h = _number(buffer, i, end, tex)
-            out[n], digit_first[n] = _finish(h), True
+            out[n], digit_first[n] = finish(h), True
             n += 1
             h = START
         elif what == BACKSLASH:
@@ -258,7 +258,7 @@ def tokenize(buffer, i, end, tables, tex, out, digit_first):  # type: ignore[no-
             if i == SLOW_TEXT:
                 return SLOW_TEXT
             if named:
-                out[n], digit_first[n] = _finish(h), False
+                out[n], digit_first[n] = finish(h), False
                 n += 1
             h = START
         elif wide == APART:
@@ -270,7 +270,7 @@ def tokenize(buffer, i, end, tables, tex, out, digit_first):  # type: ignore[no-
                     part = tables.parts[place]
                     if part == 0:
                         if inside:
-                            out[n], digit_first[n] = _finish(h), True
+                            out[n], digit_first[n] = finish(h), True
                             n += 1
                         h, inside = START, False
                     else:
@@ -278,11 +278,11 @@ def tokenize(buffer, i, end, tables, tex, out, digit_first):  # type: ignore[no-
                         inside = True
                 i += length
             if inside:
-                out[n], digit_first[n] = _finish(h), True
+                out[n], digit_first[n] = finish(h), True
                 n += 1
             h, inside = START, False
     if inside:
-        out[n], digit_first[n] = _finish(h), False
+        out[n], digit_first[n] = finish(h), False
         n += 1
     return n
 
@@ -303,7 +303,7 @@ def plain(buffer, i, end, out, digit_first):  # type: ignore[no-untyped-def]
         byte = buffer[i]
         if byte == 32:
             if inside:
-                out[n], digit_first[n] = _finish(h), digit
+                out[n], digit_first[n] = finish(h), digit
                 n += 1
             h, inside = START, False
             i += 1
@@ -319,7 +319,7 @@ def plain(buffer, i, end, out, digit_first):  # type: ignore[no-untyped-def]
             h = (h ^ U64(code)) * PRIME
             i += length
     if inside:
-        out[n], digit_first[n] = _finish(h), digit
+        out[n], digit_first[n] = finish(h), digit
         n += 1
     return n
 
@@ -352,7 +352,7 @@ def gram_keys(hashes, first, last, n, keys):  # type: ignore[no-untyped-def]
         if place - first >= n:
             h -= top * hashes[place - n]
         if place - first >= n - 1:
-            keys[place - first - n + 1] = _finish(h + U64(n))
+            keys[place - first - n + 1] = finish(h + U64(n))
 
 
 class Lookup(NamedTuple):
@@ -427,14 +427,14 @@ def scan(buffer, offsets, row, tables, tex, joined, lookup, words_out, digit_fir
             prefix[place + 1] = h
             after = place + 1
             if after >= least:
-                tail = _finish(h - short_top * prefix[after - least] + U64(least))
+                tail = finish(h - short_top * prefix[after - least] + U64(least))
                 if _maybe(lookup.tail_bits, tail):
                     number = _find(lookup.tail_slots, lookup.tail_keys, tail)
                     if number >= 0:
                         lengths = lookup.tail_lengths[number]
                         for length in range(least, min(n, after + 1)):
                             if (lengths >> length) & 1:
-                                key = _finish(h - lookup.powers[length] * prefix[after - length] + U64(length))
+                                key = finish(h - lookup.powers[length] * prefix[after - length] + U64(length))
                                 gram = _find(lookup.slots, lookup.keys, key)
                                 if gram >= 0:
                                     if found == hits.shape[0]:
@@ -442,7 +442,7 @@ def scan(buffer, offsets, row, tables, tex, joined, lookup, words_out, digit_fir
                                     hits[found, 0], hits[found, 1], hits[found, 2] = row, after, gram
                                     found += 1
             if after >= n:
-                key = _finish(h - top * prefix[after - n] + U64(n))
+                key = finish(h - top * prefix[after - n] + U64(n))
                 if _maybe(lookup.bits, key):
                     gram = _find(lookup.slots, lookup.keys, key)
                     if gram >= 0:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from webinstruct_assets.stages.decontamination.kernel import BASE, U64, _finish, hash_words
+from webinstruct_assets.stages.decontamination.kernel import BASE, U64, finish, hash_words
 from webinstruct_assets.stages.decontamination.words import GREEK
 
 Array = np.ndarray[Any, Any]
@@ -81,10 +81,10 @@ def _shingle(hashes, ends, each, n, out, out_ends):  # type: ignore[no-untyped-d
             if place - first >= n:
                 h -= top * hashes[place - n]
             if place - first >= n - 1:
-                out[total] = _finish(h)
+                out[total] = finish(h)
                 total += 1
         if first < last < first + n:
-            out[total] = _finish(h)
+            out[total] = finish(h)
             total += 1
         own = np.sort(out[begin:total])
         total = begin
@@ -103,7 +103,7 @@ def _guards(hashes, digit_first, ends, each, turns, out):  # type: ignore[no-unt
         for place in range(ends[2 * row - 1] if row else 0, ends[2 * row + each - 1]):
             found = np.searchsorted(turns, hashes[place])
             if digit_first[place] or (found < turns.size and turns[found] == hashes[place]):
-                total = _finish(total * BASE + hashes[place])
+                total = finish(total * BASE + hashes[place])
         out[row] = total
 
 

@@ -1,303 +1,24 @@
-"""Which parts of a page are not its content: by element names, by what lines say, by link density, by place.
+"""Which parts of a page are not its content: by names of elements, by words of lines, by link density, by place.
 
-Names of elements come in as ``names(tag, "class id")``; the layout of a whole page as ``drop_boilerplate``. A block
-is never deleted: it gets the reason for which it is left out, so that reasons can be counted and revised.
+The layout of a whole page comes in (``drop_boilerplate``). A block is never deleted: it gets the reason for which it is
+left out, so that reasons can be counted and revised.
 
-Rules lean towards keeping: question pages are short, and tools tuned on news empty them. Words and names were
-collected in the languages whose pages are most common in Common Crawl.
+Rules lean towards keeping: question pages are short, and tools tuned on news empty them.
 """
 
-import re
-from bisect import bisect_right
-from collections.abc import Sequence
-from functools import lru_cache
 from itertools import accumulate
 
 from webinstruct_assets.stages.pages.document import Block, Layout
-
-DROP_TOKENS = {
-    "navigation": "nav navbar navi navigation menu menubar submenu breadcrumb breadcrumbs crumbs pagination pager paging "
-    "sitemap skiplink topbar toolbar topnav toc tabs linklist",
-    "frame": "footer colophon masthead headerbar catlinks copyright imprint banner sidebar aside rail widget widgets topbox "
-    "bottombar",
-    "ad": "ad ads adv advert adverts advertisement advertising adsense adslot adbox adunit dfp sponsor sponsored promo "
-    "promos promoted promotion outbrain taboola teads affiliate werbung anzeige anzeigen publicidad publicité publicite "
-    "reklama",
-    "cookie": "cookie cookies consent gdpr onetrust cookiebar",
-    "share": "share sharing shares social socials addthis addtoany sharethis sharedaddy shariff follow followus sharebar "
-    "teilen partager compartir condividi",
-    "related": "related relacionadas relacionados verwandte recommended recommendation recommendations empfehlungen recirc "
-    "similar popular trending mostread morelike readalso readmore nextread readnext teasers seealso upnext upsell crosssell "
-    "yarpp crosslinks hotnetwork",
-    "prompt": "newsletter newsletters subscribe subscription signup login signin register paywall popup modal lightbox toast "
-    "search searchform suche donate donation cta",
-    "comment": "comments commentlist commentform commentsection disqus respond kommentare commentaires comentarios commenti "
-    "komentarze reacties",
-    "meta": "byline tagcloud taglist tags authorbox authorbio postmeta entrymeta metadata printonly credit credits infoline "
-    "dateline",
-    "teaser": "teaser teaserbox newsteaser teaserlist",
-    "caption": "caption figcaption bildunterschrift imagecaption imagedescription photocredit",
-}  # fmt: skip
-# Reasons that hold whatever else the names say.
-ALWAYS = frozenset({"ad", "cookie", "share", "related", "comment", "prompt", "caption", "teaser"})
-FLAG_TOKENS = {
-    "content": "content article entry main story question questions answer answers solution solutions thread topic faq faqs "
-    "post text",
-    "layout": "with has no wrapper container page layout site body left right two col columns row grid",
-    "answer": "answer answers solution solutions explanation worked working ans soln spoiler hint reveal antwort lösung reponse",
-    "question": "question questions problem exercise mcq ques frage aufgabe",
-    "openable": "answer answers solution solutions explanation spoiler hidden hide collapse collapsible collapsed accordion "
-    "panel toggle reveal faq faqs qa details hint tab worked",
-    "stem": "stem given passage scenario stimulus",
-    "post": "post reply comment msg message answer question response topic card",
-    "meta": "meta byline author username user who when date time timestamp posted votes vote score sig signature avatar badge "
-    "ribbon reputation rank joined rep tick thx thanks foot postfoot poster userinfo usercard",
-    "image": "image images img imgs photo photos foto fotos bild bilder picture pictures pic thumbnail gallery galerie "
-    "slideshow imagewrap figure",
-    "caption": "description subtitle legend info source copyright credit author descriptif desc",  # of an image
-    "author": "author autor autorin auteur autore",
-    "header": "header",
-    "qa": "faq faqs qa",
-    "q": "q",
-    "a": "a",
-}  # fmt: skip
-"""What the words of an element's class and id say about it, beside a reason to drop it."""
-BITS = {flag: 1 << place for place, flag in enumerate((*FLAG_TOKENS, "accepted", "chosen"))}
-TOKEN_REASON = {token: reason for reason, tokens in DROP_TOKENS.items() for token in tokens.split()}
-TOKEN_BITS: dict[str, int] = {}
-for _flag, _tokens in FLAG_TOKENS.items():
-    for _token in _tokens.split():
-        TOKEN_BITS[_token] = TOKEN_BITS.get(_token, 0) | BITS[_flag]
-PUBLIC = ("content", "answer", "question", "openable", "stem", "post", "meta", "accepted", "image", "author")
-ACCEPTED = re.compile(
-    r"(?:^|(?<!not)[_-])(?:accepted|acceptedanswer|is-best|best-answer|bestanswer|post--solution|is-solution|solved-answer|"
-    r"marked-solution|solution-post|correct-answer)(?:$|[_-])"
+from webinstruct_assets.stages.pages.line_words import (
+    LINE_CHARS,
+    MAYBE,
+    OPENERS,
+    SECTION_TITLE,
+    SECTIONS,
+    first_word,
+    line_reason,
+    notices,
 )
-CHOSEN = frozenset({"best", "chosen"})  # of an answer or a post; elsewhere these are products and widgets
-CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
-NOT_WORD = re.compile(r"[^a-zà-ÿ]+")
-# Class names that say what a page is about or who wrote it.
-ABOUT = ("tag-", "category-", "cat-", "topic-", "kategorie-", "comment-author-")
-# MediaWiki's, mostly.
-FURNITURE = frozenset(
-    {"siteNotice", "contentSub", "mw-editsection", "mw-jump-link", "printfooter", "most-read", "p-lang"}
-)
-HAVING = frozenset({"has", "no", "non", "not", "with", "without"})  # what an element holds or lacks, not what it is
-BUILDERS = ("elementor-",)  # a page builder that calls all content widgets
-MAX_NAMES = 400  # characters of class and id that are looked at
-NAMELESS = frozenset({"html", "body", "main", "article"})  # hold the page, whatever they are called
-HEADINGS = frozenset({"h1", "h2", "h3", "h4", "h5", "h6"})  # their ids are slugs: "related-rates", "binary-search"
-
-
-@lru_cache(maxsize=65_536)
-def _name(name: str) -> tuple[int, str, str]:
-    """(bits, first reason of ALWAYS, first other reason) of one class or id; names recur across pages, so it is kept."""
-    if name.startswith(ABOUT):
-        return 0, "", ""
-    lowered = name.lower()
-    if lowered != name:
-        tokens = NOT_WORD.split(CAMEL.sub(" ", name).lower())
-    else:
-        tokens = [name] if name.isalpha() else NOT_WORD.split(name)
-    bits, strong, weak = 0, "", ""
-    says = HAVING.isdisjoint(tokens) and not name.startswith(BUILDERS)
-    for token in tokens:
-        if token in TOKEN_BITS:
-            bits |= TOKEN_BITS[token]
-        if says and token in TOKEN_REASON:
-            reason = TOKEN_REASON[token]
-            if reason in ALWAYS:
-                strong = strong or reason
-            else:
-                weak = weak or reason
-    hinted = "accept" in lowered or "best" in lowered or "sol" in lowered or "correct" in lowered
-    if hinted and ACCEPTED.search(lowered):
-        bits |= BITS["accepted"]
-    if name in CHOSEN:
-        bits |= BITS["chosen"]
-    if name in FURNITURE:
-        strong = strong or "frame"
-    return bits, strong, weak
-
-
-@lru_cache(maxsize=4_096)
-def _flags(bits: int) -> frozenset[str]:
-    flags = {flag for flag in PUBLIC if bits & BITS[flag]}
-    if bits & BITS["qa"]:  # "faq-q" and "faq-a", but not "faq-item"
-        flags |= {kind for kind, letter in (("question", "q"), ("answer", "a")) if bits & BITS[letter]}
-    if bits & BITS["chosen"] and bits & (BITS["answer"] | BITS["post"]):
-        flags.add("accepted")
-    return frozenset(flags)
-
-
-def names(tag: str, text: str) -> tuple[str, frozenset[str]]:
-    """(reason to drop, flags) of an element from its tag and its ``"class id"`` string.
-
-    Flags: content, answer, question, openable, stem, post, meta, accepted, image, author.
-    """
-    bits, strong, weak = 0, "", ""
-    for name in text[:MAX_NAMES].split():
-        own, first, second = _name(name)
-        bits |= own
-        strong = strong or first
-        weak = weak or second
-    flags = _flags(bits)
-    if tag in NAMELESS or "answer" in flags or tag in HEADINGS:
-        return "", flags
-    if strong:
-        return strong, flags
-    if bits & BITS["image"] and bits & BITS["caption"]:
-        return "caption", flags
-    if bits & (BITS["content"] | BITS["layout"]):
-        return "", flags
-    if not weak and bits & BITS["header"] and not bits & (BITS["openable"] | BITS["post"] | BITS["question"]):
-        weak = "header"  # of the page or of an article, not of a panel: the layout tells
-    if tag == "p" and weak == "frame":  # "font--secondary", "widget-text": paragraphs are no frames
-        weak = ""
-    return weak, flags
-
-
-# -- what lines say -------------------------------------------------------------------------------------------
-
-
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-def _openers(texts: dict[str, str]) -> dict[str, list[tuple[tuple[str, ...], str]]]:
-    """First word -> (the words after it, reason), of phrases that start a line."""
-    table: dict[str, list[tuple[tuple[str, ...], str]]] = {}
-    for reason, text in texts.items():
-        for phrase in text.split("|"):
-            first, *rest = phrase.split()
-            table.setdefault(first, []).append((tuple(rest), reason))
-    return table
-
-
-# Imperatives of exercises ("Lesen Sie den Text", "Log in as root") and terms of subjects ("related rates", "ähnliche
-# Dreiecke", "register allocation") start like prompts and lists of links do: phrases are long enough to tell them
-# apart, and single words count only where the line holds nothing else.
-OPENERS = _openers({
-    "related": "read more|read also|read next|also read|related|related articles|related posts|related stories|related news|"
-    "related content|related topics|related links|related questions|related reading|related pages|related products|see also|"
-    "more from|more stories|more news|more articles|you may also like|you might also like|you may like|you might like|"
-    "you may also be interested|you might also be interested|recommended for you|recommended reading|recommended articles|"
-    "don't miss|most popular|most read|popular posts|popular articles|trending|latest news|latest posts|latest stories|"
-    "latest articles|recent posts|recent articles|recent news|top stories|what to read next|explore further|next article|"
-    "previous article|next post|previous post|up next|editor's picks|similar articles|similar posts|similar questions|"
-    "around the web|from the web|continue reading|"
-    "weitere artikel|weitere beiträge|weitere themen|weitere informationen|weitere infos|weitere nachrichten|weitere meldungen|"
-    "weitere news|weitere links|weitere aktuelle|weitere interessante|weitere berichte|weitere videos|mehr zum thema|mehr aus|"
-    "mehr von|mehr dazu|lesen sie auch|lesen sie mehr|lesen sie hier|lesen sie dazu|lesen sie weiter|lies auch|lies mehr|"
-    "auch interessant|das könnte sie|das könnte dich|das könnte dir|das könnte euch|sie könnten auch|passend dazu|"
-    "passende artikel|ähnliche artikel|ähnliche beiträge|ähnliche themen|ähnliche produkte|verwandte artikel|"
-    "verwandte beiträge|verwandte themen|verwandte themenbereiche|zum weiterlesen|weiterlesen|weiterführende links|"
-    "weiterführende informationen|schon gelesen|meistgelesen|meistgelesene|meistgelesene artikel|meistdiskutierte artikel|"
-    "neueste artikel|neueste beiträge|neueste kommentare|neueste nachrichten|aktuelle artikel|aktuelle beiträge|"
-    "aktuelle nachrichten|aktuelle meldungen|beliebte artikel|beliebte beiträge|beliebteste artikel|top themen|"
-    "empfohlene artikel|unsere empfehlung|die redaktion empfiehlt|redaktionsempfehlung|nächster artikel|nächster beitrag|"
-    "vorheriger artikel|vorheriger beitrag|"
-    "à lire aussi|a lire aussi|lire aussi|voir aussi|sur le même sujet|articles similaires|les plus lus|en savoir plus|"
-    "vous aimerez aussi|vous pourriez aussi|vous pourriez aimer|dans la même rubrique|dans la même catégorie|lire la suite|"
-    "le puede interesar|te puede interesar|puede interesarte|también te puede|lea también|lee también|leer más|ver también|"
-    "más información|más noticias|noticias relacionadas|artículos relacionados|lo más leído|lo más visto|"
-    "leia também|veja também|leia mais|saiba mais|notícias relacionadas|artigos relacionados|mais lidas|"
-    "leggi anche|leggi di più|potrebbe interessarti|ti potrebbe interessare|potrebbero interessarti|articoli correlati|"
-    "i più letti|lees ook|lees meer|lees verder|gerelateerde artikelen|meest gelezen|czytaj także|czytaj też|czytaj również|"
-    "czytaj więcej|zobacz także|zobacz też|zobacz również|przeczytaj także|powiązane artykuły|polecamy|najczęściej czytane|"
-    "läs också|läs mer|läs även|relaterade artiklar|læs også|les også|lue myös|lue lisää|читайте также|читать далее|"
-    "смотрите также|похожие статьи|ещё по теме|ilgili haberler|bunlar da ilginizi|čtěte také|přečtěte si také",
-    "share": "share this|share on|share via|share article|artikel teilen|beitrag teilen|seite teilen|jetzt teilen|"
-    "diesen artikel teilen|diesen beitrag teilen|den artikel mit|auf facebook teilen|partager sur|partager cet|compartir en|"
-    "compartir este|compartilhar no|compartilhe isso|condividi su|udostępnij|follow us|find us on|folgen sie uns|folge uns|"
-    "folgt uns|síguenos|suivez-nous|seguici|print this|email this|artikel drucken|seite drucken",
-    "comment": "leave a reply|leave a comment|leave a response|post a comment|add a comment|write a comment|add comment|"
-    "post comment|join the conversation|join the discussion|no comments|comments are closed|be the first to comment|"
-    "schreib einen kommentar|schreibe einen kommentar|schreiben sie einen kommentar|kommentar schreiben|kommentar verfassen|"
-    "kommentar hinterlassen|keine kommentare|noch keine kommentare|noch keine bewertungen|no ratings yet|no reviews yet|bisher keine kommentare|ihre meinung|"
-    "hinterlasse einen|hinterlasse eine|hinterlassen sie einen|laisser un commentaire|laissez un commentaire|"
-    "aucun commentaire|deja un comentario|deja una respuesta|dejar un comentario|deixe um comentário|"
-    "deixe o seu|lascia un commento|nessun commento|skomentuj|dodaj komentarz|"
-    "geef een reactie|your email address will|ihre e-mail-adresse wird|deine e-mail-adresse wird",
-    "author": "about the author|about author|über den autor|über die autorin|zum autor|zur autorin|zur person|"
-    "à propos de l'auteur|sobre el autor|sobre la autora|sobre o autor|informazioni sull'autore|o autorze",
-    "prompt": "subscribe|subscribe to|sign up|log in|login|sign in|register|registrieren|anmelden|einloggen|jetzt anmelden|"
-    "jetzt abonnieren|jetzt registrieren|newsletter|get the latest news|never miss|support us|donate|abonnez-vous|"
-    "suscríbete|iscriviti|click here|please enable javascript|loading|sie sind nicht eingeloggt|sie sind aktuell nicht|"
-    "you are not logged|you must be logged|you need to be logged|you must log|you need to log",
-    "navigation": "table of contents|inhaltsverzeichnis|sommaire|spis treści|skip to content|skip to main|skip to navigation|"
-    "back to top|zum inhalt|zum seitenanfang|nach oben",
-    "ad": "advertisement|advertising|anzeige|werbung|reklama|publicidad|publicité|pubblicità|advertentie|annons|реклама|"
-    "sponsored",
-    "legal": "©|copyright|all rights reserved|alle rechte vorbehalten|tous droits réservés|todos los derechos",
-    "meta": "published|updated|last updated|last modified|posted on|posted by|posted in|filed under|tagged|tags|"
-    "veröffentlicht|aktualisiert|publiziert|zuletzt aktualisiert|erschienen am|erstellt|publié|mis à jour|publicado|"
-    "actualizado|pubblicato|aggiornato|opublikowano|lesezeit|kategorie|kategorien|schlagwörter|schlagworte|stichwörter|"
-    "quelle|source|bildquelle|categories|category|etiquetas",
-    "caption": "foto|fotos|photo|photos|photograph|photographs|bild|bilder|image credit|image source|picture credit|"
-    "photo credit|crédit photo|crédits photo|crédits photos|fotografie|titelbild|symbolbild|archivbild|archivfoto|symbolfoto|zdjęcie|fot|abbildung|abb",
-})  # fmt: skip
-# First words of titles that open a list of other pages where links follow, and a part of the content elsewhere.
-MAYBE = _words(
-    "related more further similar latest recent popular other also next weitere weiterer mehr ähnliche verwandte neueste neuste "
-    "letzte aktuelle beliebte beliebteste empfohlene empfehlungen andere auch entdecke zum nächste sie autres plus dernières "
-    "derniers más otras otros últimas mais outras últimos altri altre ultime meer zobacz więcej inne najnowsze mer fler "
-    "ещё другие последние"
-)
-LONGEST = {"prompt": 60, "navigation": 40, "ad": 30, "meta": 90, "share": 90, "author": 60, "comment": 110, "related": 70,
-           "legal": 150, "caption": 220}  # fmt: skip
-"""Characters of the longest line that goes for its first words."""
-LABELS = frozenset({"caption", "meta"})  # only as labels: with a colon, or meta with a number, right behind
-SECTIONS = frozenset({"related", "comment", "author"})  # their openers also open a section
-SECTION_TITLE = 70
-LINE = re.compile(
-    r"^\(c\) \d{4}|all rights reserved|alle rechte vorbehalten|tous droits réservés|todos los derechos reservados|tutti i diritti|"
-    r"terms of (?:use|service)|privacy policy|datenschutzerklärung|nutzungsbedingungen|"
-    r"(?:uses?|accept|verwende[nt]?|nutz(?:en|t)) cookies|"
-    r"\bnewsletter\b.{0,60}\b(?:sign|subscri|anmeld|abonn|bestell|inbox|kostenlos)|"
-    r"\b(?:sign(?:ing)? up|subscri\w+|anmeld\w+|abonn\w+)\b.{0,60}\bnewsletter",
-    re.MULTILINE,
-)
-LINE_HINTS = ("(c) ", "rechte vor", "rights res", "droits rés", "derechos res", "tutti i dir", "terms of ", "privacy pol", "datenschutzer",
-              "nutzungsbed", " cookies", "newsletter")  # fmt: skip
-CREDIT = re.compile(
-    r"\((?:foto|photo|photograph|bild|credit|quelle|image)s?(?: by)?\s?:|[.!?|] (?:foto|photo|photograph|bild)s?(?: by)?\s?:|"
-    r"(?<![a-zà-ÿ])©|"
-    r"/\s?(?:dpa|afp|reuters|getty|imago|shutterstock|pixabay)|\b(?:getty images|istock|shutterstock|picture alliance|adobe stock)\b"
-)
-CREDIT_HINTS = ("©", "foto", "photo", "bild", "credit", "quelle", "image", "dpa", "afp", "reuters", "getty", "imago", "stock",
-                "pixabay", "picture alliance")  # fmt: skip
-LINE_CHARS = 220  # characters of the longest line that is judged by its words
-EDGES = " \t»«›‹→←•·|–—-*+>[]()„“”\"'…:.!#"
-COUNTED = ("comment", "kommentar", "coment", "reactie")  # "12 comments"
-
-
-def line_reason(lowered: str, links: int, link_chars: int) -> str:
-    """Why a line (in lower case) is not content judged by its first words, "" where they do not say."""
-    words = [word for word in (piece.strip(EDGES + ",?") for piece in lowered[:80].split()) if word]
-    if not words:
-        return ""
-    first = words[0]
-    if first.isdigit():
-        return "comment" if 2 <= len(words) <= 4 and words[1].startswith(COUNTED) else ""
-    length = len(lowered)
-    for rest, reason in OPENERS.get(first, ()):
-        if rest and tuple(words[1 : len(rest) + 1]) != rest:
-            continue
-        if reason in LABELS:
-            head = lowered[: len(first) + sum(map(len, rest)) + 12]
-            if ":" not in head and not (reason == "meta" and any(map(str.isdigit, head))):
-                continue
-        elif reason != "legal":
-            more = len(words) - len(rest) - 1
-            if more and (not rest or (more > 1 and reason in ("prompt", "navigation") and not links)):
-                continue
-        if length <= LONGEST[reason] or (links and length <= 160 and link_chars >= 0.4 * length):
-            return reason
-    return ""
-
-
-# -- the page as a whole -----------------------------------------------------------------------------------
 
 LINK_CONTAINERS = frozenset({"ul", "ol", "div", "section", "table", "tr", "td", "dl", "li", "p", "header"})
 RESTORE_SHARE = 0.5  # a part dropped for its name comes back when it holds more than this share of the page's prose
@@ -411,14 +132,12 @@ def _by_line(layout: Layout, prefix: list[float], *, forum: bool) -> None:
         if not block.dropped and len(block.text) <= LINE_CHARS and block.kind != "code" and not block.math
     ]
     lines = [blocks[index].text.lower() for index in short]
-    page = "\n".join(lines)
-    legal = _lines_with(LINE, lines, page) if any(hint in page for hint in LINE_HINTS) else ()
-    credits = _lines_with(CREDIT, lines, page) if any(hint in page for hint in CREDIT_HINTS) else ()
+    legal, credits = notices(lines)
     for place, (index, lowered) in enumerate(zip(short, lines, strict=True)):
         block = blocks[index]
         if block.dropped or (lowered[-1:] == "?" and not block.links):
             continue
-        first = lowered.lstrip(EDGES).partition(" ")[0].rstrip(EDGES)
+        first = first_word(lowered)
         reason = line_reason(lowered, block.links, block.link_chars) if first in OPENERS or first.isdigit() else ""
         if not reason:
             if (
@@ -437,12 +156,6 @@ def _by_line(layout: Layout, prefix: list[float], *, forum: bool) -> None:
         block.dropped = reason if reason != "author" else "meta"
         if reason in SECTIONS and len(lowered) <= SECTION_TITLE:
             _drop_section(layout, index, prefix, sure=True)
-
-
-def _lines_with(pattern: re.Pattern[str], lines: Sequence[str], page: str) -> set[int]:
-    """Numbers of the lines in which ``pattern`` is found, by one search over all of them (``page``)."""
-    starts = [0, *accumulate(len(line) + 1 for line in lines)]
-    return {bisect_right(starts, match.start()) - 1 for match in pattern.finditer(page)}
 
 
 def _drop_section(layout: Layout, title: int, prefix: list[float], *, sure: bool) -> None:

@@ -10,6 +10,7 @@ from html import unescape
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 from webinstruct_assets.stages.pages import asciimath, mathml
+from webinstruct_assets.stages.pages.tex import clean_tex
 
 MAX_SOURCE = 200_000  # characters; longer formulas are not formulas
 MATH = frozenset({"math"})
@@ -51,7 +52,7 @@ def from_script(source: str) -> Formula:
         return tex, own or display
     if kind.startswith("math/asciimath"):
         return asciimath.to_tex(unescape(found[2])), display
-    return mathml.clean_tex(CDATA.sub("", found[2])), display
+    return clean_tex(CDATA.sub("", found[2])), display
 
 
 def _inner_math(source: str) -> Formula:
@@ -80,7 +81,7 @@ def from_rendered(source: str) -> Formula:
             return tex, display or own_display
     for child in [node, *inner]:
         if latex := child.attributes.get("data-latex") or child.attributes.get("data-tex"):
-            return mathml.clean_tex(latex), display
+            return clean_tex(latex), display
     return NONE
 
 

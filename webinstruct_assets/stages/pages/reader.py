@@ -1,7 +1,7 @@
 """Normalised HTML to a page's layout: blocks, containers, and what the head says.
 
 ``scan`` finds them in one compiled pass; this gives them their objects, resolves names of elements (see
-``boilerplate.names``) and schema.org roles, and finishes the text of blocks that hold formulas, sub and sup, or code.
+``element_names.names``) and schema.org roles, and finishes the text of blocks that hold formulas, sub and sup, or code.
 """
 
 import re
@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from selectolax.lexbor import LexborDocumentOptions, LexborHTMLParser
 
-from webinstruct_assets.stages.pages import asciimath, boilerplate, formulas, mathml
+from webinstruct_assets.stages.pages import asciimath, element_names, formulas
 from webinstruct_assets.stages.pages.document import Block, Container, Layout, PageRejected
-from webinstruct_assets.stages.pages.mathml import (
+from webinstruct_assets.stages.pages.marks import (
     BREAK,
     CODE_CLOSE,
     CODE_OPEN,
@@ -25,7 +25,11 @@ from webinstruct_assets.stages.pages.mathml import (
     DISPLAY_OPEN,
     INLINE_CLOSE,
     INLINE_OPEN,
+    PRIVATE,
+    finished,
 )
+from webinstruct_assets.stages.pages.tex import clean_tex
+from webinstruct_assets.stages.pages.text_math import delimited, scripted
 
 MAX_NODES = 500_000
 MAX_DEPTH = 2_000  # real pages stay below 200; deeper nesting is an unclosed tag repeated by a broken template
@@ -80,7 +84,7 @@ class Clock:
 def _words() -> tuple[Any, ...]:
     from webinstruct_assets.stages.pages.scan import packed
 
-    openable = {*boilerplate.FLAG_TOKENS["openable"].split(), *boilerplate.FLAG_TOKENS["answer"].split()}
+    openable = {*element_names.FLAG_TOKENS["openable"].split(), *element_names.FLAG_TOKENS["answer"].split()}
     return packed(sorted(openable)), packed(sorted(PROPERTIES)), packed(sorted(INNER_PROPERTIES)), packed(SCHEMA_TYPES)
 
 
@@ -159,10 +163,10 @@ def read(source: bytes, clock: Clock) -> Reading:
     held = list(zip(holding.tolist(), names[holding].tolist(), containers[holding].tolist(), strict=True))
     builder.add_blocks(rows, clock)  # may read fragments, which use the arrays again
     builder.add_containers(held)
-    title = mathml.PRIVATE.sub("\ufffd", " ".join(unescape(raw[title0:title1].decode("utf-8", "replace")).split()))
+    title = PRIVATE.sub("\ufffd", " ".join(unescape(raw[title0:title1].decode("utf-8", "replace")).split()))
     return Reading(
         Layout(builder.blocks, builder.containers, builder.json_ld),
-        mathml.finished(mathml.delimited(title)),
+        finished(delimited(title)),
         raw[language0:language1].decode("utf-8", "replace"),
         pruned,
         builder.accepted,
@@ -244,14 +248,14 @@ class _Builder:
             text = self._with_formulas(text, code)
         if code:
             text = re.sub(r"[ \t]+(?=\n|$)", "", text.replace("\r\n", "\n").replace("\r", "\n")).strip("\n")
-            return mathml.finished(NOT_MARKS.sub("", text)), 0
+            return finished(NOT_MARKS.sub("", text)), 0
         if flags & 32 and "`" in text and self._loads_asciimath():
             text = BACKTICKS.sub(_asciimath, text)
-        text = mathml.scripted(mathml.delimited(text))
+        text = scripted(delimited(text))
         math = text.count(INLINE_OPEN) + text.count(DISPLAY_OPEN)
         if flags & 4:
             text = EMPTY_CODE.sub("", text).strip()
-        return mathml.finished(text).replace(BREAK, "\n"), math
+        return finished(text).replace(BREAK, "\n"), math
 
     def _loads_asciimath(self) -> bool:
         """Whether the page loads a renderer that takes text between back-ticks for AsciiMath."""
@@ -366,7 +370,7 @@ class _Builder:
 
 
 def _asciimath(found: re.Match[str]) -> str:
-    return INLINE_OPEN + mathml.clean_tex(asciimath.to_tex(found[1])) + INLINE_CLOSE if found[1] else found[0]
+    return INLINE_OPEN + clean_tex(asciimath.to_tex(found[1])) + INLINE_CLOSE if found[1] else found[0]
 
 
 _NAMED: dict[int, tuple[str, frozenset[str], str]] = {}  # by the scan's hash: classes come back on every page of a site
@@ -377,7 +381,7 @@ def _named(key: int, tag: str, classes: bytes, identity: bytes) -> tuple[str, fr
     if len(_NAMED) >= MAX_NAMED:
         _NAMED.clear()
     text = f"{classes.decode('utf-8', 'replace')} {identity.decode('utf-8', 'replace')}"
-    found = (*boilerplate.names(tag, text), text)
+    found = (*element_names.names(tag, text), text)
     _NAMED[key] = found
     return found
 

@@ -5,7 +5,7 @@ entities), so that a scanner of a few states reads it. Out come flat arrays; ``h
 compiles this at its first use and keeps the result on disk; a walk over the same tree in Python costs six times more.
 
 The text buffer holds all blocks one after the other, white space folded. Marks of the private use area (see
-``mathml``) stand for what only Python can finish: breaks, code, sub and sup, and ``SPECIAL`` for a formula whose
+``marks``) stand for what only Python can finish: breaks, code, sub and sup, and ``SPECIAL`` for a formula whose
 source lies at a span of the input.
 """
 

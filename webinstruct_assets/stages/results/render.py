@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from webinstruct_assets.core import markdown as md
 from webinstruct_assets.core.markdown import inert
 from webinstruct_assets.stages.results.tables import Cell, Table
 
@@ -37,10 +38,8 @@ def html(
 
 def markdown(table: Table) -> str:
     """The table under its title; notes follow a cell's number on lines of their own."""
-    lines = [f"### {inert(table.title)}", "", inert(table.caption), ""]
-    lines += ["| " + " | ".join(inert(head) for head in table.heads) + " |", "|" + " --- |" * len(table.heads)]
-    lines += ["| " + " | ".join(_markdown(cell) for cell in row) + " |" for row in table.rows]
-    return "\n".join(lines) + "\n"
+    cells = md.table([*map(inert, table.heads)], ([*map(_markdown, row)] for row in table.rows))
+    return f"### {inert(table.title)}\n\n{inert(table.caption)}\n\n{cells}\n"
 
 
 def _markdown(cell: Cell) -> str:

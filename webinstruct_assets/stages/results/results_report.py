@@ -263,5 +263,5 @@ RESULTS_REPORT = Stage(
     run=run,
     inputs=inputs,
     settings=settings,
-    sources=("stages/results/*", "stages/release/ancestry.py", "stages/sft/recipes.py"),
+    sources=("stages/results/*", "core/markdown.py", "stages/release/ancestry.py", "stages/sft/recipes.py"),
 )

@@ -11,15 +11,9 @@ from warcio.archiveiterator import ArchiveIterator
 
 from webinstruct_assets.core.errors import BadInput, Busy
 from webinstruct_assets.core.warc import payload_digest
-from webinstruct_assets.stages.crawl.writer import (
-    INDEX_SCHEMA,
-    Capture,
-    building,
-    detect_mime,
-    publish,
-    surt_key,
-    write_snapshot,
-)
+from webinstruct_assets.stages.crawl.capture import Capture, detect_mime
+from webinstruct_assets.stages.crawl.columnar_index import INDEX_SCHEMA, surt_key
+from webinstruct_assets.stages.crawl.writer import building, publish, write_snapshot
 
 HTML = (("Content-Type", "text/html; charset=utf-8"), ("Transfer-Encoding", "chunked"))
 

@@ -7,9 +7,11 @@ of whose ``contains`` stand in its messages. LOG: every request's body, one JSON
 import json
 import sys
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+
+from webinstruct_assets_tests.endpoint import JsonHandler
 
 
 def choice(rule: dict[str, Any], asked: dict[str, Any]) -> dict[str, Any]:
@@ -25,9 +27,9 @@ def choice(rule: dict[str, Any], asked: dict[str, Any]) -> dict[str, Any]:
 def main() -> None:
     recording, log, writing = json.loads(Path(sys.argv[1]).read_text()), Path(sys.argv[2]), threading.Lock()
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(JsonHandler):
         def do_POST(self) -> None:
-            asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            asked = self.asked()
             with writing, log.open("a") as stream:
                 stream.write(json.dumps(asked) + "\n")
             said = "\n".join(message["content"] for message in asked["messages"])
@@ -41,15 +43,7 @@ def main() -> None:
             if status == 200 and rule:
                 body = {"id": "r", "object": "chat.completion", "created": 0, "model": asked["model"], "usage": usage}
                 body["choices"] = [choice(rule, asked)]
-            raw = json.dumps(body).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(raw)))
-            self.end_headers()
-            self.wfile.write(raw)
-
-        def log_message(self, *_: object) -> None:
-            pass
+            self.reply(status, body)
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     print(server.server_port, flush=True)

@@ -2,8 +2,9 @@
 
 import pytest
 
-from webinstruct_assets.stages.pages.boilerplate import line_reason, names
+from webinstruct_assets.stages.pages.element_names import names
 from webinstruct_assets.stages.pages.html import extract_page
+from webinstruct_assets.stages.pages.line_words import line_reason
 
 PROSE = "<p>Every sentence of this paragraph belongs to the text and makes it long enough to be the main part of a page.</p>"
 

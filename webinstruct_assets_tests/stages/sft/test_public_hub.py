@@ -4,18 +4,17 @@ import json
 import os
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import uvicorn
 import yaml
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+
+from webinstruct_assets_tests.services import serving
 
 PINNED, OTHER = "1" * 40, "2" * 40
 ROWS = [{"instruction": f"What is {number}?", "output": "A number."} for number in range(5)]
@@ -68,14 +67,8 @@ def app() -> Starlette:
 
 @pytest.fixture
 def hub() -> Iterator[str]:
-    server = uvicorn.Server(uvicorn.Config(app(), host="127.0.0.1", port=0, log_level="error"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.02)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    server.should_exit = True
-    thread.join()
+    with serving(app()) as url:
+        yield url
 
 
 @pytest.mark.slow

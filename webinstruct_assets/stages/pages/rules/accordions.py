@@ -43,7 +43,7 @@ def accordion(page: Page, layout: Layout) -> list[Pair]:
                 continue
             following = layout.containers[outer[place + 1]].first if place + 1 < len(outer) else len(layout.blocks)
             body = _panel(layout, index, following)
-            if body and answers(page, layout, body):
+            if body and answers(layout, body):
                 entries.append((own, body, text, faq or named_faq(layout, index)))
         asking = sum(title_asks(text, page.language, hinted=hinted) for _, _, text, hinted in entries)
         named = "faq" in name.lower() or "question" in name.lower()

@@ -114,7 +114,7 @@ DATE = re.compile(
 )
 
 
-def answers(page: Page, layout: Layout, body: Iterable[int]) -> bool:
+def answers(layout: Layout, body: Iterable[int]) -> bool:
     """Whether blocks say anything: more than a date, a "read more", or links."""
     texts = [layout.blocks[index] for index in body]
     return any(re.search(r"\w", block.text) and not DATE.fullmatch(block.text.strip()) for block in texts) and not all(

@@ -123,7 +123,7 @@ def _entries(page: Page, layout: Layout, kept: list[int], titles: list[tuple[int
         following = next((after for after, other in titles[number + 1 :] if other <= level), len(kept))
         body = _within_section(layout, block.container, kept[place + 1 : following])
         text = _title(block, level)
-        below = answers(page, layout, body)
+        below = answers(layout, body)
         if level == BOLD_LEVEL:
             below = below or len(block.text.split("\n")) > block.bold
         if not below:

@@ -76,7 +76,7 @@ def opened(page: Page, layout: Layout) -> list[Pair]:
         asked = without_question_label(page.text, layout, question)
         if asked:
             shared = _shared(page.text, layout, question[0], shared)
-            stem = stem_of(page.text, layout, question[0]) or (layout.spans([shared]) if shared >= 0 else ())
+            stem = stem_of(layout, question[0]) or (layout.spans([shared]) if shared >= 0 else ())
             pairs.append(make_pair(page.text, rule, merged(page.text, [*stem, *asked]), spans))
     return pairs
 

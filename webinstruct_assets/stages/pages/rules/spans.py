@@ -60,7 +60,7 @@ def without_question_label(text: str, layout: Layout, body: list[int]) -> tuple[
     return tuple(span for span in spans if span.end > span.start)
 
 
-def stem_of(text: str, layout: Layout, question: int) -> tuple[Span, ...]:
+def stem_of(layout: Layout, question: int) -> tuple[Span, ...]:
     """The text that a lettered list or table of questions shares: the paragraph right before it, or its "given" element."""
     containers, blocks = layout.containers, layout.blocks
     owner = next(

@@ -41,7 +41,7 @@ def question_table(page: Page, layout: Layout) -> list[Pair]:
         question, answer = layout.blocks[cells[asked]], layout.blocks[cells[answered]]
         if len(question.text.split()) >= 3:
             spans = without_question_label(page.text, layout, [cells[asked]])
-            stem = stem_of(page.text, layout, cells[asked])
+            stem = stem_of(layout, cells[asked])
             pairs.append(make_pair(page.text, "question_table", merged(page.text, [*stem, *spans]), (answer.span,)))
     return pairs
 
