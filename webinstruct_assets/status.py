@@ -12,7 +12,7 @@ from webinstruct_assets.core.stage import Stage
 from webinstruct_assets.core.workspace import Workspace
 from webinstruct_assets.graph import STAGES, Selection, State, States, partitions
 from webinstruct_assets.stages.funnel.funnel import counted
-from webinstruct_assets.stages.funnel.steps import rejected, steps
+from webinstruct_assets.stages.release.steps import rejected, steps
 
 
 def refs_of(ws: Workspace, stage: Stage) -> list[Ref]:

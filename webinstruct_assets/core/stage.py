@@ -68,7 +68,9 @@ class Stage:
     ``inputs``/``settings``: of one partition, from the workspace's configuration. ``sources``: globs below
     the package whose bytes are the code version. ``reuses``: the partition that stands in for this one, which then
     has no parts of its own and does no work; None where it is built. ``by_profile``: depends on how pairs are extracted,
-    so SNAPSHOT@PROFILE is built; other stages have SNAPSHOT itself stand in for it.
+    so SNAPSHOT@PROFILE is built; other stages have SNAPSHOT itself stand in for it. ``whole``: what it makes (a model,
+    files, counts) comes from all of its inputs together, so nothing of them leaves it but by making it again, and
+    `webinstruct trace` goes on from its inputs. ``begins_pairs``: a question and answer enter the graph as a row of it.
     """
 
     asset: str
@@ -82,6 +84,8 @@ class Stage:
     reuses: Callable[["Workspace", PartitionKey], Ref | None] = lambda ws, key: None
     may_be_empty: Callable[["Workspace", PartitionKey], bool] = lambda ws, key: False
     by_profile: bool = False
+    whole: bool = False
+    begins_pairs: bool = False
 
     def stand_in(self, ws: "Workspace", key: PartitionKey) -> Ref | None:
         """The partition that this one reuses, None where it is built."""

@@ -17,7 +17,7 @@ from webinstruct_assets.core.keys import PartitionKey, Ref
 from webinstruct_assets.core.manifest import Manifest
 from webinstruct_assets.core.stage import Job, Stage, Unit
 from webinstruct_assets.core.workspace import Workspace
-from webinstruct_assets.stages.funnel.steps import AFTER_RECALL, order, rejected, steps
+from webinstruct_assets.stages.release.steps import AFTER_RECALL, order, rejected, steps
 
 PREFIX = "fu"
 SCHEMA: dict[str, pl.DataType] = {
@@ -97,11 +97,12 @@ def inputs(ws: Workspace, key: PartitionKey) -> Sequence[Ref]:
 FUNNEL = Stage(
     asset="funnel",
     dimensions=("snapshot",),
+    whole=True,
     by_profile=True,
     prefix=PREFIX,
     schema=SCHEMA,
     run=run,
     inputs=inputs,
     settings=lambda ws, key: {"prices": settings_of(ws.config.costs)},
-    sources=("stages/funnel/*.py", "core/cost.py"),
+    sources=("stages/funnel/*.py", "stages/release/steps.py", "stages/release/chain.py", "core/cost.py"),
 )
