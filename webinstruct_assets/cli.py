@@ -163,6 +163,8 @@ def sql(query: str | None, as_json: bool) -> None:
     from webinstruct_assets import sql as module
 
     database = module.Database(_workspace())
+    for error in database.unreadable.values():
+        click.echo(f"left out: {error.problem}; {error.fix}", err=True)
     if query is None:
         _prompt(database)
         return

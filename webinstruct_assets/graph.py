@@ -226,7 +226,7 @@ class States:
         try:
             manifest = self._ws.lake.manifest(ref)
         except WebInstructError as error:
-            return State(ref, None, False, error.problem)
+            return State(ref, None, False, f"{error.problem}; {error.fix}")
         if manifest is None:
             return State(ref, None, False, "never materialized")
         try:

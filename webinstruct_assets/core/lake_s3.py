@@ -148,6 +148,18 @@ class Bucket:
             temporary.unlink(missing_ok=True)
         return digest.hexdigest()
 
+    def columns(self, name: str, names: Sequence[str]) -> pl.DataFrame | None:
+        """Columns of a Parquet object, of which only the footer and these columns are read; None where there is none."""
+        import obstore
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        def read() -> pa.Table:
+            return pq.read_table(pa.PythonFile(obstore.open_reader(self._store, name), mode="r"), columns=list(names))
+
+        table = self._ask(name, read)
+        return None if table is None else cast(pl.DataFrame, pl.from_arrow(table))
+
     def below(self, prefix: str) -> dict[str, Found]:
         """Every object below ``prefix``, in the order of names."""
         import obstore
@@ -412,18 +424,30 @@ class S3Lake(Lake):
             write_atomically(known, "\n".join(sorted(sure | {part.file for _, part in wanted})).encode())
         return paths
 
+    def columns(self, manifest: Manifest, part: Part, names: Sequence[str]) -> pl.DataFrame:
+        path = self.data_folder(manifest) / part.file
+        if path.exists():
+            return super().columns(manifest, part, names)
+        found = self.bucket.columns(self._name(path), names)
+        if found is None or found.height != part.rows:
+            raise _not_as_published(self.address(self._name(path)), manifest, found is None)
+        return found
+
+    def that_may_hold(self, manifest: Manifest, parts: Sequence[Part], identity: str) -> list[Path]:
+        def holds(part: Part) -> bool:
+            return identity in self.columns(manifest, part, ["id"])["id"]
+
+        with ThreadPoolExecutor(TRANSFERS) as pool:
+            found = list(pool.map(holds, parts))
+        return self.fetched(manifest, [part for part, there in zip(parts, found, strict=True) if there])
+
     def _fetch(self, manifest: Manifest, path: Path, part: Part) -> None:
         if _is_whole(path, part):
             return
         digest = self.bucket.download(self._name(path), path, part.bytes)
         if digest != part.sha256:
             path.unlink(missing_ok=True)
-            what = (
-                "is not what was published (sha256)" if digest else "is gone: the partition was made again, or changed"
-            )
-            raise BadManifest(
-                f"{self.address(self._name(path))} {what}", f"run again, or materialize {ref_of(manifest)} again"
-            )
+            raise _not_as_published(self.address(self._name(path)), manifest, digest is None)
 
     def publish(self, manifest: Manifest, committed: Set[str]) -> None:
         ref = ref_of(manifest)
@@ -566,6 +590,11 @@ class _Lease:
                 return
             except WebInstructError:
                 pass  # the server is away: the lease is ours until it ends
+
+
+def _not_as_published(address: str, manifest: Manifest, gone: bool) -> BadManifest:
+    what = "is gone: the partition was made again, or changed" if gone else "is not what was published"
+    return BadManifest(f"{address} {what}", f"run again, or materialize {ref_of(manifest)} again")
 
 
 def _identity(path: Path, name: str) -> tuple[str, int, int]:

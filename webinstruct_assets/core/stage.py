@@ -28,7 +28,7 @@ import polars as pl
 
 from webinstruct_assets.core.cost import cost_of
 from webinstruct_assets.core.engine import engine_of
-from webinstruct_assets.core.errors import BadManifest, QualityGate, UnitsFailed, disk_errors_named
+from webinstruct_assets.core.errors import QualityGate, UnitsFailed, disk_errors_named
 from webinstruct_assets.core.ids import digest_file, digest_json
 from webinstruct_assets.core.keys import PartitionKey, Ref, plain_snapshot, profile_of
 from webinstruct_assets.core.llm.batches import Batch, answered
@@ -436,7 +436,7 @@ def execute(
     ws = ws.under(key)
     with disk_errors_named(str(ref)), ws.lake.lock(ref):
         identity = identify(stage, key, ws)
-        current = _published(ws, ref)
+        current = ws.lake.readable(ref)
         if current and current.fingerprint == identity.fingerprint and _intact(ws, ref):
             log(f"{ref}: up to date, nothing to do")
             return current
@@ -502,14 +502,6 @@ def _run(
         ws.lake.refresh()
         if ws.lake.takedowns.count() == takedowns:
             return job
-
-
-def _published(ws: "Workspace", ref: Ref) -> Manifest | None:
-    """What is there now; a manifest that cannot be read is none, so that the partition can be built again."""
-    try:
-        return ws.lake.manifest(ref)
-    except BadManifest:
-        return None
 
 
 def _intact(ws: "Workspace", ref: Ref) -> bool:

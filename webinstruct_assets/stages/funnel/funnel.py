@@ -48,8 +48,8 @@ def refs(ws: Workspace, snapshot: str) -> list[Ref]:
 
 
 def counted(ws: Workspace, snapshot: str) -> list[Manifest]:
-    """Manifests of the snapshot's funnel that are there; one that reuses another's data is counted as that one."""
-    found = [manifest for ref in refs(ws, snapshot) if (manifest := ws.lake.manifest(ref))]
+    """Manifests of the snapshot's funnel that are there and readable; one that reuses another's data is counted as that."""
+    found = [manifest for ref in refs(ws, snapshot) if (manifest := ws.lake.readable(ref))]
     return [ws.lake.source(manifest, "funnel") for manifest in found]
 
 
