@@ -49,7 +49,7 @@ def _workspace() -> Workspace:
 def demo() -> None:
     """Builds the demo crawl and materializes every asset of the active environment's partitions."""
     from webinstruct_assets import runner
-    from webinstruct_assets.graph import Selection, closure, targets, with_funnels
+    from webinstruct_assets.graph import Selection, closure, targets
     from webinstruct_assets.stages.crawl.demo import build_demo_crawl
 
     ws, watch = _workspace(), runner.Stopwatch()
@@ -99,7 +99,7 @@ def run(
     """
     from webinstruct_assets import runner
     from webinstruct_assets.core.keys import check_snapshot, plain_snapshot
-    from webinstruct_assets.graph import Selection, closure, targets
+    from webinstruct_assets.graph import Selection, closure, targets, with_funnels
     from webinstruct_assets.stages.crawl.source import CrawlSource
 
     if selected and upto:

@@ -4,8 +4,11 @@ In: a domain, a URL, or the id of a pair or of anything below one. Out: a line i
 Nothing is deleted here: the next materialization of a partition leaves the rows out.
 """
 
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Literal
 
 import polars as pl
@@ -13,13 +16,14 @@ import polars as pl
 from webinstruct_assets.core.errors import BadInput
 from webinstruct_assets.core.ids import digest_json
 from webinstruct_assets.core.keys import PartitionKey, Ref
-from webinstruct_assets.core.manifest import Manifest
+from webinstruct_assets.core.manifest import Manifest, Part
 from webinstruct_assets.core.takedown import HELD_SCHEMA, Takedown, folded_pair, of_places
 from webinstruct_assets.core.urls import host_of
 from webinstruct_assets.core.workspace import Workspace
 from webinstruct_assets.graph import BY_ASSET, STAGES
 from webinstruct_assets.trace import Tracer
 
+READERS = 8  # parts at a time
 WHOLE = [stage.asset for stage in STAGES if stage.whole]  # no row of these can be left out, they have to be made again
 
 
@@ -75,27 +79,28 @@ def _held(ws: Workspace, takedown: Takedown) -> pl.DataFrame:
         tests = [pl.col("parent_id").is_in(above.implode()), pl.col("id").is_in(named["pair"])]
         tests += of_places(columns, named["url"], named["domain"])
         taken = pl.any_horizontal(test.fill_null(False) for test in tests)
+        texts = takedown.kind == "pair" and {"question", "answer"} <= set(stage.schema)
         for manifest in ws.lake.manifests(stage.asset):
-            for part in manifest.parts:
-                rows = ws.lake.columns(manifest, part, columns).filter(taken)
-                if rows.height and takedown.kind == "pair" and {"question", "answer"} <= set(stage.schema):
-                    texts = ws.lake.columns(manifest, part, ["id", "question", "answer"])
-                    rows = texts.filter(pl.col("id").is_in(rows["id"].implode()))
-                    rows = rows.with_columns(folded_pair("question", "answer").alias("text"))
-                names = (manifest.asset, manifest.partition, manifest.data_version)
-                found.append(
-                    rows.select(
-                        *(pl.lit(name).alias(column) for column, name in zip(HELD_SCHEMA, names, strict=False)),
-                        pl.col("id"),
-                        pl.col("text") if "text" in rows.columns else pl.lit("").alias("text"),
-                    )
-                )
+            with ThreadPoolExecutor(READERS) as pool:
+                found += pool.map(partial(_held_in, ws, manifest, columns, taken, texts), manifest.parts)
     held = pl.concat(found).unique().sort(pl.all())
     return pl.concat([held, _made_from(ws, held)])
 
 
+def _held_in(
+    ws: Workspace, manifest: Manifest, columns: Sequence[str], taken: pl.Expr, texts: bool, part: Part
+) -> pl.DataFrame:
+    rows = ws.lake.columns(manifest, part, columns).filter(taken).with_columns(pl.lit("").alias("text"))
+    if texts and rows.height:
+        pairs = ws.lake.columns(manifest, part, ["id", "question", "answer"])
+        rows = pairs.filter(pl.col("id").is_in(rows["id"].implode()))
+        rows = rows.with_columns(folded_pair("question", "answer").alias("text"))
+    names = {"asset": manifest.asset, "partition": manifest.partition, "data_version": manifest.data_version}
+    return rows.with_columns(pl.lit(value).alias(name) for name, value in names.items()).select(list(HELD_SCHEMA))
+
+
 def _made_from(ws: Workspace, held: pl.DataFrame) -> pl.DataFrame:
-    """A row without id per partition of a whole (a model, a release) made, directly or through another model, from partitions that hold the rows."""
+    """A row without id per partition of a whole (a model, a release) that was made from partitions that hold the rows."""
     tainted = {tuple(row) for row in held.select("asset", "partition", "data_version").unique().iter_rows()}
     found: list[Manifest] = []
     growing = True

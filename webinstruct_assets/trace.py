@@ -7,6 +7,7 @@ crawl. A row that stands for all inputs of its partition (``Stage.whole``) has t
 
 import zlib
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -59,6 +60,7 @@ class Tracer:
     def __init__(self, ws: Workspace):
         self._ws = ws
         self._db = duckdb.connect()
+        self._find = lru_cache(1024)(self._look_up)  # chains meet: pairs of a page, pages of a file
 
     def provenance(self, what: str, everything: bool) -> tuple[list[Link], list[list[Step]]]:
         """Of a row id or ASSET/PARTITION: the manifests of what it was made from, where it stands for a partition, and
@@ -99,7 +101,7 @@ class Tracer:
             identity = columns.get("parent_id") or ""
         return steps
 
-    def _find(self, identity: str) -> tuple[Manifest, dict[str, Any]]:
+    def _look_up(self, identity: str) -> tuple[Manifest, dict[str, Any]]:
         stage = BY_PREFIX.get(identity.partition("-")[0])
         if stage is None:
             raise MissingInput(
