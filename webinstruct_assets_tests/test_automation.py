@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from webinstruct_assets import automation, backfill, runner, status
 from webinstruct_assets.cli import main
 from webinstruct_assets.core.keys import PartitionKey, Ref
+from webinstruct_assets.core.manifest import Manifest
 from webinstruct_assets.core.stage import Unit, execute
 from webinstruct_assets.core.workspace import Workspace
 from webinstruct_assets.definitions import defs
@@ -252,7 +253,12 @@ def test_the_funnel_is_asked_for_when_all_that_it_counts_is_there(workspace: Wor
 
 def test_a_run_down_to_the_dataset_makes_the_funnel_too(crawled: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Ref] = []
-    monkeypatch.setattr(runner, "run_all", lambda ws, refs: asked.extend(refs) or [])
+
+    def planned(ws: Workspace, refs: list[Ref]) -> list[Manifest]:
+        asked.extend(refs)
+        return []
+
+    monkeypatch.setattr(runner, "run_all", planned)
     for arguments, last in (
         (["--to", "webinstruct"], ["webinstruct/local-demo", "funnel/local-demo"]),
         (["--to", "webinstruct_release"], ["webinstruct_release/local-demo", "funnel/local-demo"]),

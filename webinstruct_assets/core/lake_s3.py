@@ -133,7 +133,7 @@ class Bucket:
             with temporary.open("wb") as stream:
                 for start in range(0, size, PIECE):
                     end = min(start + PIECE, size)
-                    piece = self.range(name, start, end)
+                    piece = self.piece(name, start, end)
                     if piece is None:
                         return None
                     stream.write(piece)
@@ -145,7 +145,7 @@ class Bucket:
             temporary.unlink(missing_ok=True)
         return digest.hexdigest()
 
-    def range(self, name: str, start: int, end: int) -> bytes | None:
+    def piece(self, name: str, start: int, end: int) -> bytes | None:
         """Bytes of an object, None where there is none."""
         import obstore
 
@@ -229,7 +229,7 @@ class _Object(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         end = min(self._at + len(buffer), self._size)
-        data = self._bucket.range(self._name, self._at, end) if end > self._at else b""
+        data = self._bucket.piece(self._name, self._at, end) if end > self._at else b""
         if data is None:
             raise FileNotFoundError(self._name)
         buffer[: len(data)] = data
