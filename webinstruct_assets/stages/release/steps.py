@@ -12,7 +12,7 @@ from webinstruct_assets.stages.release.chain import CHAIN
 
 # Stages in which records of the crawl become pairs, in data-flow order: a record in, a record out or a reject.
 # Before them comes the last round's recall, whatever its number.
-AFTER_RECALL = (*reversed(CHAIN), "refined_qa", "webinstruct")
+AFTER_RECALL = (*reversed(list(CHAIN)), "refined_qa", "webinstruct")
 LAST_RECALL = re.compile(r"round(\d+)_recall")
 
 
