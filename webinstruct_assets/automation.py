@@ -1,7 +1,7 @@
 """What runs by itself, all stopped by default, each switched on in the UI under Automation.
 
     new_snapshots       sensor     registers snapshots that the sources list; never deletes one
-    recall, extract     sensors    mine what is registered while they are on (``assets/conditions.py``)
+    recall, extract     sensors    mine what is registered while they are on (``conditions.py``)
     backfill_snapshots  schedule   mines registered snapshots that nobody has mined, within a budget per window
     refresh_staleness   schedule   re-evaluates the check ``up_to_date`` of every asset (``checks.py``)
 
@@ -9,42 +9,39 @@ Training and scores are never started.
 """
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import UTC
 
 import dagster as dg
 
 from webinstruct_assets import backfill
-from webinstruct_assets.assets.conditions import EXTRACTED, condition_of
 from webinstruct_assets.checks import STALENESS
+from webinstruct_assets.conditions import MINED, RECALLED
 from webinstruct_assets.core.errors import WebInstructError
 from webinstruct_assets.core.keys import SNAPSHOT_PATTERN
 from webinstruct_assets.core.workspace import Workspace
-from webinstruct_assets.graph import STAGES
 from webinstruct_assets.partitions import SNAPSHOT, register
 from webinstruct_assets.resources import WorkspaceResource
 from webinstruct_assets.stages.crawl.source import CrawlSource
 
 WINDOW_TAG, SNAPSHOT_TAG = "webinstruct/backfill_window", "webinstruct/backfill_snapshot"
-_EXTRACT = ("benchmark_items", *EXTRACTED)
 
 
-def _sensor(name: str, assets: list[str]) -> dg.AutomationConditionSensorDefinition:
+def _sensor(name: str, assets: Collection[str]) -> dg.AutomationConditionSensorDefinition:
     """In the code location, since a condition reads the environment. No backfills: each snapshot is a run of its own."""
     with warnings.catch_warnings():  # evaluation in the code location is marked as beta in 1.13
         warnings.simplefilter("ignore", dg.BetaWarning)
         return dg.AutomationConditionSensorDefinition(
             name,
-            target=dg.AssetSelection.assets(*assets),
+            target=dg.AssetSelection.assets(*sorted(assets)),
             default_status=dg.DefaultSensorStatus.STOPPED,
             use_user_code_server=True,
             emit_backfills=False,
         )
 
 
-_conditioned = [stage.asset for stage in STAGES if condition_of(stage.asset)]
-recall = _sensor("recall", [asset for asset in _conditioned if asset not in _EXTRACT])
-extract = _sensor("extract", [asset for asset in _conditioned if asset in _EXTRACT])
+recall = _sensor("recall", RECALLED)
+extract = _sensor("extract", MINED - RECALLED)
 
 
 def available_snapshots(ws: Workspace) -> list[str]:

@@ -3,11 +3,12 @@
 No Dagster here; ``automation.py`` turns steps into runs and tells what was started before.
 """
 
+import logging
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 
-from webinstruct_assets.core.errors import WebInstructError
+from webinstruct_assets.core.errors import BadManifest, WebInstructError
 from webinstruct_assets.core.keys import SNAPSHOT_PATTERN, PartitionKey, Ref, profile_of
 from webinstruct_assets.core.workspace import Workspace
 from webinstruct_assets.graph import BY_ASSET, closure
@@ -16,6 +17,7 @@ from webinstruct_assets.stages.funnel.funnel import FUNNEL
 from webinstruct_assets.stages.release.ancestry import cost
 from webinstruct_assets.stages.release.webinstruct_release import WEBINSTRUCT_RELEASE
 
+CONSOLE = logging.getLogger("webinstruct")
 SIZED_FILES = 3  # WET files whose size is asked for, to estimate a snapshot's
 
 
@@ -52,9 +54,9 @@ def window_at(window: str | None, now: datetime) -> str | None:
 def missing(ws: Workspace, snapshot: str) -> list[Ref]:
     """What has never been published of the snapshot, from its file list to the release, inputs first; then its funnel."""
     key = PartitionKey.of({"snapshot": snapshot})
-    refs = [ref for ref in closure(ws, [WEBINSTRUCT_RELEASE.ref(key)], snapshot) if ws.lake.manifest(ref) is None]
+    refs = [ref for ref in closure(ws, [WEBINSTRUCT_RELEASE.ref(key)], snapshot) if ws.lake.readable(ref) is None]
     # The funnel counts what is there, so it comes when all of it is.
-    return refs or [ref for ref in [FUNNEL.ref(key)] if ws.lake.manifest(ref) is None]
+    return refs or [ref for ref in [FUNNEL.ref(key)] if ws.lake.readable(ref) is None]
 
 
 def steps(ws: Workspace, refs: Sequence[Ref]) -> list[Step]:
@@ -62,7 +64,7 @@ def steps(ws: Workspace, refs: Sequence[Ref]) -> list[Step]:
     found: dict[str, list[str]] = {}
     for ref in refs:
         together = found.get(str(ref.key), [])
-        waiting = [item for item in BY_ASSET[ref.asset].inputs(ws, ref.key) if ws.lake.manifest(item) is None]
+        waiting = [item for item in BY_ASSET[ref.asset].inputs(ws, ref.key) if ws.lake.readable(item) is None]
         if all(item.key == ref.key and item.asset in together for item in waiting):
             found.setdefault(str(ref.key), []).append(ref.asset)
     return [Step(partition, tuple(assets)) for partition, assets in found.items()]
@@ -81,9 +83,12 @@ def estimate(ws: Workspace, snapshot: str, *, size: bool) -> Estimate:
 
 def dollars_per_file(ws: Workspace) -> float | None:
     """What the mined snapshots cost per WET file that they read, by the environment's prices."""
-    released = [manifest.keys["snapshot"] for manifest in ws.lake.manifests(WEBINSTRUCT_RELEASE.asset)]
+    unreadable: dict[Ref, BadManifest] = {}
+    built = [manifest for asset in BY_ASSET for manifest in ws.lake.manifests(asset, unreadable)]
+    for error in unreadable.values():
+        CONSOLE.warning(f"left out of the price of a snapshot: {error.problem}; {error.fix}")
+    released = [manifest.keys["snapshot"] for manifest in built if manifest.asset == WEBINSTRUCT_RELEASE.asset]
     mined = [snapshot for snapshot in released if not profile_of(snapshot)]  # a profile reads no files of its own
-    built = [manifest for asset in BY_ASSET for manifest in ws.lake.manifests(asset)]
     own = [manifest for manifest in built if manifest.keys.get("snapshot") in mined and not manifest.reuses]
     files = sum(manifest.rows for manifest in own if manifest.asset == "crawl_index") // 2  # a WARC file for each
     return float(cost(own, ws.config.costs, 0)["dollars"]) / files if files else None

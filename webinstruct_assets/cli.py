@@ -99,7 +99,7 @@ def run(
     """
     from webinstruct_assets import runner
     from webinstruct_assets.core.keys import check_snapshot, plain_snapshot
-    from webinstruct_assets.graph import Selection, closure, targets
+    from webinstruct_assets.graph import Selection, closure, targets, with_funnels
     from webinstruct_assets.stages.crawl.source import CrawlSource
 
     if selected and upto:
@@ -116,7 +116,7 @@ def run(
         selection,
         tuple(name for item in (*selected, *more) for name in item.split(",")) or ((upto,) if upto else ()),
     )
-    manifests = runner.run_all(ws, wanted if selected else closure(ws, wanted, snapshot))
+    manifests = runner.run_all(ws, wanted if selected else with_funnels(closure(ws, wanted, snapshot)))
     click.echo(f"\n{runner.summary(manifests)}")
 
 
@@ -163,6 +163,8 @@ def sql(query: str | None, as_json: bool) -> None:
     from webinstruct_assets import sql as module
 
     database = module.Database(_workspace())
+    for error in database.unreadable.values():
+        click.echo(f"left out: {error.problem}; {error.fix}", err=True)
     if query is None:
         _prompt(database)
         return
@@ -235,15 +237,10 @@ def import_warc(files: tuple[Path, ...], snapshot: str) -> None:
 @click.option("--json", "as_json", is_flag=True, help="one object")
 def trace(what: str, everything: bool, raw: bool, as_json: bool) -> None:
     """Provenance of a row, or of a partition, down to WARC file, offset, length, digest and fetch time."""
-    from webinstruct_assets.graph import BY_ASSET
-    from webinstruct_assets.trace import Tracer, describe, describe_links
+    from webinstruct_assets.trace import Tracer, describe, describe_links, describe_place, origins
 
     tracer = Tracer(_workspace())
-    links, identities = [], [what]
-    if "/" in what or what in BY_ASSET:
-        ref = tracer.ref(what)
-        links, identities = tracer.manifests(ref), list(tracer.sample(ref, everything))
-    chains = [tracer.row(identity) for identity in identities]
+    links, chains = tracer.provenance(what, everything)
     places = [tracer.warc_record(chain) for chain in chains]
     if as_json:
         rows = [
@@ -264,13 +261,12 @@ def trace(what: str, everything: bool, raw: bool, as_json: bool) -> None:
     for chain, place in zip(chains, places, strict=True):
         click.echo(describe(chain))
         if place:
-            click.echo(
-                f"WARC record: {place['warc_filename']} offset {place['warc_record_offset']} length {place['warc_record_length']}"
-                f" digest sha1:{place['content_digest']} fetched {place['fetch_time']}\n             {place['url']}\n"
-            )
+            click.echo(f"{describe_place(place)}\n")
             if raw:
                 sys.stdout.flush()
                 sys.stdout.buffer.write(tracer.raw_record(place) + b"\n")
+    if not any(places):
+        click.echo(f"not made from the crawl: it comes from {', '.join(origins(links, chains))}")
 
 
 @main.command()
@@ -329,7 +325,7 @@ def takedown(domain: str | None, url: str | None, pair: str | None, reason: str 
         for item in held:
             if item.takedown == entry.id:
                 what = f"{item.rows:,} rows" if item.rows else "made from them"
-                click.echo(f"    still in {item.asset}/{item.partition}: {what}")
+                click.echo(f"    still in {'/'.join(filter(None, (item.asset, item.partition)))}: {what}")
 
 
 @main.command()

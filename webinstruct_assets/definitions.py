@@ -35,6 +35,7 @@ from webinstruct_assets.assets.webinstruct import webinstruct
 from webinstruct_assets.assets.webinstruct_release import webinstruct_release
 from webinstruct_assets.automation import backfill_snapshots, extract, new_snapshots, recall, refresh_staleness
 from webinstruct_assets.checks import checks_of, staleness, verbatim_check
+from webinstruct_assets.conditions import conditioned
 from webinstruct_assets.graph import STAGES
 from webinstruct_assets.housekeeping import alert_on_failure, prune_event_log, weekly_pruning
 from webinstruct_assets.resources import WorkspaceResource
@@ -51,33 +52,36 @@ PARTITIONS: dict[tuple[str, ...], dg.PartitionsDefinition | None] = {
 
 defs = dg.Definitions(
     assets=[
-        crawl_index,
-        seed_set,
-        fasttext_model,
-        round1_recall,
-        round1_domains,
-        round2_seed_set,
-        round2_model,
-        round2_recall,
-        round2_domains,
-        *later_rounds,
-        recalled_urls,
-        pages,
-        extracted_qa,
-        benchmark_items,
-        decontaminated_qa,
-        deduplicated_qa,
-        refined_qa,
-        quality_review,
-        webinstruct,
-        verified_qa,
-        webinstruct_release,
-        funnel,
-        public_sets,
-        sft_dataset,
-        trained_checkpoint,
-        benchmark_scores,
-        results_report,
+        conditioned(asset)
+        for asset in [
+            crawl_index,
+            seed_set,
+            fasttext_model,
+            round1_recall,
+            round1_domains,
+            round2_seed_set,
+            round2_model,
+            round2_recall,
+            round2_domains,
+            *later_rounds,
+            recalled_urls,
+            pages,
+            extracted_qa,
+            benchmark_items,
+            decontaminated_qa,
+            deduplicated_qa,
+            refined_qa,
+            quality_review,
+            webinstruct,
+            verified_qa,
+            webinstruct_release,
+            funnel,
+            public_sets,
+            sft_dataset,
+            trained_checkpoint,
+            benchmark_scores,
+            results_report,
+        ]
     ],
     asset_checks=[
         *(checks_of(stage, PARTITIONS[tuple(sorted(stage.dimensions))]) for stage in STAGES),

@@ -194,6 +194,12 @@ def closure(ws: Workspace, wanted: Iterable[Ref], snapshot: str | None) -> list[
     return list(order)
 
 
+def with_funnels(refs: Sequence[Ref]) -> list[Ref]:
+    """``refs``, and behind them the funnel of every dataset among them: it costs nothing, and nothing else asks for it."""
+    funnels = [FUNNEL.ref(ref.key) for ref in refs if ref.asset == WEBINSTRUCT.asset]
+    return [*refs, *(ref for ref in funnels if ref not in refs)]
+
+
 @dataclass(frozen=True)
 class State:
     """A partition's manifest (None: never materialized), and whether a run would change it, and why."""
@@ -226,7 +232,7 @@ class States:
         try:
             manifest = self._ws.lake.manifest(ref)
         except WebInstructError as error:
-            return State(ref, None, False, error.problem)
+            return State(ref, None, False, f"{error.problem}; {error.fix}")
         if manifest is None:
             return State(ref, None, False, "never materialized")
         try:

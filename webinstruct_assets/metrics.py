@@ -9,7 +9,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from webinstruct_assets.core.cost import cost_of_build
-from webinstruct_assets.core.errors import ConfigError
+from webinstruct_assets.core.errors import BadManifest, ConfigError
+from webinstruct_assets.core.keys import Ref
 from webinstruct_assets.core.workspace import Workspace
 from webinstruct_assets.graph import STAGES
 from webinstruct_assets.status import builds
@@ -42,8 +43,10 @@ class LakeCollector:
         tokens = gauge("build_tokens", "Tokens that the build of a published partition asked of an LLM", "direction")
         dollars = gauge("build_dollars", "Cost of the build of a published partition by the configured prices")
         finished = gauge("finished_timestamp_seconds", "When a published partition was finished")
+        unreadable = gauge("unreadable_manifest", "1 for a partition whose manifest cannot be read")
+        bad: dict[Ref, BadManifest] = {}
         for stage in STAGES:
-            for manifest in self._ws.lake.manifests(stage.asset):
+            for manifest in self._ws.lake.manifests(stage.asset, bad):
                 if manifest.reuses:  # its numbers are the other partition's
                     continue
                 labels = [manifest.asset, manifest.partition]
@@ -59,7 +62,9 @@ class LakeCollector:
                     rejects.add_metric([*labels, reason], count)
                 tokens.add_metric([*labels, "in"], cost.tokens_in)
                 tokens.add_metric([*labels, "out"], cost.tokens_out)
-        yield from (records_in, rows, rejects, size, seconds, cpu, tokens, dollars, finished)
+        for ref in bad:
+            unreadable.add_metric([ref.asset, str(ref.key)], 1)
+        yield from (records_in, rows, rejects, size, seconds, cpu, tokens, dollars, finished, unreadable)
 
         done = gauge("running_done", "Records that a build in flight has done")
         total = gauge("running_total", "Records that a build in flight has to do")

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import duckdb
 
+from webinstruct_assets.core.errors import BadManifest
+from webinstruct_assets.core.keys import Ref
 from webinstruct_assets.core.lake import REJECT_SCHEMA
 from webinstruct_assets.core.manifest import Manifest
 from webinstruct_assets.core.stage import Stage
@@ -22,7 +24,8 @@ class Database:
     def __init__(self, ws: Workspace):
         self._ws = ws
         self._connection = duckdb.connect()
-        self._manifests = {stage.asset: ws.lake.manifests(stage.asset) for stage in STAGES}
+        self.unreadable: dict[Ref, BadManifest] = {}  # partitions that are in no view
+        self._manifests = {stage.asset: ws.lake.manifests(stage.asset, self.unreadable) for stage in STAGES}
         self._open = {*self._manifests, "rejects"}
         for stage in STAGES:
             self._connection.execute(f"CREATE VIEW {stage.asset} AS {_empty(stage)}")

@@ -6,19 +6,18 @@ From manifests, and from the progress files of builds.
 from typing import Any
 
 from webinstruct_assets.core.keys import Ref
-from webinstruct_assets.core.lake import ref_of
 from webinstruct_assets.core.progress import FILE, Standing, standing_of
 from webinstruct_assets.core.stage import Stage
 from webinstruct_assets.core.workspace import Workspace
 from webinstruct_assets.graph import STAGES, Selection, State, States, partitions
 from webinstruct_assets.stages.funnel.funnel import counted
-from webinstruct_assets.stages.funnel.steps import rejected, steps
+from webinstruct_assets.stages.release.steps import rejected, steps
 
 
 def refs_of(ws: Workspace, stage: Stage) -> list[Ref]:
     """The active environment's partitions of an asset, then others that were materialized."""
     refs = [stage.ref(key) for key in partitions(stage, ws, Selection())]
-    return refs + [ref for manifest in ws.lake.manifests(stage.asset) if (ref := ref_of(manifest)) not in refs]
+    return refs + [ref for ref in ws.lake.refs(stage.asset) if ref not in refs]
 
 
 def rows(ws: Workspace, snapshot: str | None = None) -> list[dict[str, Any]]:

@@ -5,31 +5,26 @@ Nothing is deleted here: the next materialization of a partition leaves the rows
 """
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Literal
 
-import duckdb
 import polars as pl
 
 from webinstruct_assets.core.errors import BadInput
 from webinstruct_assets.core.ids import digest_json
-from webinstruct_assets.core.lake import ref_of
-from webinstruct_assets.core.manifest import Manifest
-from webinstruct_assets.core.takedown import HELD_SCHEMA, HOST, Takedown, folded_pair
+from webinstruct_assets.core.keys import PartitionKey, Ref
+from webinstruct_assets.core.manifest import Manifest, Part
+from webinstruct_assets.core.takedown import HELD_SCHEMA, Takedown, folded_pair, of_places
 from webinstruct_assets.core.urls import host_of
 from webinstruct_assets.core.workspace import Workspace
-from webinstruct_assets.graph import STAGES
-from webinstruct_assets.sql import quote, scan
+from webinstruct_assets.graph import BY_ASSET, STAGES
 from webinstruct_assets.trace import Tracer
 
-# Assets that have no row to leave out: they are made from rows, and have to be made again.
-MADE_FROM = (
-    *(stage.asset for stage in STAGES if stage.asset.endswith("_model")),
-    "webinstruct_release",
-    "trained_checkpoint",
-)
-PAIRS = ("extracted_qa", "public_sets")  # where a pair begins, and what else is taken down row by row
+READERS = 8  # parts at a time
+WHOLE = [stage.asset for stage in STAGES if stage.whole]  # no row of these can be left out, they have to be made again
 
 
 @dataclass(frozen=True)
@@ -65,58 +60,53 @@ def _normalised(ws: Workspace, kind: str, value: str) -> str:
             raise BadInput(f"{value!r} is no URL", "give it as it stands in the data, with http:// or https://")
         return value
     chain = Tracer(ws).row(value)
-    pairs = [step.id for step in chain if step.asset in PAIRS]
+    pairs = [step.id for step in chain if BY_ASSET[step.asset].begins_pairs]
     if not pairs:
         raise BadInput(f"{value} is a row of {chain[0].asset}, above pairs", "take down its URL or its domain instead")
     return pairs[0]
 
 
 def _held(ws: Workspace, takedown: Takedown) -> pl.DataFrame:
-    """Rows that match, and all that descend from them, in data-flow order; then the models made from any of these."""
-    database = duckdb.connect()
-    database.execute(
-        "CREATE TABLE held (asset VARCHAR, partition VARCHAR, data_version VARCHAR, id VARCHAR, question VARCHAR, answer VARCHAR)"
-    )
+    """Rows that match, and all that descend from them, in data-flow order; then the models made from any of these.
+
+    Only ids and places are read of what does not match.
+    """
+    named = {kind: [takedown.value] if kind == takedown.kind else [] for kind in ("pair", "url", "domain")}
+    found = [pl.DataFrame(schema=HELD_SCHEMA)]
     for stage in STAGES:
+        columns = [name for name in ("id", "parent_id", "url", "domain") if name in stage.schema]
+        above = pl.concat(found)["id"].unique()
+        tests = [pl.col("parent_id").is_in(above.implode()), pl.col("id").is_in(named["pair"])]
+        tests += of_places(columns, named["url"], named["domain"])
+        taken = pl.any_horizontal(test.fill_null(False) for test in tests)
+        texts = takedown.kind == "pair" and {"question", "answer"} <= set(stage.schema)
         for manifest in ws.lake.manifests(stage.asset):
-            paths = ws.lake.part_paths(manifest)
-            if paths:
-                texts = "question, answer" if {"question", "answer"} <= set(stage.schema) else "'', ''"
-                names = (quote(manifest.asset), quote(manifest.partition), quote(manifest.data_version))
-                database.execute(
-                    f"INSERT INTO held SELECT {', '.join(names)}, id, {texts} FROM {scan(paths)}"
-                    f" WHERE parent_id IN (SELECT id FROM held) OR {_matches(takedown, list(stage.schema))}"
-                )
-    rows = database.sql("SELECT DISTINCT * FROM held ORDER BY ALL").pl()
-    held = rows.with_columns(folded_pair("question", "answer").alias("text")).select(
-        pl.col(name).cast(kind) for name, kind in HELD_SCHEMA.items()
-    )
+            with ThreadPoolExecutor(READERS) as pool:
+                found += pool.map(partial(_held_in, ws, manifest, columns, taken, texts), manifest.parts)
+    held = pl.concat(found).unique().sort(pl.all())
     return pl.concat([held, _made_from(ws, held)])
 
 
-def _matches(takedown: Takedown, columns: Sequence[str]) -> str:
-    value = quote(takedown.value)
-    if takedown.kind == "pair":
-        return f"id = {value}"
-    if takedown.kind == "url":
-        return f"url = {value}" if "url" in columns else "false"
-    tests = []
-    if "url" in columns:
-        host = f"lower(regexp_extract(url, {quote(HOST)}, 1))"
-        tests += [f"{host} = {value}", f"ends_with({host}, '.' || {value})"]
-    if "domain" in columns:
-        tests += [f"domain = {value}", f"ends_with(domain, '.' || {value})"]
-    return " OR ".join(tests) or "false"
+def _held_in(
+    ws: Workspace, manifest: Manifest, columns: Sequence[str], taken: pl.Expr, texts: bool, part: Part
+) -> pl.DataFrame:
+    rows = ws.lake.columns(manifest, part, columns).filter(taken).with_columns(pl.lit("").alias("text"))
+    if texts and rows.height:
+        pairs = ws.lake.columns(manifest, part, ["id", "question", "answer"])
+        rows = pairs.filter(pl.col("id").is_in(rows["id"].implode()))
+        rows = rows.with_columns(folded_pair("question", "answer").alias("text"))
+    names = {"asset": manifest.asset, "partition": manifest.partition, "data_version": manifest.data_version}
+    return rows.with_columns(pl.lit(value).alias(name) for name, value in names.items()).select(list(HELD_SCHEMA))
 
 
 def _made_from(ws: Workspace, held: pl.DataFrame) -> pl.DataFrame:
-    """A row without id per model or release made, directly or through another model, from partitions that hold the rows."""
+    """A row without id per partition of a whole (a model, a release) that was made from partitions that hold the rows."""
     tainted = {tuple(row) for row in held.select("asset", "partition", "data_version").unique().iter_rows()}
     found: list[Manifest] = []
     growing = True
     while growing:
         growing = False
-        for asset in MADE_FROM:
+        for asset in WHOLE:
             for manifest in ws.lake.manifests(asset):
                 name = (manifest.asset, manifest.partition, manifest.data_version)
                 made_from = {(item.asset, item.partition, item.data_version) for item in manifest.inputs}
@@ -132,17 +122,16 @@ def _made_from(ws: Workspace, held: pl.DataFrame) -> pl.DataFrame:
 def holdings(ws: Workspace) -> list[Holding]:
     """What still holds something that was taken down: partitions in data-flow order that were not made again since."""
     held = ws.lake.takedowns.held()
-    current = {
-        (manifest.asset, manifest.partition, manifest.data_version): ref_of(manifest)
-        for stage in STAGES
-        for manifest in ws.lake.manifests(stage.asset)
-    }
     order = [stage.asset for stage in STAGES]
     found = []
     for (takedown, asset, partition, version), rows in held.group_by(
         "takedown", "asset", "partition", "data_version", maintain_order=True
     ):
-        if (asset, partition, version) in current:
+        if asset not in BY_ASSET:  # of a recall round that this environment does not have
+            continue
+        key = PartitionKey.parse(BY_ASSET[str(asset)].dimensions, str(partition))
+        current = ws.lake.readable(Ref(str(asset), key))
+        if current and current.data_version == version:
             ids = rows.filter(pl.col("id") != "")["id"].n_unique()
             found.append(Holding(str(takedown), str(asset), str(partition), ids))
     return sorted(found, key=lambda item: (item.takedown, order.index(item.asset), item.partition))

@@ -10,9 +10,12 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from click.testing import CliRunner
 
-from webinstruct_assets import automation, backfill, status
-from webinstruct_assets.core.keys import PartitionKey
+from webinstruct_assets import automation, backfill, runner, status
+from webinstruct_assets.cli import main
+from webinstruct_assets.core.keys import PartitionKey, Ref
+from webinstruct_assets.core.manifest import Manifest
 from webinstruct_assets.core.stage import Unit, execute
 from webinstruct_assets.core.workspace import Workspace
 from webinstruct_assets.definitions import defs
@@ -247,6 +250,28 @@ def test_the_funnel_is_asked_for_when_all_that_it_counts_is_there(workspace: Wor
     assert [str(ref) for ref in backfill.missing(ws, "local-a")] == ["funnel/local-a"]
     publish(ws, FUNNEL, PartitionKey.of({"snapshot": "local-a"}), [filled(FUNNEL, id="fu-1")])
     assert backfill.missing(ws, "local-a") == []
+
+
+def test_a_run_down_to_the_dataset_makes_the_funnel_too(crawled: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Ref] = []
+
+    def planned(ws: Workspace, refs: list[Ref]) -> list[Manifest]:
+        asked.extend(refs)
+        return []
+
+    monkeypatch.setattr(runner, "run_all", planned)
+    for arguments, last in (
+        (["--to", "webinstruct"], ["webinstruct/local-demo", "funnel/local-demo"]),
+        (["--to", "webinstruct_release"], ["webinstruct_release/local-demo", "funnel/local-demo"]),
+        (["--to", "pages"], ["recalled_urls/local-demo", "pages/local-demo"]),
+        (["--select", "webinstruct"], ["webinstruct/local-demo"]),
+    ):
+        asked.clear()
+        answer = CliRunner().invoke(main, ["run", "--snapshot", "local-demo", *arguments])
+        assert [str(ref) for ref in asked[-2:]] == last, answer.output
+    asked.clear()
+    CliRunner().invoke(main, ["run", "--snapshot", "local-demo"])
+    assert [ref.asset for ref in asked].count("funnel") == 1
 
 
 def test_the_budget_in_bytes_and_dollars(workspace: Workspace) -> None:

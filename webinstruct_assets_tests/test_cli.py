@@ -4,7 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from webinstruct_assets.core.errors import ConfigError
+from webinstruct_assets.core.workspace import Workspace
 from webinstruct_assets_tests.conftest import rows_of, webinstruct
+from webinstruct_assets_tests.crawls import configured
 
 
 def problem(home: Path, *arguments: str) -> str:
@@ -40,6 +43,12 @@ def test_a_wrong_field_is_named(home: Path) -> None:
     path.write_text(path.read_text() + "\ndecontamination: {n: ten}\n")
     message = problem(home, "status")
     assert "demo.yaml" in message and "decontamination.n" in message
+
+
+@pytest.mark.parametrize("oldest", ["local-demo", "CC-MAIN-2026", "2026-05"])
+def test_only_snapshots_of_common_crawl_have_an_age(workspace: Workspace, oldest: str) -> None:
+    with pytest.raises(ConfigError, match=r"demo\.yaml: field 'automation\.oldest': .*CC-MAIN-YYYY-WW"):
+        configured(workspace, automation={"oldest": oldest})
 
 
 def test_an_enabled_benchmark_without_a_file_is_named(home: Path) -> None:

@@ -8,7 +8,11 @@ import pytest
 import yaml
 from warcio.archiveiterator import ArchiveIterator
 
+from webinstruct_assets.core.lake import ref_of
+from webinstruct_assets.core.workspace import Workspace
 from webinstruct_assets.graph import STAGES
+from webinstruct_assets.stages.release.steps import order
+from webinstruct_assets.trace import Tracer
 from webinstruct_assets_tests.conftest import rows_of, webinstruct
 
 pytestmark = [pytest.mark.llm, pytest.mark.timeout(1800)]  # the first test waits for the whole demo
@@ -117,6 +121,34 @@ def test_trace_walks_from_a_score_to_warc_bytes(demo_home: Path) -> None:
         assert spans and spans[0]["question"][0]["text"]
     raw = webinstruct(demo_home, "trace", answer["rows"][0]["steps"][0]["id"], "--raw").stdout
     assert "WARC/1." in raw and "HTTP/1." in raw
+
+
+def test_every_asset_leads_to_warc_records(demo_home: Path) -> None:
+    """Or to no crawl_index: nothing in between. A stage whose rows have no parent is whole, or where rows begin."""
+    ws = Workspace.open(demo_home)
+    tracer = Tracer(ws)
+    reached = set()
+    for stage in STAGES:
+        for manifest in ws.lake.manifests(stage.asset):
+            ref = ref_of(manifest)
+            links, chains = tracer.provenance(str(ref), False)
+            places = [place for chain in chains if (place := tracer.warc_record(chain))]
+            from_crawl = any(link.ref.startswith("crawl_index/") for link in links)
+            assert bool(places) == from_crawl, ref
+            for place in places:
+                record = tracer.raw_record(place)
+                assert record.startswith(b"WARC/1.") and (place["url"] or "").encode() in record, ref
+            rows = ws.lake.read(manifest)
+            for identity in rows["id"].head(1) if rows.height else ():
+                _, [own, *examples] = tracer.provenance(identity, False)
+                located = any(tracer.warc_record(chain) for chain in (own, *examples))
+                assert located == from_crawl or own[-1].asset == "public_sets", identity
+            if from_crawl:
+                reached.add(stage.asset)
+                assert stage.whole or not rows.height or "" not in rows["parent_id"] or not manifest.inputs, ref
+    assert {stage.asset for stage in STAGES} - reached == {"benchmark_items", "public_sets"}
+    (pair,) = ws.lake.read(ws.lake.manifests("webinstruct")[0])["id"].head(1)
+    assert [step.asset for step in reversed(tracer.row(pair))][1:] == list(order(ws.lake.manifests("round2_recall")))
 
 
 def test_the_report_shows_what_was_measured(demo_home: Path) -> None:

@@ -11,7 +11,6 @@ from typing import Any
 
 import dagster as dg
 
-from webinstruct_assets.assets.conditions import condition_of
 from webinstruct_assets.assets.metadata import metadata_of
 from webinstruct_assets.core.errors import WebInstructError
 from webinstruct_assets.core.keys import PartitionKey
@@ -38,7 +37,6 @@ def face(stage: Stage, kinds: set[str], *, pool: str | None = None) -> dict[str,
         "owners": OWNERS,
         "kinds": kinds,
         "code_version": stage.code_version(),
-        "automation_condition": condition_of(stage.asset),
         **({"pool": pool} if pool else {}),
     }
 

@@ -130,6 +130,15 @@ class Lake:
         """Paths of published files, on this machine's disk."""
         return [self.data_folder(manifest) / part.file for part in parts]
 
+    def columns(self, manifest: Manifest, part: Part, names: Sequence[str]) -> pl.DataFrame:
+        """Some columns of a published part; of a bucket, no more than these are read."""
+        (path,) = self.fetched(manifest, [part])
+        return pl.read_parquet(path, columns=list(names), hive_partitioning=False)
+
+    def that_may_hold(self, manifest: Manifest, parts: Sequence[Part], identity: str) -> list[Path]:
+        """Paths of the published parts among which the row ``identity`` is, if it is in any."""
+        return self.fetched(manifest, parts)
+
     # -- partitions --------------------------------------------------------------------------------------
 
     def folder(self, ref: Ref) -> Path:
@@ -228,10 +237,34 @@ class Lake:
             manifest_sha256=self.manifest_sha256(ref),
         )
 
-    def manifests(self, asset: str) -> list[Manifest]:
-        """Every published partition of an asset, in key order."""
-        refs = [_ref_of_name(name) for name in self.manifest_files(asset)]
-        return [manifest for ref in refs if (manifest := self.manifest(ref)) is not None]
+    def refs(self, asset: str) -> list[Ref]:
+        """Every partition of an asset that has a manifest, readable or not, in key order."""
+        return [_ref_of_name(name) for name in self.manifest_files(asset)]
+
+    def manifests(self, asset: str, unreadable: "dict[Ref, BadManifest] | None" = None) -> list[Manifest]:
+        """Every published partition of an asset, in key order.
+
+        Raises BadManifest for one that cannot be trusted; who can do without it, and says so, takes it in ``unreadable``.
+        """
+        found = []
+        for ref in self.refs(asset):
+            try:
+                manifest = self.manifest(ref)
+            except BadManifest as error:
+                if unreadable is None:
+                    raise
+                unreadable[ref] = error
+                continue
+            if manifest is not None:
+                found.append(manifest)
+        return found
+
+    def readable(self, ref: Ref) -> Manifest | None:
+        """The published manifest; one that cannot be trusted is none: the partition has to be built again."""
+        try:
+            return self.manifest(ref)
+        except BadManifest:
+            return None
 
     def publish(self, manifest: Manifest, committed: Set[str]) -> None:
         """Makes the manifest current, then removes builds that it replaced. ``committed``: files that units did."""

@@ -12,6 +12,7 @@ Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes
 """
 
 import hashlib
+import io
 import json
 import os
 import secrets
@@ -125,8 +126,6 @@ class Bucket:
 
     def download(self, name: str, path: Path, size: int) -> str | None:
         """Writes an object's bytes to ``path``, whole or not at all; returns their sha256, None where there is none."""
-        import obstore
-
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.tmp-{secrets.token_hex(8)}")
         digest = hashlib.sha256()
@@ -134,9 +133,7 @@ class Bucket:
             with temporary.open("wb") as stream:
                 for start in range(0, size, PIECE):
                     end = min(start + PIECE, size)
-                    piece = self._ask(
-                        name, lambda a=start, b=end: bytes(obstore.get_range(self._store, name, start=a, end=b))  # type: ignore[misc]
-                    )  # fmt: skip
+                    piece = self.piece(name, start, end)
                     if piece is None:
                         return None
                     stream.write(piece)
@@ -147,6 +144,12 @@ class Bucket:
         finally:
             temporary.unlink(missing_ok=True)
         return digest.hexdigest()
+
+    def piece(self, name: str, start: int, end: int) -> bytes | None:
+        """Bytes of an object, None where there is none."""
+        import obstore
+
+        return self._ask(name, lambda: bytes(obstore.get_range(self._store, name, start=start, end=end)))
 
     def below(self, prefix: str) -> dict[str, Found]:
         """Every object below ``prefix``, in the order of names."""
@@ -203,6 +206,35 @@ class Bucket:
                     ) from error
                 time.sleep(min(0.1 * 2**attempt, LONGEST_WAIT))
         raise AssertionError("unreachable")
+
+
+class _Object(io.RawIOBase):
+    """An object as a file, of which only what is read is asked for. FileNotFoundError where it is gone."""
+
+    def __init__(self, bucket: Bucket, name: str, size: int):
+        self._bucket, self._name, self._size, self._at = bucket, name, size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        end = min(self._at + len(buffer), self._size)
+        data = self._bucket.piece(self._name, self._at, end) if end > self._at else b""
+        if data is None:
+            raise FileNotFoundError(self._name)
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)
 
 
 def _store(bucket: str, prefix: str, settings: S3Config) -> "S3Store":
@@ -412,18 +444,36 @@ class S3Lake(Lake):
             write_atomically(known, "\n".join(sorted(sure | {part.file for _, part in wanted})).encode())
         return paths
 
+    def columns(self, manifest: Manifest, part: Part, names: Sequence[str]) -> pl.DataFrame:
+        path = self.data_folder(manifest) / part.file
+        if path.exists() and path.stat().st_size == part.bytes:
+            return pl.read_parquet(path, columns=list(names), hive_partitioning=False)
+        from pyarrow import ArrowInvalid
+        from pyarrow.parquet import ParquetFile
+
+        name = self._name(path)
+        try:
+            with ParquetFile(_Object(self.bucket, name, part.bytes)) as file:
+                return cast(pl.DataFrame, pl.from_arrow(file.read(list(names))))
+        except (FileNotFoundError, ArrowInvalid) as error:
+            gone = isinstance(error, FileNotFoundError)
+            raise _not_as_published(self.address(name), manifest, gone=gone) from error
+
+    def that_may_hold(self, manifest: Manifest, parts: Sequence[Part], identity: str) -> list[Path]:
+        def holds(part: Part) -> bool:
+            return identity in self.columns(manifest, part, ["id"])["id"]
+
+        with ThreadPoolExecutor(TRANSFERS) as pool:
+            found = list(pool.map(holds, parts))
+        return self.fetched(manifest, [part for part, there in zip(parts, found, strict=True) if there])
+
     def _fetch(self, manifest: Manifest, path: Path, part: Part) -> None:
         if _is_whole(path, part):
             return
         digest = self.bucket.download(self._name(path), path, part.bytes)
         if digest != part.sha256:
             path.unlink(missing_ok=True)
-            what = (
-                "is not what was published (sha256)" if digest else "is gone: the partition was made again, or changed"
-            )
-            raise BadManifest(
-                f"{self.address(self._name(path))} {what}", f"run again, or materialize {ref_of(manifest)} again"
-            )
+            raise _not_as_published(self.address(self._name(path)), manifest, gone=digest is None)
 
     def publish(self, manifest: Manifest, committed: Set[str]) -> None:
         ref = ref_of(manifest)
@@ -566,6 +616,11 @@ class _Lease:
                 return
             except WebInstructError:
                 pass  # the server is away: the lease is ours until it ends
+
+
+def _not_as_published(address: str, manifest: Manifest, *, gone: bool) -> BadManifest:
+    what = "is gone: the partition was made again, or changed" if gone else "is not what was published"
+    return BadManifest(f"{address} {what}", f"run again, or materialize {ref_of(manifest)} again")
 
 
 def _identity(path: Path, name: str) -> tuple[str, int, int]:

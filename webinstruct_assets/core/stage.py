@@ -28,7 +28,7 @@ import polars as pl
 
 from webinstruct_assets.core.cost import cost_of
 from webinstruct_assets.core.engine import engine_of
-from webinstruct_assets.core.errors import BadManifest, QualityGate, UnitsFailed, disk_errors_named
+from webinstruct_assets.core.errors import QualityGate, UnitsFailed, disk_errors_named
 from webinstruct_assets.core.ids import digest_file, digest_json
 from webinstruct_assets.core.keys import PartitionKey, Ref, plain_snapshot, profile_of
 from webinstruct_assets.core.llm.batches import Batch, answered
@@ -68,7 +68,9 @@ class Stage:
     ``inputs``/``settings``: of one partition, from the workspace's configuration. ``sources``: globs below
     the package whose bytes are the code version. ``reuses``: the partition that stands in for this one, which then
     has no parts of its own and does no work; None where it is built. ``by_profile``: depends on how pairs are extracted,
-    so SNAPSHOT@PROFILE is built; other stages have SNAPSHOT itself stand in for it.
+    so SNAPSHOT@PROFILE is built; other stages have SNAPSHOT itself stand in for it. ``whole``: what it makes (a model,
+    files, counts) comes from all of its inputs together, so nothing of them leaves it but by making it again, and
+    `webinstruct trace` goes on from its inputs. ``begins_pairs``: a question and answer enter the graph as a row of it.
     """
 
     asset: str
@@ -82,6 +84,8 @@ class Stage:
     reuses: Callable[["Workspace", PartitionKey], Ref | None] = lambda ws, key: None
     may_be_empty: Callable[["Workspace", PartitionKey], bool] = lambda ws, key: False
     by_profile: bool = False
+    whole: bool = False
+    begins_pairs: bool = False
 
     def stand_in(self, ws: "Workspace", key: PartitionKey) -> Ref | None:
         """The partition that this one reuses, None where it is built."""
@@ -432,7 +436,7 @@ def execute(
     ws = ws.under(key)
     with disk_errors_named(str(ref)), ws.lake.lock(ref):
         identity = identify(stage, key, ws)
-        current = _published(ws, ref)
+        current = ws.lake.readable(ref)
         if current and current.fingerprint == identity.fingerprint and _intact(ws, ref):
             log(f"{ref}: up to date, nothing to do")
             return current
@@ -498,14 +502,6 @@ def _run(
         ws.lake.refresh()
         if ws.lake.takedowns.count() == takedowns:
             return job
-
-
-def _published(ws: "Workspace", ref: Ref) -> Manifest | None:
-    """What is there now; a manifest that cannot be read is none, so that the partition can be built again."""
-    try:
-        return ws.lake.manifest(ref)
-    except BadManifest:
-        return None
 
 
 def _intact(ws: "Workspace", ref: Ref) -> bool:

@@ -1,7 +1,8 @@
 """Takedowns: what must not be in any later version of anything, and what still holds it.
 
     <lake>/_takedowns/journal.jsonl     one takedown a line, only ever added to
-    <lake>/_takedowns/<id>.parquet      rows that held it when it was recorded: asset, partition, data_version, id, text
+    <lake>/_takedowns/<id>.parquet      rows that held it when it was recorded: asset, partition, data_version, id, and
+                                        of a pair its text
 
 A takedown names a domain (with its subdomains), a URL, or a pair. It acts in one place, where a unit of any stage is
 committed (``core.unit``): a row with that domain or URL, or whose id or parent is among the recorded rows, becomes a reject
@@ -165,14 +166,20 @@ class _Rules:
         tests = [pl.col(name).is_in(known) for name in ("id", "parent_id") if name in rows.columns]
         if len(self._texts) and {"question", "answer"} <= set(rows.columns):
             tests.append(folded_pair("question", "answer").is_in(self._texts.implode()))
-        if "url" in rows.columns:
-            if self._urls:
-                tests.append(pl.col("url").is_in(self._urls))
-            host = pl.col("url").str.extract(HOST, 1).str.to_lowercase()
-            tests += [_below(host, domain) for domain in self._domains]
-        if "domain" in rows.columns:
-            tests += [_below(pl.col("domain"), domain) for domain in self._domains]
+        tests += of_places(rows.columns, self._urls, self._domains)
         return rows.select(pl.any_horizontal(test.fill_null(False) for test in tests).alias("taken"))["taken"]
+
+
+def of_places(columns: Sequence[str], urls: Sequence[str], domains: Sequence[str]) -> list[pl.Expr]:
+    """Tests of whether a row with these columns is of one of the URLs or domains."""
+    tests = []
+    if "url" in columns:
+        tests.append(pl.col("url").is_in(list(urls)))
+        host = pl.col("url").str.extract(HOST, 1).str.to_lowercase()
+        tests += [_below(host, domain) for domain in domains]
+    if "domain" in columns:
+        tests += [_below(pl.col("domain"), domain) for domain in domains]
+    return tests
 
 
 def folded_pair(question: str, answer: str) -> pl.Expr:

@@ -296,6 +296,32 @@ def test_a_takedown_of_one_machine_acts_on_all(chain: tuple[Machines, list[Manif
     shutil.rmtree(other.lake.root / "_takedowns")
 
 
+def test_a_takedown_reads_ids_and_places_only(machines: Machines) -> None:
+    """Of the parts that hold nothing of it; so an empty working copy stays empty but for what is traced."""
+    pairs = {n: {"question": f"What is {n} plus {n}?", "answer": str(2 * n)} for n in range(4)}
+    for n, text in pairs.items():
+        key = PartitionKey.of({"snapshot": f"local-{n}"})
+        ws = machines.machine("writer")
+        place = {"url": f"https://site{n}.example/", "domain": f"site{n}.example"}
+        publish(ws, PAGES, key, [filled(PAGES, id=f"pg-{n}", text="word " * 100_000, **place)])
+        publish(ws, EXTRACTED_QA, key, [filled(EXTRACTED_QA, id=f"qa-{n}", parent_id=f"pg-{n}", **place, **text)])
+    reader = machines.machine("reader")
+    take_down(reader, "domain", "site2.example", "asked to", "ada")
+    assert not list(reader.lake.root.glob("**/part-*"))
+    held = reader.lake.takedowns.held().select("asset", "partition", "id", "text").rows()
+    assert held == [("extracted_qa", "local-2", "qa-2", ""), ("pages", "local-2", "pg-2", "")]
+    take_down(reader, "pair", "qa-3", "asked to", "ada")
+    assert {path.parent.parent.name for path in reader.lake.root.glob("**/part-*")} == {"snapshot=local-3"}
+    assert reader.lake.takedowns.held().filter(partition="local-3")["text"].to_list() == ["whatis3plus3?6"]
+    # What is not as it was published is refused.
+    (part,) = reader.lake.manifests("pages")[0].parts
+    bucket = machines.bucket()
+    (name,) = [name for name in bucket.below("pages/snapshot=local-0") if name.endswith(part.file)]
+    bucket.delete([name])
+    with pytest.raises(BadManifest, match="is gone"):
+        take_down(machines.machine("other"), "domain", "site0.example", "asked to", "ada")
+
+
 def test_links_between_snapshots_are_everybodys(machines: Machines) -> None:
     machines.machine("a").set_reference("local-new", "local-test")
     assert machines.machine("b").reference_for("local-new") == "local-test"

@@ -296,6 +296,7 @@ def _length_control(job: Job) -> LengthControl | None:
 BENCHMARK_SCORES = Stage(
     asset="benchmark_scores",
     dimensions=("benchmark", "recipe"),
+    whole=True,
     prefix="bs",
     schema=SCHEMA,
     run=run,

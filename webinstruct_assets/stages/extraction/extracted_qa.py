@@ -399,6 +399,7 @@ def settings(ws: "Workspace", key: PartitionKey) -> dict[str, Any]:
 EXTRACTED_QA = Stage(
     asset="extracted_qa",
     dimensions=("snapshot",),
+    begins_pairs=True,
     by_profile=True,
     prefix=PREFIX,
     schema=SCHEMA,

@@ -17,7 +17,7 @@ from webinstruct_assets.core.keys import PartitionKey, Ref
 from webinstruct_assets.core.manifest import Manifest
 from webinstruct_assets.core.stage import Job, Stage, Unit
 from webinstruct_assets.core.workspace import Workspace
-from webinstruct_assets.stages.funnel.steps import AFTER_RECALL, order, rejected, steps
+from webinstruct_assets.stages.release.steps import AFTER_RECALL, order, rejected, steps
 
 PREFIX = "fu"
 SCHEMA: dict[str, pl.DataType] = {
@@ -48,8 +48,8 @@ def refs(ws: Workspace, snapshot: str) -> list[Ref]:
 
 
 def counted(ws: Workspace, snapshot: str) -> list[Manifest]:
-    """Manifests of the snapshot's funnel that are there; one that reuses another's data is counted as that one."""
-    found = [manifest for ref in refs(ws, snapshot) if (manifest := ws.lake.manifest(ref))]
+    """Manifests of the snapshot's funnel that are there and readable; one that reuses another's data is counted as that."""
+    found = [manifest for ref in refs(ws, snapshot) if (manifest := ws.lake.readable(ref))]
     return [ws.lake.source(manifest, "funnel") for manifest in found]
 
 
@@ -97,11 +97,12 @@ def inputs(ws: Workspace, key: PartitionKey) -> Sequence[Ref]:
 FUNNEL = Stage(
     asset="funnel",
     dimensions=("snapshot",),
+    whole=True,
     by_profile=True,
     prefix=PREFIX,
     schema=SCHEMA,
     run=run,
     inputs=inputs,
     settings=lambda ws, key: {"prices": settings_of(ws.config.costs)},
-    sources=("stages/funnel/*.py", "core/cost.py"),
+    sources=("stages/funnel/*.py", "stages/release/steps.py", "stages/release/chain.py", "core/cost.py"),
 )

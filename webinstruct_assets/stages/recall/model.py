@@ -66,6 +66,7 @@ def model_stage(number: int) -> Stage:
     return Stage(
         asset=names.model,
         dimensions=("snapshot",),
+        whole=True,
         prefix=f"m{number}",
         schema=SCHEMA,
         run=_run(number),

@@ -9,6 +9,7 @@ from typing import Any
 from webinstruct_assets.core.config import CostConfig
 from webinstruct_assets.core.cost import Cost, cost_of_build
 from webinstruct_assets.core.errors import BadInput
+from webinstruct_assets.core.keys import Ref
 from webinstruct_assets.core.lake import Lake
 from webinstruct_assets.core.manifest import Manifest
 
@@ -20,7 +21,8 @@ def ancestors(lake: Lake, manifests: Iterable[Manifest], *, whole: bool = True) 
     it where the ``whole`` is not needed.
     """
     found: dict[str, Manifest] = {}
-    current: dict[str, dict[str, Manifest]] = {}
+    there: dict[str, dict[str, Ref]] = {}
+    current: dict[Ref, Manifest | None] = {}
     waiting = list(manifests)
     while waiting:
         manifest = waiting.pop()
@@ -29,8 +31,12 @@ def ancestors(lake: Lake, manifests: Iterable[Manifest], *, whole: bool = True) 
             continue
         found[name] = manifest
         for item in manifest.inputs:
-            above = current.setdefault(item.asset, {each.partition: each for each in lake.manifests(item.asset)})
-            parent = above.get(item.partition)
+            if item.asset not in there:
+                there[item.asset] = {str(ref.key): ref for ref in lake.refs(item.asset)}
+            ref = there[item.asset].get(item.partition)
+            if ref and ref not in current:
+                current[ref] = lake.manifest(ref)
+            parent = current[ref] if ref else None
             if parent is None or parent.data_version != item.data_version:
                 if not whole:
                     continue

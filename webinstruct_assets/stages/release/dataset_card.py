@@ -14,7 +14,7 @@ import polars as pl
 
 from webinstruct_assets.core.config import Section, load_yaml, read_yaml
 from webinstruct_assets.core.manifest import Manifest
-from webinstruct_assets.stages.funnel.steps import rejected, steps
+from webinstruct_assets.stages.release.steps import rejected, steps
 
 FOLDER = Path(__file__).parent / "card"
 TOP_SITES = 25

@@ -20,12 +20,13 @@ import polars as pl
 from webinstruct_assets.core.ids import row_id
 from webinstruct_assets.core.intervals import wilson
 from webinstruct_assets.core.keys import PartitionKey, Ref
-from webinstruct_assets.core.lineage import Chain, with_ancestors
+from webinstruct_assets.core.lineage import with_ancestors
 from webinstruct_assets.core.llm.client import LlmRequest
 from webinstruct_assets.core.stage import Job, Reject, Stage, Unit
 from webinstruct_assets.core.urls import host_of
 from webinstruct_assets.core.workspace import Workspace
 from webinstruct_assets.stages.duplicates.exact import pair_digest
+from webinstruct_assets.stages.release.chain import CHAIN, LINEAGE
 from webinstruct_assets.stages.release.labels import label_request, load_label_prompt, read_label
 from webinstruct_assets.stages.release.levels import LEVELS, level_by_rule
 from webinstruct_assets.stages.release.merge import best, pool
@@ -38,24 +39,7 @@ from webinstruct_assets.stages.release.subjects import SUBJECTS, subject_by_rule
 # subject_by, source_type_by, level_by: rule | llm, llm_failed where the LLM gave no usable label (then Other, other, unknown),
 # or none where nobody was asked
 # language: ISO 639-1, "" where the words do not tell      agreed: two refiners or more end in the same final answer
-# final_answer, answer_type: as refinement compared it
-# pair_id: qa-… of the extracted pair      page_id: pg-…      then where the page's WARC record lies (recalled_urls)
-LINEAGE: dict[str, pl.DataType] = {
-    "pair_id": pl.String(),
-    "page_id": pl.String(),
-    "warc_filename": pl.String(),
-    "warc_record_offset": pl.Int64(),
-    "warc_record_length": pl.Int64(),
-    "content_digest": pl.String(),
-    "fetch_time": pl.String(),
-}
-CHAIN: Chain = {
-    "deduplicated_qa": {},
-    "decontaminated_qa": {},
-    "extracted_qa": {"id": "pair_id"},
-    "pages": {"id": "page_id"},
-    "recalled_urls": {name: name for name in LINEAGE if name not in ("pair_id", "page_id")},
-}
+# final_answer, answer_type: as refinement compared it      LINEAGE: its way back
 SCHEMA: dict[str, pl.DataType] = {
     "id": pl.String(),
     "parent_id": pl.String(),
@@ -342,7 +326,7 @@ WEBINSTRUCT = Stage(
     inputs=inputs,
     settings=settings,
     sources=(
-        *(f"stages/release/{name}.py" for name in ("webinstruct", "merge", "labels", "levels", "subjects")),
+        *(f"stages/release/{name}.py" for name in ("webinstruct", "chain", "merge", "labels", "levels", "subjects")),
         "stages/release/source_types.py",
         "core/lineage.py",
         "stages/release/prompts/*",

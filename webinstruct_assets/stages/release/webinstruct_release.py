@@ -22,9 +22,9 @@ from webinstruct_assets.core.lake import write_atomically
 from webinstruct_assets.core.stage import Job, Reject, Stage, Unit
 from webinstruct_assets.core.takedown import REASON
 from webinstruct_assets.core.workspace import Workspace
-from webinstruct_assets.stages.funnel.steps import steps
 from webinstruct_assets.stages.release.ancestry import ancestors, cost
 from webinstruct_assets.stages.release.dataset_card import card, pie
+from webinstruct_assets.stages.release.steps import steps
 
 PREFIX = "rl"
 SCHEMA: dict[str, pl.DataType] = {
@@ -113,6 +113,7 @@ def inputs(ws: Workspace, key: PartitionKey) -> Sequence[Ref]:
 WEBINSTRUCT_RELEASE = Stage(
     asset="webinstruct_release",
     dimensions=("snapshot",),
+    whole=True,
     by_profile=True,
     prefix=PREFIX,
     schema=SCHEMA,
@@ -120,5 +121,5 @@ WEBINSTRUCT_RELEASE = Stage(
     inputs=inputs,
     settings=lambda ws, key: {},
     sources=("stages/release/webinstruct_release.py", "stages/release/dataset_card.py", "stages/release/ancestry.py",
-             "stages/release/card/*", "stages/funnel/steps.py", "core/cost.py"),
+             "stages/release/card/*", "stages/release/steps.py", "stages/release/chain.py", "core/cost.py"),
 )  # fmt: skip

@@ -1,6 +1,7 @@
 """What a point cost: everything spent on a checkpoint's data and training, by configured prices, per point gained.
 
-In: manifests of all that a checkpoint was made from. Out: a record per recipe. Evaluation is no part of it.
+In: manifests of all that a checkpoint was made from. Out: a record per recipe. Evaluation is no part of it, benchmarks
+that the data was decontaminated by are.
 """
 
 from collections.abc import Sequence
@@ -12,8 +13,6 @@ from webinstruct_assets.core.lake import Lake
 from webinstruct_assets.core.manifest import Manifest
 from webinstruct_assets.stages.release.ancestry import ancestors, cost
 from webinstruct_assets.stages.results.scores import Results
-
-NOT_OF_THE_MODEL = ("benchmark_items", "benchmark_scores")
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,6 @@ def costs(lake: Lake, found: Results, prices: CostConfig) -> list[Cost]:
             behind = ancestors(lake, [training.checkpoint for score in scores for training in score.trainings or ()])
         except BadInput:
             continue
-        behind = [item for item in behind if item.asset not in NOT_OF_THE_MODEL]
         gains = [delta.value for score in scores if (delta := score.delta("corrected"))]
         data = cost(behind, prices, 0)
         cpu, gpu = _training(behind)

@@ -258,6 +258,7 @@ def settings(ws: Workspace, key: PartitionKey) -> dict[str, Any]:
 RESULTS_REPORT = Stage(
     asset="results_report",
     dimensions=(),
+    whole=True,
     prefix=PREFIX,
     schema=SCHEMA,
     run=run,

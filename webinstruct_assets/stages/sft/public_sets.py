@@ -121,6 +121,7 @@ def sides(messages: Sequence[Message]) -> tuple[str, str]:
 PUBLIC_SETS = Stage(
     asset="public_sets",
     dimensions=("dataset",),
+    begins_pairs=True,
     prefix="ps",
     schema=SCHEMA,
     run=run,

@@ -243,6 +243,7 @@ def _log_table(job: Job, work: TrainingJob, result: dict[str, Any], rows_in: int
 TRAINED_CHECKPOINT = Stage(
     asset="trained_checkpoint",
     dimensions=("recipe",),
+    whole=True,
     prefix="tc",
     schema=SCHEMA,
     run=run,

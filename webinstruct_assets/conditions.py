@@ -16,14 +16,15 @@ from webinstruct_assets.core.config import Environment
 from webinstruct_assets.core.errors import BadKey
 from webinstruct_assets.core.keys import PartitionKey, profile_of
 from webinstruct_assets.core.workspace import Workspace, project_root
-from webinstruct_assets.stages.benchmarks.benchmark_items import BENCHMARK_ITEMS
-from webinstruct_assets.stages.refinement.refined_qa import REFINED_QA
+from webinstruct_assets.graph import BY_ASSET, closure
+from webinstruct_assets.stages.funnel.funnel import FUNNEL
+from webinstruct_assets.stages.recall.recalled_urls import RECALLED_URLS
+from webinstruct_assets.stages.release.webinstruct_release import WEBINSTRUCT_RELEASE
 
-EXTRACTED = (
-    "pages", "extracted_qa", "decontaminated_qa", "deduplicated_qa", "refined_qa", "webinstruct", "webinstruct_release",
-    "funnel",
-)  # fmt: skip
-_DIMENSIONS = {stage.asset: stage.dimensions for stage in (BENCHMARK_ITEMS, REFINED_QA)}
+# Whatever a partition of any snapshot needs, by its inputs; and the funnel, which takes what is there.
+_WS, _ANY = Workspace.open(), PartitionKey.of({"snapshot": "local-any"})
+RECALLED = {ref.asset for ref in closure(_WS, [RECALLED_URLS.ref(_ANY)], None)}
+MINED = {ref.asset for ref in closure(_WS, [WEBINSTRUCT_RELEASE.ref(_ANY)], None)} | {FUNNEL.asset}
 
 KEPT_SECONDS = 10  # a tick asks for the configuration some sixty times
 
@@ -49,7 +50,7 @@ class InEnvironment(dg.AutomationCondition[dg.AssetKey]):
         """Dagster calls it in the code location, once per tick."""
         config = _config(project_root(), int(time.monotonic() // KEPT_SECONDS))
         active = {"refiner": config.refiners, "benchmark": config.benchmarks}
-        dimensions = _DIMENSIONS.get(context.key.to_user_string(), ("snapshot",))
+        dimensions = BY_ASSET[context.key.to_user_string()].dimensions
 
         def wanted(text: str) -> bool:
             try:
@@ -89,8 +90,15 @@ BENCHMARKS = (
 
 def condition_of(asset: str) -> "dg.AutomationCondition[dg.AssetKey] | None":
     """The condition of an asset, None where a person decides: reviews, training, scores."""
-    if asset in ("crawl_index", "seed_set", "fasttext_model", "recalled_urls") or asset.startswith("round"):
-        return RECALL
-    if asset == BENCHMARK_ITEMS.asset:
+    if asset not in MINED:
+        return None
+    if "snapshot" not in BY_ASSET[asset].dimensions:
         return BENCHMARKS
-    return EXTRACT if asset in EXTRACTED else None
+    return RECALL if asset in RECALLED else EXTRACT
+
+
+def conditioned(asset: dg.AssetsDefinition) -> dg.AssetsDefinition:
+    """The asset with its condition."""
+    return asset.map_asset_specs(
+        lambda spec: spec.replace_attributes(automation_condition=condition_of(spec.key.to_user_string()))
+    )

@@ -1,6 +1,6 @@
 """The funnel's steps, from manifests alone: nothing is read or counted again.
 
-Put here what a step is; the asset is ``funnel.py``, and a release counts the same steps of exactly its ancestors.
+Put here what a step is; a release counts those of exactly its ancestors, the asset ``funnel`` those of a snapshot.
 """
 
 import re
@@ -8,18 +8,11 @@ from collections.abc import Iterable
 from typing import Any
 
 from webinstruct_assets.core.manifest import Manifest
+from webinstruct_assets.stages.release.chain import CHAIN
 
 # Stages in which records of the crawl become pairs, in data-flow order: a record in, a record out or a reject.
 # Before them comes the last round's recall, whatever its number.
-AFTER_RECALL = (
-    "recalled_urls",
-    "pages",
-    "extracted_qa",
-    "decontaminated_qa",
-    "deduplicated_qa",
-    "refined_qa",
-    "webinstruct",
-)
+AFTER_RECALL = (*reversed(list(CHAIN)), "refined_qa", "webinstruct")
 LAST_RECALL = re.compile(r"round(\d+)_recall")
 
 
