@@ -14,9 +14,16 @@ import yaml
 from webinstruct_assets.core.config import ModelConfig
 from webinstruct_assets.core.errors import BadInput, MissingModel
 from webinstruct_assets.core.gunzip import gunzip
+from webinstruct_assets.core.llm.client import LlmReply
 from webinstruct_assets.core.llm.models import ModelSpec, resolve_model
 from webinstruct_assets.core.workspace import Workspace
 from webinstruct_assets.stages.crawl.demo import build_demo_crawl
+from webinstruct_assets.stages.extraction.lines import Cut, line_spans
+from webinstruct_assets.stages.extraction.reading import read_reply
+from webinstruct_assets.stages.recall.judge import votes_of
+from webinstruct_assets.stages.refinement.checks import parse_reply
+from webinstruct_assets.stages.release.labels import read_label
+from webinstruct_assets.stages.review.judge import read_judgement
 from webinstruct_assets_tests.conftest import webinstruct
 
 SECRETS = {
@@ -97,6 +104,36 @@ def test_planted_secrets_are_nowhere(
         assert not [value for value in SECRETS.values() if value in output]
     # The search would find one: what is no secret of the same runs stands there in plain bytes.
     assert [path for path in searched if path.suffix == ".db" and b"round1_domains" in path.read_bytes()]
+
+
+HOSTILE_REPLIES = [
+    "[" * 3000,
+    '{"a":' * 3000,
+    '{"pairs": ' + "[" * 3000,
+    '{"pairs": [{"question": [], "answer": {}, "kind": []}]}',
+    '{"pairs": [{"question": "' + "9" * 5000 + '", "answer": "1-' + "9" * 5000 + '"}]}',
+    '{"category": [], "reason": {}}',
+    '{"label": {}}',
+    '{"1": [], "2": {"educational": 1}}',
+    '{"question": "half \\\\ud83d", "answer": "\\\\ude00 of a pair"}',
+    '{"question": ["q"], "answer": null}',
+    "\x00" * 100,
+    "null",
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE_REPLIES, ids=range(len(HOSTILE_REPLIES)))
+def test_no_reply_of_an_llm_ends_a_stage(text: str) -> None:
+    """A page may tell a model what to say; the reply is in the ledger for good, so a reader that raises stops every run."""
+    reply, page = LlmReply(text, "stop", 1, 1), "What is 1 + 1?\nIt is 2."
+    assert votes_of(text, 2) == ["", ""]
+    assert read_label(reply, ["math", "physics"]) is None
+    assert read_judgement(reply)[0] == ""
+    for mode in ("point", "retype"):
+        reading = read_reply(mode, page, line_spans(page), Cut(1, 2), text)
+        assert not reading.pairs and (reading.problem or text == "null")
+    if refined := parse_reply(text):
+        f"{refined.question}{refined.answer}".encode()  # what cannot be written is no text
 
 
 def test_weights_that_are_pickles_are_refused(tmp_path: Path) -> None:

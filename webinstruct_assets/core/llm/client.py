@@ -10,6 +10,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from webinstruct_assets.core.errors import ConfigError, DeadEndpoint
+from webinstruct_assets.core.foreign_json import whole
 from webinstruct_assets.core.ids import digest_json
 from webinstruct_assets.core.llm.ledger import Ledger
 
@@ -183,8 +184,7 @@ class LlmClient:
             else:
                 plain = await api.completions.create(prompt=request.prompt, **options)
                 text, finish, usage = plain.choices[0].text, plain.choices[0].finish_reason, plain.usage
-            if not isinstance(text or "", str):  # the library believes what it is sent
-                raise TypeError(type(text).__name__)
+            text = whole(text or "")
         except openai.APITimeoutError:
             return _failed(f"no answer within {self.timeout:g} s")
         except openai.APIConnectionError as error:
@@ -206,10 +206,10 @@ class LlmClient:
                     "prompts are sent nowhere but to `base_url`: set it to where the server is",
                 ) from None
             return _failed(self._without_key(str(error)))
-        except (AttributeError, TypeError, IndexError, ValueError) as error:  # a proxy's page, or JSON of another form
+        except (AttributeError, TypeError, IndexError, ValueError) as error:  # the library believes what it is sent
             return _failed(f"the endpoint's answer is no completion ({type(error).__name__})")
         return LlmReply(
-            text or "",
+            text,
             finish,
             usage.prompt_tokens if usage else 0,
             usage.completion_tokens if usage else 0,
