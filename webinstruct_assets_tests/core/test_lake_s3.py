@@ -318,6 +318,16 @@ def test_500s_lost_answers_cut_and_slow_ones_change_nothing(
     assert len(read_log(tmp_path / "log")) == program.UNITS
 
 
+def test_a_large_upload_that_failed_is_not_taken_for_done(machines: Machines, tmp_path: Path) -> None:
+    """It failed, and was dropped twice, the second time as one that is not there: no reason to believe that all is well."""
+    (tmp_path / "weights").write_bytes(os.urandom(12_000_000))
+    with s3.spoilt(machines.endpoint, tmp_path, 0.0, "upload") as bad:
+        Bucket(f"s3://{s3.BUCKET}/{machines.prefix}", S3Config(endpoint=bad)).upload(tmp_path / "weights", "weights")
+        faults = json.load(urllib.request.urlopen(f"{bad}/_faults"))
+    found = machines.bucket().find("weights")
+    assert found and found.size == 12_000_000 and (faults["refused"], faults["lost_answer"]) == (3, 1)
+
+
 @contextmanager
 def ray_nodes(cache: Path, folder: Path) -> Iterator[str]:
     """A Ray cluster of two workers, each of which has a file system of its own at ``cache``; yields its address."""
@@ -443,7 +453,7 @@ def test_every_stage_under_faults(tmp_path: Path, endpoint: str) -> None:
     with s3.spoilt(endpoint, tmp_path, 0.1) as bad:
         for home in (disk, bucket, reader):
             lake = {} if home is disk else {"lake": f"s3://{s3.BUCKET}/{tmp_path.name}"}
-            server = {"endpoint": bad, "timeout": 2.0, "attempts": 12}
+            server = {"endpoint": bad, "timeout": 4.0, "attempts": 12}
             answers.configure(home, port, recipes=["base-smollm2", "demo-sft"], s3=server, **lake)
             recipe = home / "config/recipes/demo-sft.yaml"
             settings = {**yaml.safe_load(recipe.read_text()), "steps": 2, "max_length": 64}
