@@ -1,7 +1,9 @@
 """Secrets stay in the environment, whatever fails; model files that could run code are refused; gzip is bounded."""
 
+import ast
 import gzip
 import json
+import re
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,12 +13,13 @@ from typing import Any
 import pytest
 import yaml
 
+import webinstruct_assets
 from webinstruct_assets.core.config import ModelConfig
 from webinstruct_assets.core.errors import BadInput, MissingModel
 from webinstruct_assets.core.gunzip import gunzip
 from webinstruct_assets.core.llm.client import LlmReply
 from webinstruct_assets.core.llm.models import ModelSpec, resolve_model
-from webinstruct_assets.core.workspace import Workspace
+from webinstruct_assets.core.workspace import PROJECT_ROOT, Workspace
 from webinstruct_assets.stages.crawl.demo import build_demo_crawl
 from webinstruct_assets.stages.extraction.lines import Cut, line_spans
 from webinstruct_assets.stages.extraction.reading import read_reply
@@ -31,6 +34,8 @@ SECRETS = {
     "HF_TOKEN": "hf_planted0123456789",
     "AWS_ACCESS_KEY_ID": "AKIAPLANTED012345678",  # pragma: allowlist secret
     "AWS_SECRET_ACCESS_KEY": "planted/secret/0123456789",  # pragma: allowlist secret
+    "WEBINSTRUCT_POSTGRES_PASSWORD": "planted-postgres-0123456789",  # pragma: allowlist secret
+    "RAY_AUTH_TOKEN": "planted-ray-0123456789",  # pragma: allowlist secret
     "WEBINSTRUCT_ALERT_WEBHOOK": "http://127.0.0.1:9/planted-hook-0123456789",
 }
 
@@ -158,11 +163,60 @@ def test_a_small_file_cannot_become_a_large_one() -> None:
         gunzip(bomb[:-9], 10_000_000, "list")
 
 
-def test_nothing_loads_pickles_from_files() -> None:
-    """Pickle is for our own processes' pipes (core/engine): no other module uses it, or asks torch to."""
-    package = Path(__file__).parents[1] / "webinstruct_assets"
+PICKLES = {
+    "pickle",
+    "_pickle",
+    "cloudpickle",
+    "dill",
+    "joblib",
+    "shelve",
+    "marshal",
+    "torch.load",
+    "numpy.load",
+    "pandas.read_pickle",
+}
+
+
+def test_nothing_unpickles_files_and_no_models_code_is_run() -> None:
+    """Pickle is for the pipes of our own processes (core/engine) and to see what could travel there (core/stage)."""
+    package = Path(webinstruct_assets.__file__).parent
+    used, loaded = set(), 0
     for path in package.rglob("*.py"):
-        text = path.read_text()
-        if "engine" not in path.parts:
-            assert "pickle.load" not in text and "torch.load(" not in text and "allow_pickle=True" not in text, path
-        assert "trust_remote_code=True" not in text, path
+        short = {"np": "numpy", "pd": "pandas", "pl": "polars"}
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = []
+            if isinstance(node, ast.Import):
+                names = [item.name for item in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                names = [node.module or "", *(f"{node.module}.{item.name}" for item in node.names)]
+            elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                names = [f"{short.get(node.value.id, node.value.id)}.{node.attr}"]
+            used |= {(path.relative_to(package).as_posix(), name) for name in names if name in PICKLES}
+            if isinstance(node, ast.Attribute):
+                assert node.attr not in {"deserialize", "unsafe_load", "full_load"}, path
+            if isinstance(node, ast.Call):
+                given = {item.arg: ast.unparse(item.value) for item in node.keywords}
+                assert (
+                    given.get("trust_remote_code", "False") == "False" and given.get("allow_pickle", "False") == "False"
+                ), path
+                if ast.unparse(node.func) == "AutoModelForCausalLM.from_pretrained":
+                    assert given.get("use_safetensors") == "True" or "gguf_file" in given, path
+                    loaded += 1
+    assert used == {
+        ("core/engine/processes.py", "pickle"),
+        ("core/engine/worker.py", "pickle"),
+        ("core/stage.py", "pickle"),
+    }
+    assert loaded == 3
+
+
+def test_what_is_installed_is_pinned_with_its_hashes() -> None:
+    """What pip installs has to match them; torch's build for CPUs differs by index, and is pinned to one version."""
+    assert "--require-hashes" in (PROJECT_ROOT / "tools/install.sh").read_text()
+    for lock in (PROJECT_ROOT / "requirements").glob("*.lock"):
+        text = re.sub(r"\\\n\s*", " ", lock.read_text())
+        pins = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+        assert pins, lock
+        for pin in pins:
+            assert re.match(r"[\w.\[\]-]+==\S+", pin), pin
+            assert "--hash=sha256:" in pin or lock.name == "torch.lock", pin
