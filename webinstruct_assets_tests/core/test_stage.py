@@ -190,8 +190,12 @@ def test_a_manifest_of_every_version_is_read(workspace: Workspace) -> None:
         ref = Ref(old["asset"], PartitionKey.of(old["keys"]))
         workspace.lake.save(f"{ref.path()}/manifest.json", json.dumps(old).encode())
         read = workspace.lake.manifest(ref)
-        assert read and read.schema_version == manifest_module.SCHEMA_VERSION and read.data_version == old["data_version"]
-        assert read.cpu_seconds == 0 and read.rows == old["rows"] and read.rows_kept + read.rejected_total == read.rows_in
+        assert (
+            read and read.schema_version == manifest_module.SCHEMA_VERSION and read.data_version == old["data_version"]
+        )
+        assert (
+            read.cpu_seconds == 0 and read.rows == old["rows"] and read.rows_kept + read.rejected_total == read.rows_in
+        )
 
 
 def test_old_manifests_are_migrated_or_refused(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:

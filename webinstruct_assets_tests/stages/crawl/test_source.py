@@ -316,7 +316,12 @@ def test_redirects_stay_on_the_server(failing: tuple[str, type[Failing]], nginx:
         with pytest.raises(BadInput, match="redirects to"):
             CrawlSource(root, QUICK).read("f")
     # What is no address, or one of its own after all: refused, or asked of the server itself once more.
-    for place in (f"http://{host}\\@127.0.0.1:{port}/f", f"http:\\\\127.0.0.1:{port}/f", f"http:///127.0.0.1:{port}/f", "http://[::1"):
+    for place in (
+        f"http://{host}\\@127.0.0.1:{port}/f",
+        f"http:\\\\127.0.0.1:{port}/f",
+        f"http:///127.0.0.1:{port}/f",
+        "http://[::1",
+    ):
         handler.plan = [(302, {"Location": place})]
         try:
             assert CrawlSource(root, QUICK).read("f") == handler.body
