@@ -40,6 +40,7 @@ def test_bad_profiles_are_refused(key: str) -> None:
         "local-a\n",
         "local-" + "a" * 100,
         "CC-MAIN-2024-10 ",
+        "CC-MAIN-2024-1٠",
     ],
 )
 def test_bad_snapshot_keys_are_refused(key: str) -> None:
