@@ -20,6 +20,7 @@ from webinstruct_assets.core.gunzip import gunzip
 from webinstruct_assets.core.llm.client import LlmReply
 from webinstruct_assets.core.llm.models import ModelSpec, resolve_model
 from webinstruct_assets.core.workspace import PROJECT_ROOT, Workspace
+from webinstruct_assets.stages.benchmarks import sources
 from webinstruct_assets.stages.crawl.demo import build_demo_crawl
 from webinstruct_assets.stages.extraction.lines import Cut, line_spans
 from webinstruct_assets.stages.extraction.reading import read_reply
@@ -27,6 +28,7 @@ from webinstruct_assets.stages.recall.judge import votes_of
 from webinstruct_assets.stages.refinement.checks import parse_reply
 from webinstruct_assets.stages.release.labels import read_label
 from webinstruct_assets.stages.review.judge import read_judgement
+from webinstruct_assets.stages.sft import public_rows
 from webinstruct_assets_tests.conftest import webinstruct
 
 SECRETS = {
@@ -175,6 +177,20 @@ PICKLES = {
     "numpy.load",
     "pandas.read_pickle",
 }
+
+
+def test_downloaded_sets_inflate_into_a_bound(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module, name, limit in ((sources, "MAX_BYTES", 1000), (public_rows, "MAX_LINE", 1000)):
+        monkeypatch.setattr(module, name, limit)  # a gigabyte and 64 MiB take their time
+    bomb, path = gzip.compress(b'{"q": "' + bytes(100_000)), tmp_path / "x.jsonl.gz"
+    path.write_bytes(bomb)
+    with pytest.raises(BadInput, match=r"x\.jsonl\.gz: more than 1,000 bytes"):
+        sources.read_records(path)
+    (home / "config/datasets/trial.yaml").write_text(
+        f"description: t\nsource: path:{path}\npair: {{question: q, answer: a}}\n"
+    )
+    with pytest.raises(BadInput, match=r"x\.jsonl\.gz: line 1: over 1,000 bytes"):
+        list(public_rows.records(Workspace.open(home), "trial", print))
 
 
 def test_nothing_unpickles_files_and_no_models_code_is_run() -> None:
