@@ -291,6 +291,18 @@ def test_a_server_without_ranges_is_named(failing: tuple[str, type[Failing]]) ->
         CrawlSource(root, QUICK).read_range("f", 0, 5)
 
 
+def test_no_path_of_a_list_leads_out_of_its_folder(tmp_path: Path) -> None:
+    root, outside = tmp_path / "crawl", tmp_path / "secret"
+    root.mkdir()
+    outside.write_text("s")
+    (root / "link").symlink_to(outside)
+    for path in ("../secret", "a/../../secret", str(outside), "link", "../crawl/../secret"):
+        source = CrawlSource(str(root), QUICK)
+        for read in (source.read, source.size, source.open, lambda path: source.read_range(path, 0, 1)):
+            with pytest.raises(BadInput, match="leads out of"):
+                read(path)
+
+
 def test_redirects_stay_on_the_server(failing: tuple[str, type[Failing]], nginx: str) -> None:
     root, handler = failing
     handler.plan = [(302, {"Location": "/g"})]
