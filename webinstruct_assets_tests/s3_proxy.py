@@ -1,10 +1,11 @@
 """A proxy before an S3 server that spoils a share of the requests. A program of its own.
 
-    python s3_proxy.py PORT ENDPOINT SHARE [deaf]
+    python s3_proxy.py PORT ENDPOINT SHARE [deaf] [upload]
 
 Spoilt in turn: 500 without asking the server; 503 after the server did what was asked; the answer cut in the middle;
 no answer for ``SLOW`` seconds. Which requests are spoilt is drawn from a fixed seed, in the order they come in. Counts by
-fault go to ``/_faults``. ``deaf``: conditions of writes are not passed on, as by a server that does not know them.
+fault go to ``/_faults``. ``deaf``: conditions of writes are not passed on, as by a server that does not know them. ``upload``: a large upload's first
+piece fails three times, and the answer to dropping that upload is lost.
 """
 
 import http.client
@@ -20,6 +21,7 @@ from urllib.parse import urlsplit
 
 PORT, OTHER, SHARE = int(sys.argv[1]), urlsplit(sys.argv[2]), float(sys.argv[3])
 DEAF = {"if-match", "if-none-match"} if "deaf" in sys.argv else set()
+UPLOAD = "upload" in sys.argv
 SLOW = 5.0
 LOCK = threading.Lock()
 DRAW = random.Random(0)
@@ -36,6 +38,10 @@ class Proxy(http.server.BaseHTTPRequestHandler):
             return self.answer(200, [], json.dumps(SEEN).encode())
         with LOCK:
             fault = next(FAULTS) if DRAW.random() < SHARE else "none"
+            if UPLOAD and "partNumber=1&" in self.path and SEEN["refused"] < 3:
+                fault = "refused"
+            elif UPLOAD and self.command == "DELETE" and not SEEN["lost_answer"]:
+                fault = "lost_answer"
             SEEN[fault] += 1
         if fault == "refused":
             return self.answer(500, [], b"<Error><Code>InternalError</Code></Error>")

@@ -1,6 +1,7 @@
 """Sensor and schedule against a real instance, and the graph's names as a decision."""
 
 import itertools
+import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -126,6 +127,13 @@ def test_the_sensor_registers_what_the_sources_list(crawled: Workspace, instance
     assert [list(request.partition_keys) for request in result.dynamic_partitions_requests or []] == [["local-demo"]]
     instance.add_dynamic_partitions("snapshot", ["local-demo"])
     assert isinstance(automation.new_snapshots(context), dg.SkipReason)
+    # One that the list has no more keeps its key, and so its history; what is new beside it is added.
+    root = crawled.path(crawled.config.crawl.local_root)
+    (root / "collinfo.json").write_text(json.dumps([{"id": "local-new"}, {"id": "../../etc"}, {"id": "CC-MAIN-x"}]))
+    result = automation.new_snapshots(context)
+    assert isinstance(result, dg.SensorResult)
+    (request,) = result.dynamic_partitions_requests or []
+    assert isinstance(request, dg.AddDynamicPartitionsRequest) and list(request.partition_keys) == ["local-new"]
 
 
 def materialized(instance: dg.DagsterInstance, asset: str, *partitions: str) -> None:

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Iterator
 
+import psutil
 import pytest
 
 from webinstruct_assets.core.keys import PartitionKey, Ref
@@ -37,6 +38,17 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 def published(ws: Workspace, asset: str, **key: str) -> bool:
     return ws.lake.manifest(Ref(asset, PartitionKey.of(key))) is not None
+
+
+def test_nothing_listens_beyond_loopback(stack: Stack) -> None:
+    processes = [process for role in stack.processes().values() for process in role]
+    listening = {
+        connection.laddr.ip
+        for process in processes
+        for connection in process.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    }
+    assert len(processes) >= 4 and listening == {"127.0.0.1"}
 
 
 def test_new_snapshots_are_mined_with_no_click_and_a_poor_one_stops_alone(stack: Stack) -> None:

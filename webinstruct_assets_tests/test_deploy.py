@@ -7,12 +7,14 @@ import os
 import pwd
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import yaml
@@ -282,3 +284,52 @@ def test_nginx_lets_in_who_may(front: Front) -> None:
         "Sec_WebSocket_Key": "dGhlIHNhbXBsZSBub25jZQ==", "Sec_WebSocket_Protocol": "graphql-ws",
     }  # fmt: skip
     assert front.ask("GET", "/graphql", "ada", Origin="https://evil.example", **upgrade)[0] == 403
+    assert front.ask("GET", "/graphql", **upgrade)[0] == 401
+    # No way around the rule on GET: what asks for an upgrade and is no handshake, other spellings of the path.
+    query = f"query={quote(reload)}"
+    for path in (
+        f"/graphql?{query}",
+        f"//graphql?{query}",
+        f"/%67raphql?{query}",
+        f"/graphql/?{query}",
+        f"/./graphql?{query}",
+    ):
+        for headers in ({}, {"Upgrade": "websocket"}, {"Upgrade": "h2c", "Connection": "Upgrade"}):
+            status, text = front.ask("GET", path, "operator", **headers)
+            assert status >= 400 or ("Workspace" not in text and "<!doctype html>" in text.lower()), (
+                path,
+                headers,
+                status,
+            )
+    assert front.ask("POST", "/report_asset_materialization/crawl_index", "operator", {})[0] == 403
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(NGINX is None, reason="no nginx")
+def test_live_updates_go_through_nginx_and_change_nothing(front: Front) -> None:
+    """A WebSocket opened and spoken as the page does: it carries subscriptions, for whoever may look, and no mutation."""
+    from websockets.exceptions import InvalidStatus
+    from websockets.sync.client import connect
+    from websockets.typing import Origin, Subprotocol
+
+    def opened(user: str, origin: str) -> Any:
+        login = "Basic " + base64.b64encode(f"{user}:{user}-pw".encode()).decode()
+        return connect(
+            f"ws://dagster.example.org:{front.port}/graphql", sock=socket.create_connection(("127.0.0.1", front.port)),
+            origin=Origin(origin), additional_headers={"Authorization": login}, subprotocols=[Subprotocol("graphql-ws")],
+        )  # fmt: skip
+
+    with pytest.raises(InvalidStatus, match="403"):
+        opened("operator", "https://evil.example")
+    subscription = 'subscription { pipelineRunLogs(runId: "00000000-0000-0000-0000-000000000000") { __typename } }'
+    mutation = "mutation { reloadWorkspace { __typename } }"
+    for user in ("ada", "operator"):
+        with opened(user, "https://dagster.example.org") as page:
+            page.send(json.dumps({"type": "connection_init", "payload": {}}))
+            assert json.loads(page.recv(30)) == {"type": "connection_ack"}
+            page.send(json.dumps({"id": "1", "type": "start", "payload": {"query": mutation}}))
+            answer = json.loads(page.recv(30))
+            assert answer["type"] == "error" and "data" not in answer["payload"], answer
+            page.send(json.dumps({"id": "2", "type": "start", "payload": {"query": subscription}}))
+            heard = json.loads(page.recv(30))
+            assert heard["payload"]["data"]["pipelineRunLogs"]["__typename"] == "PipelineRunLogsSubscriptionFailure"

@@ -1,6 +1,10 @@
 """Documents hold: their links lead somewhere, and CONTRIBUTING's additions are whole, valid and under ten lines."""
 
+import os
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,11 +19,13 @@ from webinstruct_assets.core.config import (
     Section,
     validate,
 )
-from webinstruct_assets.core.workspace import PROJECT_ROOT
-from webinstruct_assets.stages.pages import rules
-from webinstruct_assets.stages.pages.document import Layout, Page, Pair, make_pair
-from webinstruct_assets.stages.pages.questions import asks
-from webinstruct_assets_tests.stages.pages.test_rules import pairs
+from webinstruct_assets.core.keys import PartitionKey
+from webinstruct_assets.core.stage import execute
+from webinstruct_assets.core.workspace import PROJECT_ROOT, Workspace
+from webinstruct_assets.stages.benchmarks.benchmark_items import BENCHMARK_ITEMS
+from webinstruct_assets.stages.refinement.refined_qa import REFINED_QA
+from webinstruct_assets.stages.sft.public_sets import PUBLIC_SETS
+from webinstruct_assets.stages.sft.sft_dataset import SFT_DATASET
 
 DOCUMENTS = sorted(
     [*PROJECT_ROOT.glob("*.md"), *PROJECT_ROOT.glob("docs/**/*.md"), *PROJECT_ROOT.glob("deploy/**/*.md")]
@@ -89,17 +95,60 @@ def test_additions_are_small_and_valid(title: str, model: type[Section], home: P
     kind = {"set": "dataset"}.get(title.split()[-1], title.split()[-1])
     (home / "config" / f"{kind}s" / "example.yaml").write_text(text)
     assert "example" in getattr(Config(home, "demo"), f"{kind}s")
-    if kind == "refiner":
-        prompt = yaml.safe_load(text)["prompt"]
-        assert (PROJECT_ROOT / "webinstruct_assets/stages/refinement/prompts" / prompt).exists()
+    # The assets that it is for take it: those without a model are built, of the others all is known that a build needs.
+    ws, key = (
+        Workspace.open(home),
+        PartitionKey.of({kind: "example"} | ({"snapshot": "local-demo"} if kind == "refiner" else {})),
+    )
+    if kind == "benchmark":
+        folder = home / "data/benchmarks"
+        folder.unlink()  # a link to the checkout's
+        folder.mkdir()
+        (folder / "my-exam.jsonl").write_text('{"question": "What is 1 + 1?", "answer": "B", "choices": ["1", "2"]}\n')
+        assert execute(BENCHMARK_ITEMS, key, ws, log=print, run_id="test").rows == 1
+    elif kind == "dataset":
+        execute(BENCHMARK_ITEMS, PartitionKey.of({"benchmark": "demo-stem"}), ws, log=print, run_id="test")
+        assert execute(PUBLIC_SETS, key, ws, log=print, run_id="test").rows
+    else:
+        stage = SFT_DATASET if kind == "recipe" else REFINED_QA
+        assert stage.settings(ws, key) and stage.inputs(ws, key)
 
 
-def test_the_example_of_a_rule_is_small_and_works(monkeypatch: pytest.MonkeyPatch) -> None:
-    text = example("Add a markup rule")
-    assert len(text.splitlines()) + 2 < 10  # its name in NAMES, itself in STRUCTURE
-    body = "<h1>Plants</h1><figure><figcaption>Why are leaves green?</figcaption><p>Chlorophyll reflects green light.</p></figure>"
-    assert pairs(body) == []
-    names = {"Page": Page, "Layout": Layout, "Pair": Pair, "asks": asks, "make_pair": make_pair}
-    exec(text, names)
-    monkeypatch.setattr(rules, "STRUCTURE", (*rules.STRUCTURE, names["figure_question"]))
-    assert pairs(body) == [("figure_question", "Why are leaves green?", "Chlorophyll reflects green light.")]
+PROGRAM = """
+import sys
+from webinstruct_assets.stages.pages.html import extract_page
+page = extract_page(sys.stdin.buffer.read(), url="https://a.example/")
+print([(pair.rule, pair.question, pair.answer) for pair in page.markup_pairs])
+"""
+FIGURE = b"<h1>Plants</h1><figure><figcaption>Why are leaves green?</figcaption><p>Chlorophyll reflects green light.</p></figure>"
+
+
+def test_the_example_of_a_rule_is_small_and_works(tmp_path: Path) -> None:
+    """The change is made, in a copy, as the text above it says."""
+    rules = Path("webinstruct_assets/stages/pages/rules")
+    shutil.copytree(PROJECT_ROOT / "webinstruct_assets", tmp_path / "webinstruct_assets")
+
+    def found() -> str:
+        command, environment = [sys.executable, "-c", PROGRAM], {**os.environ, "PYTHONPATH": str(tmp_path)}
+        answer = subprocess.run(command, input=FIGURE, capture_output=True, cwd=tmp_path, env=environment, check=True)
+        return answer.stdout.decode().strip()
+
+    assert found() == "[]"
+    table, listed = tmp_path / rules / "tables.py", tmp_path / rules / "__init__.py"
+    table.write_text(f"{table.read_text()}\n\n{example('Add a markup rule')}")
+    text = listed.read_text()
+    for old, new in (
+        ("import definition_list, question_table", "import definition_list, figure_question, question_table"),
+        ("NAMES = (\n", 'NAMES = (\n    "figure_question",\n'),
+        ("STRUCTURE = (\n", "STRUCTURE = (\n    figure_question,\n"),
+    ):
+        assert text.count(old) == 1
+        text = text.replace(old, new)
+    listed.write_text(text)
+    assert found() == "[('figure_question', 'Why are leaves green?', 'Chlorophyll reflects green light.')]"
+    difference = subprocess.run(
+        ["git", "diff", "--no-index", "--unified=0", str(PROJECT_ROOT / rules), str(tmp_path / rules)],
+        capture_output=True, text=True, check=False,
+    ).stdout  # fmt: skip
+    added = [line for line in difference.splitlines() if re.match(r"\+(?!\+\+ )\s*\S", line)]
+    assert 0 < len(added) < 10, added

@@ -1,11 +1,16 @@
 """``webinstruct doctor``: what works is ok; each thing that is broken is named with what to do."""
 
 import json
+import os
 import socket
+import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -27,7 +32,9 @@ def configure(home: Path, **fields: Any) -> None:
 
 
 def found(home: Path, check: str) -> list[doctor.Finding]:
-    return [item for item in doctor.examine(home) if item.check == check]
+    items = doctor.examine(home)
+    assert all(item.fix for item in items if item.level != "ok"), "a finding does not say what to fix"
+    return [item for item in items if item.check == check]
 
 
 def levels(home: Path, check: str) -> list[str]:
@@ -74,9 +81,71 @@ def test_disk(home: Path) -> None:
     assert item.level == "broken" and "/proc/lake cannot be written" in item.what
 
 
-def test_gpus(home: Path) -> None:
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts need root")
+@pytest.mark.parametrize(
+    ("free", "total", "disk", "levels"),
+    [
+        (1, 64, "1m", ["broken", "broken"]),
+        pytest.param(8, 16, "2g", ["warning", "warning"], marks=pytest.mark.slow),
+        pytest.param(30, 64, "11g", ["ok", "ok"], marks=pytest.mark.slow),
+    ],
+)
+def test_memory_and_room(home: Path, tmp_path: Path, free: int, total: int, disk: str, levels: list[str]) -> None:
+    """What a container sees: another meminfo (as lxcfs mounts it), and a small file system for scratch files."""
+    (tmp_path / "meminfo").write_text(f"MemTotal: {total << 20} kB\nMemAvailable: {free << 20} kB\n")
+    (tmp_path / "scratch").mkdir()
+    mounts = "mount --bind $0 /proc/meminfo && mount -t tmpfs -o size=$1 none $2 && shift 2 && exec $@"
+    command = ["unshare", "--mount", "sh", "-c", mounts, str(tmp_path / "meminfo"), disk, str(tmp_path / "scratch")]
+    answer = subprocess.run(
+        [*command, sys.executable, "-m", "webinstruct_assets.cli", "doctor", "--json"], capture_output=True, text=True,
+        check=False, env={**os.environ, "WEBINSTRUCT_HOME": str(home), "TMPDIR": str(tmp_path / "scratch")},
+    )  # fmt: skip
+    if "permission denied" in answer.stderr:
+        pytest.skip("mounting is not allowed here")
+    items = json.loads(answer.stdout)
+    (memory,) = [item for item in items if item["check"] == "memory"]
+    (room,) = [item for item in items if item["what"].startswith("scratch: ")]
+    assert [memory["level"], room["level"]] == levels and answer.returncode == (levels[0] == "broken")
+    if levels[0] == "broken":
+        assert "add memory" in memory["fix"] and "add space" in room["fix"]
+
+
+def test_python(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "version_info", (3, 12, 1))
+    (item,) = found(home, "python")
+    assert item.level == "broken" and item.what.startswith("3.12.1; ") and item.fix == "make PYTHON=python3.11"
+
+
+def test_extras(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "find_spec", lambda name: None)
+    items = found(home, "extras")
+    assert [item.level for item in items] == ["broken", "broken"] and "vllm is missing" in items[0].what
+    assert "pip install 'webinstruct-assets[llm-cpu or llm-gpu]'" in items[0].fix
+
+
+def test_crawl_and_store(home: Path) -> None:
+    configure(home, snapshots=["CC-MAIN-2026-05"], crawl={"source": str(home / "no-mirror")})
+    (item,) = found(home, "crawl")
+    assert item.level == "broken" and "CC-MAIN-2026-05" in item.what
+    (home / "dagster.yaml").unlink()
+    (item,) = found(home, "dagster")
+    assert item.level == "broken" and "deploy/dagster.yaml" in item.fix
+
+
+def test_gpus(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     configure(home, models={"smollm2-135m": {"source": "hub:a/b", "vllm_args": ["--tensor-parallel-size", "64"]}})
     assert [item.what.partition(", ")[2] for item in found(home, "gpu")][-1:] == ["smollm2-135m wants 64"]
+    # A machine whose driver is not loaded, and one with two GPUs.
+    driver = tmp_path / "nvidia-smi"
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    driver.write_text("#!/bin/sh\necho NVIDIA-SMI has failed; exit 9\n")
+    driver.chmod(0o755)
+    first, _ = found(home, "gpu")
+    assert first.level == "broken" and "NVIDIA-SMI has failed" in first.what and "load the driver" in first.fix
+    driver.write_text("#!/bin/sh\necho GPU 0: A; echo GPU 1: B\n")
+    configure(home, models={"smollm2-135m": {"source": "hub:a/b", "vllm_args": ["--tensor-parallel-size", "2"]}})
+    (item,) = found(home, "gpu")
+    assert (item.level, item.what) == ("ok", "2 GPUs")
 
 
 def test_ports(home: Path) -> None:
@@ -98,6 +167,30 @@ def test_clocks() -> None:
 
     assert [level(seconds) for seconds in (0, -10, 100)] == ["ok", "warning", "broken"]
     assert list(doctor._clock("a server", None)) == []
+
+
+def test_an_endpoint_whose_clock_is_off(home: Path) -> None:
+    class Late(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = b'{"data": [{"id": "m"}]}'
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def date_time_string(self, timestamp: float | None = None) -> str:
+            return super().date_time_string(time.time() - 3600)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Late) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/v1"
+        configure(home, models={"smollm2-135m": {"source": "hub:a/b", "base_url": url, "served_name": "m"}})
+        (item,) = found(home, "clocks")
+        server.shutdown()
+    assert item.level == "broken" and item.what.startswith("36") and "chrony" in item.fix
 
 
 @pytest.fixture

@@ -1,7 +1,9 @@
 """Secrets stay in the environment, whatever fails; model files that could run code are refused; gzip is bounded."""
 
+import ast
 import gzip
 import json
+import re
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,12 +13,22 @@ from typing import Any
 import pytest
 import yaml
 
+import webinstruct_assets
 from webinstruct_assets.core.config import ModelConfig
 from webinstruct_assets.core.errors import BadInput, MissingModel
 from webinstruct_assets.core.gunzip import gunzip
+from webinstruct_assets.core.llm.client import LlmReply
 from webinstruct_assets.core.llm.models import ModelSpec, resolve_model
-from webinstruct_assets.core.workspace import Workspace
+from webinstruct_assets.core.workspace import PROJECT_ROOT, Workspace
+from webinstruct_assets.stages.benchmarks import sources
 from webinstruct_assets.stages.crawl.demo import build_demo_crawl
+from webinstruct_assets.stages.extraction.lines import Cut, line_spans
+from webinstruct_assets.stages.extraction.reading import read_reply
+from webinstruct_assets.stages.recall.judge import votes_of
+from webinstruct_assets.stages.refinement.checks import parse_reply
+from webinstruct_assets.stages.release.labels import read_label
+from webinstruct_assets.stages.review.judge import read_judgement
+from webinstruct_assets.stages.sft import public_rows
 from webinstruct_assets_tests.conftest import webinstruct
 
 SECRETS = {
@@ -24,6 +36,8 @@ SECRETS = {
     "HF_TOKEN": "hf_planted0123456789",
     "AWS_ACCESS_KEY_ID": "AKIAPLANTED012345678",  # pragma: allowlist secret
     "AWS_SECRET_ACCESS_KEY": "planted/secret/0123456789",  # pragma: allowlist secret
+    "WEBINSTRUCT_POSTGRES_PASSWORD": "planted-postgres-0123456789",  # pragma: allowlist secret
+    "RAY_AUTH_TOKEN": "planted-ray-0123456789",  # pragma: allowlist secret
     "WEBINSTRUCT_ALERT_WEBHOOK": "http://127.0.0.1:9/planted-hook-0123456789",
 }
 
@@ -99,6 +113,36 @@ def test_planted_secrets_are_nowhere(
     assert [path for path in searched if path.suffix == ".db" and b"round1_domains" in path.read_bytes()]
 
 
+HOSTILE_REPLIES = [
+    "[" * 3000,
+    '{"a":' * 3000,
+    '{"pairs": ' + "[" * 3000,
+    '{"pairs": [{"question": [], "answer": {}, "kind": []}]}',
+    '{"pairs": [{"question": "' + "9" * 5000 + '", "answer": "1-' + "9" * 5000 + '"}]}',
+    '{"category": [], "reason": {}}',
+    '{"label": {}}',
+    '{"1": [], "2": {"educational": 1}}',
+    '{"question": "half \\\\ud83d", "answer": "\\\\ude00 of a pair"}',
+    '{"question": ["q"], "answer": null}',
+    "\x00" * 100,
+    "null",
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE_REPLIES, ids=range(len(HOSTILE_REPLIES)))
+def test_no_reply_of_an_llm_ends_a_stage(text: str) -> None:
+    """A page may tell a model what to say; the reply is in the ledger for good, so a reader that raises stops every run."""
+    reply, page = LlmReply(text, "stop", 1, 1), "What is 1 + 1?\nIt is 2."
+    assert votes_of(text, 2) == ["", ""]
+    assert read_label(reply, ["math", "physics"]) is None
+    assert read_judgement(reply)[0] == ""
+    reading = read_reply("point", page, line_spans(page), Cut(1, 2), text)
+    assert not reading.pairs and (reading.problem or text == "null")
+    assert not any(pair.question_spans for pair in read_reply("retype", page, line_spans(page), Cut(1, 2), text).pairs)
+    if refined := parse_reply(text):
+        f"{refined.question}{refined.answer}".encode()  # what cannot be written is no text
+
+
 def test_weights_that_are_pickles_are_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "pytorch_model.bin").write_bytes(b"cos\nsystem\n(S'true'\ntR.")
@@ -121,11 +165,74 @@ def test_a_small_file_cannot_become_a_large_one() -> None:
         gunzip(bomb[:-9], 10_000_000, "list")
 
 
-def test_nothing_loads_pickles_from_files() -> None:
-    """Pickle is for our own processes' pipes (core/engine): no other module uses it, or asks torch to."""
-    package = Path(__file__).parents[1] / "webinstruct_assets"
+PICKLES = {
+    "pickle",
+    "_pickle",
+    "cloudpickle",
+    "dill",
+    "joblib",
+    "shelve",
+    "marshal",
+    "torch.load",
+    "numpy.load",
+    "pandas.read_pickle",
+}
+
+
+def test_downloaded_sets_inflate_into_a_bound(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module, name, limit in ((sources, "MAX_BYTES", 1000), (public_rows, "MAX_LINE", 1000)):
+        monkeypatch.setattr(module, name, limit)  # a gigabyte and 64 MiB take their time
+    bomb, path = gzip.compress(b'{"q": "' + bytes(100_000)), tmp_path / "x.jsonl.gz"
+    path.write_bytes(bomb)
+    with pytest.raises(BadInput, match=r"x\.jsonl\.gz: more than 1,000 bytes"):
+        sources.read_records(path)
+    (home / "config/datasets/trial.yaml").write_text(
+        f"description: t\nsource: path:{path}\npair: {{question: q, answer: a}}\n"
+    )
+    with pytest.raises(BadInput, match=r"x\.jsonl\.gz: line 1: over 1,000 bytes"):
+        list(public_rows.records(Workspace.open(home), "trial", print))
+
+
+def test_nothing_unpickles_files_and_no_models_code_is_run() -> None:
+    """Pickle is for the pipes of our own processes (core/engine) and to see what could travel there (core/stage)."""
+    package = Path(webinstruct_assets.__file__).parent
+    used, loaded = set(), 0
     for path in package.rglob("*.py"):
-        text = path.read_text()
-        if "engine" not in path.parts:
-            assert "pickle.load" not in text and "torch.load(" not in text and "allow_pickle=True" not in text, path
-        assert "trust_remote_code=True" not in text, path
+        short = {"np": "numpy", "pd": "pandas", "pl": "polars"}
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = []
+            if isinstance(node, ast.Import):
+                names = [item.name for item in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                names = [node.module or "", *(f"{node.module}.{item.name}" for item in node.names)]
+            elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                names = [f"{short.get(node.value.id, node.value.id)}.{node.attr}"]
+            used |= {(path.relative_to(package).as_posix(), name) for name in names if name in PICKLES}
+            if isinstance(node, ast.Attribute):
+                assert node.attr not in {"deserialize", "unsafe_load", "full_load"}, path
+            if isinstance(node, ast.Call):
+                given = {item.arg: ast.unparse(item.value) for item in node.keywords}
+                assert (
+                    given.get("trust_remote_code", "False") == "False" and given.get("allow_pickle", "False") == "False"
+                ), path
+                if ast.unparse(node.func) == "AutoModelForCausalLM.from_pretrained":
+                    assert given.get("use_safetensors") == "True" or "gguf_file" in given, path
+                    loaded += 1
+    assert used == {
+        ("core/engine/processes.py", "pickle"),
+        ("core/engine/worker.py", "pickle"),
+        ("core/stage.py", "pickle"),
+    }
+    assert loaded == 3
+
+
+def test_what_is_installed_is_pinned_with_its_hashes() -> None:
+    """What pip installs has to match them; torch's build for CPUs differs by index, and is pinned to one version."""
+    assert "--require-hashes" in (PROJECT_ROOT / "tools/install.sh").read_text()
+    for lock in (PROJECT_ROOT / "requirements").glob("*.lock"):
+        text = re.sub(r"\\\n\s*", " ", lock.read_text())
+        pins = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+        assert pins, lock
+        for pin in pins:
+            assert re.match(r"[\w.\[\]-]+==\S+", pin), pin
+            assert "--hash=sha256:" in pin or lock.name == "torch.lock", pin

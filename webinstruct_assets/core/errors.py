@@ -64,6 +64,7 @@ class Unwritable(WebInstructError):
 # In the words of the kernel and of SQLite: libraries that write for us keep the text, not the number.
 _UNWRITABLE = (
     "No space left on device", "Disk quota exceeded", "File too large", "Read-only file system", "disk is full", "readonly database",
+    "unable to open database file", "disk I/O error",
 )  # fmt: skip
 
 

@@ -121,8 +121,19 @@ class Bucket:
     def upload(self, path: Path, name: str) -> None:
         """A file of any size."""
         import obstore
+        from obstore.exceptions import GenericError
 
-        self._ask(name, lambda: obstore.put(self._store, name, path))
+        def send() -> None:
+            try:
+                obstore.put(self._store, name, path)
+            except FileNotFoundError as error:
+                if "NoSuchBucket" in str(error):
+                    raise
+                # The pieces of an upload that had failed were dropped twice, the first answer to that being lost: what
+                # went wrong before is not told, and the object is not there.
+                raise GenericError(str(error)) from error
+
+        self._ask(name, send)
 
     def download(self, name: str, path: Path, size: int) -> str | None:
         """Writes an object's bytes to ``path``, whole or not at all; returns their sha256, None where there is none."""

@@ -1,3 +1,6 @@
+import re
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -37,6 +40,7 @@ def test_bad_profiles_are_refused(key: str) -> None:
         "local-a\n",
         "local-" + "a" * 100,
         "CC-MAIN-2024-10 ",
+        "CC-MAIN-2024-1٠",
     ],
 )
 def test_bad_snapshot_keys_are_refused(key: str) -> None:
@@ -53,10 +57,20 @@ def test_multi_keys_are_dagsters() -> None:
         PartitionKey.parse(("snapshot", "refiner"), "local-demo")
 
 
-@given(st.text())
-def test_no_key_escapes_its_folder(text: str) -> None:
-    try:
-        path = PartitionKey.of({"snapshot": text}).path()
-    except BadKey:
-        return
-    assert "/" not in path and ".." not in path
+NEARLY = st.from_regex(r"(CC-MAIN-\d{4}-\d{2}|local-[a-z0-9-]{1,6})(@[a-z0-9.-]{0,6})?", fullmatch=True)
+HOSTILE = st.sampled_from(
+    ["/", "..", "|", "'", '"', ";", "\x00", "\n", "\\", "%", "=", " ", "A", "é", "\u2024", "١", ""]
+)
+
+
+@given(NEARLY, HOSTILE, st.integers(0, 30))
+def test_no_key_escapes_its_folder_or_ends_a_literal(key: str, bad: str, at: int) -> None:
+    """Keys that are nearly right, with something of a path or of SQL put in."""
+    text = key[:at] + bad + key[at:]
+    for kind in ("snapshot", "recipe"):
+        try:
+            path = PartitionKey.of({kind: text}).path()
+        except BadKey:
+            continue
+        assert re.fullmatch(r"(snapshot|recipe)=[A-Za-z0-9@.-]+", path) and ".." not in path
+        assert (Path("/lake/pages") / path).resolve() == Path("/lake/pages") / path

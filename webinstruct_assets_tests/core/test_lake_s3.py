@@ -28,16 +28,19 @@ from webinstruct_assets.core.lake_s3 import Bucket, Changed, S3Lake
 from webinstruct_assets.core.manifest import Manifest
 from webinstruct_assets.core.stage import Job, Unit, execute
 from webinstruct_assets.core.workspace import PROJECT_ROOT, Workspace
+from webinstruct_assets.graph import STAGES, Selection, closure, targets
+from webinstruct_assets.stages.crawl.demo import build_demo_crawl
 from webinstruct_assets.stages.extraction.extracted_qa import EXTRACTED_QA
 from webinstruct_assets.stages.pages.pages import PAGES
 from webinstruct_assets.stages.recall.round2_recall import ROUND2_RECALL
 from webinstruct_assets.takedown import take_down
 from webinstruct_assets.trace import Tracer
-from webinstruct_assets_tests import s3
+from webinstruct_assets_tests import answers, s3
 from webinstruct_assets_tests.conftest import make_home, rows_of, webinstruct
 from webinstruct_assets_tests.core.engine import functions, program
 from webinstruct_assets_tests.core.engine.program import KEY, read_log, with_engine
 from webinstruct_assets_tests.core.engine.test_engines import stage_of
+from webinstruct_assets_tests.crashes import program as crashed
 from webinstruct_assets_tests.partitions import filled, publish
 
 SERVERS = [
@@ -342,6 +345,16 @@ def test_500s_lost_answers_cut_and_slow_ones_change_nothing(
     assert len(read_log(tmp_path / "log")) == program.UNITS
 
 
+def test_a_large_upload_that_failed_is_not_taken_for_done(machines: Machines, tmp_path: Path) -> None:
+    """It failed, and was dropped twice, the second time as one that is not there: no reason to believe that all is well."""
+    (tmp_path / "weights").write_bytes(os.urandom(12_000_000))
+    with s3.spoilt(machines.endpoint, tmp_path, 0.0, "upload") as bad:
+        Bucket(f"s3://{s3.BUCKET}/{machines.prefix}", S3Config(endpoint=bad)).upload(tmp_path / "weights", "weights")
+        faults = json.load(urllib.request.urlopen(f"{bad}/_faults"))
+    found = machines.bucket().find("weights")
+    assert found and found.size == 12_000_000 and (faults["refused"], faults["lost_answer"]) == (3, 1)
+
+
 @contextmanager
 def ray_nodes(cache: Path, folder: Path) -> Iterator[str]:
     """A Ray cluster of two workers, each of which has a file system of its own at ``cache``; yields its address."""
@@ -455,3 +468,78 @@ def test_the_whole_graph(demo_home: Path, tmp_path: Path) -> None:
         assert all(
             item["up_to_date"] for item in states if (item["asset"], item["partition"]) in {row[:2] for row in found}
         )
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_every_stage_under_faults(tmp_path: Path, endpoint: str) -> None:
+    """Every asset by a server that spoils a request in ten, and three kills: what a disk has, and all can be read."""
+    port = s3.free_port()
+    disk, bucket, reader = (make_home(tmp_path / name) for name in ("disk", "bucket", "reader"))
+    build_demo_crawl(PROJECT_ROOT / "data/demo", disk / "data/crawl", "local-demo")
+    with s3.spoilt(endpoint, tmp_path, 0.1) as bad:
+        for home in (disk, bucket, reader):
+            lake = {} if home is disk else {"lake": f"s3://{s3.BUCKET}/{tmp_path.name}"}
+            server = {"endpoint": bad, "timeout": 4.0, "attempts": 12}
+            answers.configure(home, port, recipes=["base-smollm2", "demo-sft"], s3=server, **lake)
+            recipe = home / "config/recipes/demo-sft.yaml"
+            settings = {**yaml.safe_load(recipe.read_text()), "steps": 2, "max_length": 64}
+            recipe.write_text(yaml.safe_dump(settings))
+            if home is not disk:
+                (home / "data/crawl").symlink_to(disk / "data/crawl")
+        every = closure(Workspace.open(disk), targets(Workspace.open(disk), Selection(), ()), None)
+        refs = [ref for ref in every if str(ref) != "benchmark_scores/demo-stem|demo-sft"]  # would be served by vLLM
+        assert {ref.asset for ref in refs} >= {stage.asset for stage in STAGES} - {"public_sets"}
+
+        def start(home: Path, engine: str) -> "subprocess.Popen[bytes]":
+            (tmp_path / "log").unlink(missing_ok=True)
+            command = [sys.executable, "-m", crashed.__name__, str(home), engine, str(tmp_path / "log")]
+            return subprocess.Popen([*command, *map(str, refs)], cwd=PROJECT_ROOT)
+
+        with answers.serving(disk, tmp_path / "asked", port):
+            assert start(disk, "inline").wait() == 0
+        with answers.serving(bucket, tmp_path / "asked", port):
+            for kill, asset in enumerate(("round1_recall", "extracted_qa", "benchmark_scores")):
+                child = start(bucket, "processes")
+                while child.poll() is None and not _began(tmp_path / "log", asset):
+                    time.sleep(0.05)
+                time.sleep(0.5 * kill)
+                assert child.poll() is None, "it ended before it could be killed"
+                child.kill()
+                child.wait()
+            assert start(bucket, "processes").wait() == 0
+        assert not [line for line in (tmp_path / "asked").read_text().splitlines() if line.endswith("again")]
+
+        wanted, ws = Workspace.open(disk).lake, Workspace.open(reader)
+        for ref in refs:
+            theirs, ours = wanted.require(ref, "test"), ws.lake.require(ref, "test")
+            assert (ours.rows_in, ours.rows, ours.rejected) == (theirs.rows_in, theirs.rows, theirs.rejected), ref
+            if ref.asset == "trained_checkpoint":  # whose rows are a log with times
+                assert ours.files == theirs.files
+            elif ref.asset != "results_report":  # what everything took
+                assert ours.data_version == theirs.data_version, ref
+        assert all(row["up_to_date"] for row in status.rows(ws, "local-demo") if row["rows"] is not None)
+        database = sql.Database(ws)
+        for asset in dict.fromkeys(ref.asset for ref in refs):
+            counted = database.sql(f"SELECT count(*) FROM {asset}")
+            parts = [part for item in ws.lake.manifests(asset) for part in item.parts]
+            assert counted and counted.fetchall() == [(sum(part.rows for part in parts),)], asset
+        (data,) = [ref for ref in refs if str(ref) == "sft_dataset/demo-sft"]
+        steps = Tracer(ws).row(ws.lake.read(ws.lake.require(data, "test"))["id"][0])
+        assert steps[0].asset == "sft_dataset" and steps[-1].asset == "crawl_index"
+        faults = json.load(urllib.request.urlopen(f"{bad}/_faults"))
+    print(json.dumps(faults))
+    assert min(faults[name] for name in ("refused", "lost_answer", "cut", "slow")) > 20
+    # The key to the server is nowhere on these machines, nor in the bucket.
+    secret = s3.KEYS["AWS_SECRET_ACCESS_KEY"].encode()
+    for home in (bucket, reader):
+        for path in home.rglob("*"):
+            assert path.is_symlink() or not path.is_file() or secret not in path.read_bytes(), path
+    clean = Bucket(f"s3://{s3.BUCKET}/{tmp_path.name}", S3Config(endpoint=endpoint))
+    for name in clean.below(""):
+        found = clean.get(name)
+        assert found and secret not in found[0], name
+
+
+def _began(log: Path, asset: str) -> bool:
+    return log.exists() and f"begin {asset}/" in log.read_text()

@@ -1,5 +1,6 @@
 """Execution of a stage: identity, resume after kill -9, conservation, publication."""
 
+import json
 import os
 import signal
 import subprocess
@@ -175,6 +176,26 @@ def test_a_reused_partition_points_at_its_reference(workspace: Workspace) -> Non
         reference.data_version,
     )
     assert workspace.lake.read(manifest).equals(workspace.lake.read(reference))
+
+
+def test_a_manifest_of_every_version_is_read(workspace: Workspace) -> None:
+    """Files as older code published them, ``manifests/vN.json``: whoever raises the version adds one, and its migration.
+
+    The first is from before ``cpu_seconds``: a field that old manifests lack has a default that is true of them.
+    """
+    folder = Path(__file__).with_name("manifests")
+    for version in range(1, manifest_module.SCHEMA_VERSION + 1):
+        old = json.loads((folder / f"v{version}.json").read_text())
+        assert old["schema_version"] == version
+        ref = Ref(old["asset"], PartitionKey.of(old["keys"]))
+        workspace.lake.save(f"{ref.path()}/manifest.json", json.dumps(old).encode())
+        read = workspace.lake.manifest(ref)
+        assert (
+            read and read.schema_version == manifest_module.SCHEMA_VERSION and read.data_version == old["data_version"]
+        )
+        assert (
+            read.cpu_seconds == 0 and read.rows == old["rows"] and read.rows_kept + read.rejected_total == read.rows_in
+        )
 
 
 def test_old_manifests_are_migrated_or_refused(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,6 +49,9 @@ def response(body: bytes, *headers: str, **options: object) -> bytes:
     return record(http.encode() + body, **options)  # type: ignore[arg-type]
 
 
+ZSTD = bytes.fromhex("28b52ffd04584d0000100000010083d3032c25b73230")  # 5000 zeros, by zstd 1.5
+
+
 def brotli(data: bytes) -> bytes:
     class Kept(io.BytesIO):
         def close(self) -> None:  # the writer closes what it writes to
@@ -213,6 +216,10 @@ def test_payloads_are_decoded(headers: list[str], body: bytes, payload: bytes) -
         (response(gzip.compress(b"hello" * 99)[:-20], "Content-Encoding: gzip"), "bad_encoding"),
         (response(brotli(b"hello" * 99)[:-4], "Content-Encoding: br"), "bad_encoding"),
         (response(gzip.compress(bytes(5000)), "Content-Encoding: gzip"), "too_large"),
+        (response(zlib.compress(bytes(5000)), "Content-Encoding: deflate"), "too_large"),
+        (response(brotli(bytes(5000)), "Content-Encoding: br"), "too_large"),
+        (response(ZSTD, "Content-Encoding: zstd"), "too_large"),
+        (response(ZSTD[:-6], "Content-Encoding: zstd"), "bad_encoding"),
         (response(bytes(70_000)), "too_large"),
         (b"WARC/1.0\r\nWARC-Type: response\r\n\r\n", "bad_header"),
         (b"hello, this is no WARC file", "bad_gzip"),

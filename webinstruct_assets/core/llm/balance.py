@@ -20,14 +20,14 @@ CONNECT_SECONDS = 10.0
 
 
 def http_client(urls: Sequence[str], api_key: str | None) -> "DefaultAsyncHttpxClient":
-    """For ``openai``: its requests to the first of ``urls`` go to any of them."""
+    """For ``openai``: its requests to the first of ``urls`` go to any of them, and nowhere else by a redirect."""
     from openai import DefaultAsyncHttpxClient
 
     if len(urls) > 1:
-        return DefaultAsyncHttpxClient(transport=Balanced(urls, api_key))
+        return DefaultAsyncHttpxClient(transport=Balanced(urls, api_key), follow_redirects=False)
     # A proxy from the environment must not get requests for this machine.
     direct = (urlsplit(urls[0]).hostname or "") in LOOPBACK
-    return DefaultAsyncHttpxClient(trust_env=not direct)
+    return DefaultAsyncHttpxClient(trust_env=not direct, follow_redirects=False)
 
 
 class Balanced(httpx.AsyncBaseTransport):

@@ -10,6 +10,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from webinstruct_assets.core.errors import ConfigError, DeadEndpoint
+from webinstruct_assets.core.foreign_json import whole
 from webinstruct_assets.core.ids import digest_json
 from webinstruct_assets.core.llm.ledger import Ledger
 
@@ -183,6 +184,7 @@ class LlmClient:
             else:
                 plain = await api.completions.create(prompt=request.prompt, **options)
                 text, finish, usage = plain.choices[0].text, plain.choices[0].finish_reason, plain.usage
+            text = whole(text or "")
         except openai.APITimeoutError:
             return _failed(f"no answer within {self.timeout:g} s")
         except openai.APIConnectionError as error:
@@ -197,10 +199,17 @@ class LlmClient:
                 "correct `served_name` (the name the server lists under /v1/models), `base_url` or the key in "
                 "the variable that `api_key_env` names",
             ) from None  # the cause would carry the server's words into the event log
-        except openai.OpenAIError as error:  # 400 (too long, bad schema), 5xx after all tries, no valid body
+        except openai.OpenAIError as error:  # 400 (too long, bad schema), 5xx after all tries
+            if isinstance(error, openai.APIStatusError) and error.response.has_redirect_location:
+                raise ConfigError(
+                    f"LLM endpoint {self.base_url} redirects to {error.response.headers['location'][:200]}",
+                    "prompts are sent nowhere but to `base_url`: set it to where the server is",
+                ) from None
             return _failed(self._without_key(str(error)))
+        except (AttributeError, TypeError, IndexError, ValueError) as error:  # the library believes what it is sent
+            return _failed(f"the endpoint's answer is no completion ({type(error).__name__})")
         return LlmReply(
-            text or "",
+            text,
             finish,
             usage.prompt_tokens if usage else 0,
             usage.completion_tokens if usage else 0,

@@ -4,19 +4,20 @@ In goes a benchmark's configuration, out come its raw records in source order. W
 in ``items``; here only unreadable files and records that are no objects are refused.
 """
 
-import gzip
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from webinstruct_assets.core.config import BenchmarkConfig, FileConfig
 from webinstruct_assets.core.errors import BadInput, ConfigError, MissingInput, WebInstructError
+from webinstruct_assets.core.foreign_json import read_json
+from webinstruct_assets.core.gunzip import gunzip
 from webinstruct_assets.core.hub import unreadable
 from webinstruct_assets.core.ids import digest_file
 
 # ``hub_config: "*"`` reads every configuration of the dataset (BBH has one per task) and writes its name here.
 CONFIG_FIELD = "subject"
+MAX_BYTES = 1 << 30  # of a gzipped file, once inflated
 
 
 def require_file(name: str, path: Path, role: str) -> Path:
@@ -33,12 +34,9 @@ def read_records(path: Path) -> list[dict[str, Any]]:
     """The objects in a JSON list or JSON-lines file, gzipped or not. Raises BadInput naming file and record."""
     try:
         raw = path.read_bytes()
-        text = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode("utf-8")
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise BadInput(
-            f"{path}: not readable as {'gzipped ' * (path.suffix == '.gz')}UTF-8 text: {error}",
-            "replace the file",
-        ) from error
+        text = (gunzip(raw, MAX_BYTES, str(path)) if path.suffix == ".gz" else raw).decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"{path}: not readable as UTF-8 text: {error}", "replace the file") from error
     records = _json_list(path, text) if ".json" in path.suffixes else _json_lines(path, text)
     for number, record in enumerate(records, 1):
         if not isinstance(record, dict):
@@ -51,8 +49,8 @@ def read_records(path: Path) -> list[dict[str, Any]]:
 
 def _json_list(path: Path, text: str) -> list[Any]:
     try:
-        content = json.loads(text)
-    except json.JSONDecodeError as error:
+        content = read_json(text)
+    except ValueError as error:
         raise BadInput(
             f"{path}: not JSON: {error}", "correct the file; one object per line needs the ending .jsonl"
         ) from error
@@ -70,8 +68,8 @@ def _json_lines(path: Path, text: str) -> list[Any]:
         if not line.strip():
             continue
         try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError as error:
+            records.append(read_json(line))
+        except ValueError as error:
             raise BadInput(
                 f"{path}: record {len(records) + 1} (line {number}): not JSON: {error}", "correct that line"
             ) from error

@@ -11,7 +11,6 @@ Source: https://commoncrawl.org/get-started (layout).
 """
 
 import io
-import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,6 +19,7 @@ from urllib.parse import urlsplit
 
 from webinstruct_assets.core.config import CrawlConfig
 from webinstruct_assets.core.errors import BadInput, MissingInput, Unavailable
+from webinstruct_assets.core.foreign_json import read_json
 from webinstruct_assets.core.gunzip import gunzip
 from webinstruct_assets.core.keys import check_plain_snapshot
 from webinstruct_assets.core.workspace import Workspace
@@ -62,7 +62,7 @@ class CrawlSource:
         elsewhere = COLLINFO.get(urlsplit(self.root).netloc)
         source = CrawlSource(elsewhere, self.config, sleep=self._sleep) if elsewhere else self
         try:
-            entries = json.loads(source.read("collinfo.json"))
+            entries = read_json(source.read("collinfo.json"))
             if not all(isinstance(entry["id"], str) for entry in entries):
                 raise TypeError("an entry has no id")
         except (ValueError, TypeError, KeyError) as error:

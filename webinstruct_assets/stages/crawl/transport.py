@@ -295,6 +295,8 @@ class Http:
                 response = self._client.send(self._client.build_request("GET", target, headers=headers), stream=True)
             except httpx.TransportError as error:
                 raise TryAgain(f"{type(error).__name__}: {error}") from error
+            except httpx.InvalidURL as error:
+                raise BadInput(f"{target}: redirects to no address ({error})", "use another server") from error
             try:
                 if not response.has_redirect_location:
                     self._check(response)

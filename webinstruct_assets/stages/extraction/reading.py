@@ -5,10 +5,10 @@ question that asks; the text is then the page's own. Retyped: each text is looke
 not there keeps its text and has no spans. Method: the paper's extraction (§2.2), with pointing in place of retyping.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from webinstruct_assets.core.foreign_json import read_json
 from webinstruct_assets.stages.extraction.lines import Cut, spans_of
 from webinstruct_assets.stages.pages.document import Span, joined
 from webinstruct_assets.stages.pages.markup import Finder
@@ -59,7 +59,7 @@ def read_reply(
     if finish_reason == "length":
         return Reading(problem="llm_truncated", detail=f"{len(reply)} characters: {reply[:80]}")
     try:
-        entries = json.loads(reply)["pairs"]
+        entries = read_json(reply)["pairs"]
         parsed = [
             (str(entry["question"]), str(entry["answer"]), str(entry.get("kind", "unknown"))) for entry in entries
         ]

@@ -6,13 +6,13 @@ Vocabulary: https://schema.org/QAPage, https://schema.org/FAQPage, https://schem
 wherever it stands (``LearningResource``, ``Quiz``, ``hasPart``, ``@graph``).
 """
 
-import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from webinstruct_assets.core.foreign_json import read_json
 from webinstruct_assets.stages.pages.document import Layout, Page, Pair, Span, make_pair
 
 MAX_QUESTIONS = 500
@@ -74,8 +74,8 @@ def json_ld_questions(sources: list[str]) -> tuple[list[Marked], list[Reject]]:
     rejects: list[Reject] = []
     for source in sources:
         try:
-            data = json.loads(source.strip().rstrip(";"), strict=False)
-        except (ValueError, RecursionError) as error:
+            data = read_json(source.strip().rstrip(";"), strict=False)
+        except ValueError as error:
             rejects.append(("json_ld", "markup_unreadable", str(error)[:200]))
             continue
         for item in _items(data):

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from webinstruct_assets.core.foreign_json import read_json
 from webinstruct_assets.core.ids import digest_file, digest_json
 from webinstruct_assets.core.llm.client import LlmRequest
 
@@ -110,7 +111,7 @@ def _schema(size: int) -> dict[str, Any]:
 def votes_of(text: str, size: int) -> list[str]:
     """The vote on each of ``size`` domains in a reply, "" where it has none."""
     try:
-        answer = json.loads(text)
+        answer = read_json(text)
     except ValueError:
         answer = None
     if not isinstance(answer, dict):

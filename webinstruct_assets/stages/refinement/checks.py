@@ -12,12 +12,12 @@ Reasons: ``llm_error``, ``defect_truncated``, ``defect_invalid`` (not the JSON a
 (another final answer, without a word about it).
 """
 
-import json
 import re
 from collections import Counter
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
+from webinstruct_assets.core.foreign_json import read_json
 from webinstruct_assets.core.llm.batches import Wanted
 from webinstruct_assets.core.llm.client import LlmReply
 from webinstruct_assets.stages.decontamination.words import words
@@ -174,7 +174,7 @@ def parse_reply(text: str) -> RefinedPair | None:
     if start < 0 or end < start:
         return None
     try:
-        reply = json.loads(_ESCAPE.sub(_repaired, text[start : end + 1]), strict=False)
+        reply = read_json(_ESCAPE.sub(_repaired, text[start : end + 1]), strict=False)
     except ValueError:
         return None
     if (

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from webinstruct_assets.core.config import Section, load_yaml
+from webinstruct_assets.core.foreign_json import read_json
 from webinstruct_assets.core.llm.client import LlmReply, LlmRequest
 
 PROMPTS = Path(__file__).parent / "prompts"
@@ -52,7 +53,7 @@ def label_request(prompt: LabelPrompt, labels: Sequence[str], text: str, tag: st
 def read_label(reply: LlmReply, labels: Sequence[str]) -> str | None:
     """The label of a reply; None for a failed request or anything that is not one of ``labels``."""
     try:
-        label = json.loads(reply.text)["label"] if reply.error is None else None
+        label = read_json(reply.text)["label"] if reply.error is None else None
     except (ValueError, KeyError, TypeError):
         return None
     return label if label in labels else None

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from webinstruct_assets.core.config import Section, load_yaml
+from webinstruct_assets.core.foreign_json import read_json
 from webinstruct_assets.core.ids import digest_json
 from webinstruct_assets.core.llm.client import LlmReply, LlmRequest
 from webinstruct_assets.stages.review.reviews import CATEGORIES
@@ -51,8 +52,8 @@ def read_judgement(reply: LlmReply) -> tuple[str, str]:
     if reply.error is not None:
         return "", f"not judged: {reply.error}"
     try:
-        read = json.loads(reply.text)
-        category, reason = read["category"], str(read["reason"])
+        read = read_json(reply.text)
+        category, reason = str(read["category"]), str(read["reason"])
     except (ValueError, KeyError, TypeError):
         return "", f"not judged: {reply.text[:200]!r}"
     return (category, reason) if category in CATEGORIES else ("", f"not judged: {category!r}")

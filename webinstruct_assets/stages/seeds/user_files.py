@@ -1,6 +1,5 @@
 """The user's own positive pages: JSONL and Parquet with ``text`` (and optionally ``url``), WARC and WET files."""
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import polars as pl
 
 from webinstruct_assets.core.errors import BadInput, MissingInput
+from webinstruct_assets.core.foreign_json import read_json
 from webinstruct_assets.core.warc import RecordReject, iter_records
 from webinstruct_assets.stages.crawl.plain_text import decode_text, visible_text
 
@@ -50,7 +50,7 @@ def _jsonl(path: Path) -> Iterator[UserPage]:
                 continue
             where = f"seed file {path}, line {number + 1}"
             try:
-                record = json.loads(line)
+                record = read_json(line)
             except ValueError as error:  # bad UTF-8 too
                 raise BadInput(f"{where}: not JSON: {error}", "correct that line") from error
             if not isinstance(record, dict) or not isinstance(record.get("text"), str):

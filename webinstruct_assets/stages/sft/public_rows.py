@@ -5,18 +5,20 @@ first, then ``user`` and ``assistant`` in turns, an answer last. What is none sa
 """
 
 import gzip
-import json
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from webinstruct_assets.core.config import ConversationFields, DatasetConfig, PairFields
 from webinstruct_assets.core.errors import BadInput, ConfigError, MissingInput
+from webinstruct_assets.core.foreign_json import read_json
 from webinstruct_assets.core.hub import unreadable
 from webinstruct_assets.core.workspace import Workspace
 
 Message = dict[str, str]
 PARQUET_ROWS = 1024
+MAX_LINE = 64 << 20  # bytes; gzip makes as many of a few thousand
 
 
 class BadRow(Exception):
@@ -64,10 +66,12 @@ def _lines(path: Path) -> Iterator[Any]:
     opener = gzip.open if path.suffix == ".gz" else open
     try:
         with opener(path, "rb") as stream:
-            for number, line in enumerate(stream, 1):
+            for number, line in enumerate(iter(partial(stream.readline, MAX_LINE), b""), 1):
+                if len(line) == MAX_LINE:
+                    raise BadInput(f"{path}: line {number}: over {MAX_LINE:,} bytes", "write one JSON object per line")
                 if line.strip():
                     try:
-                        yield json.loads(line)
+                        yield read_json(line)
                     except ValueError as error:  # UnicodeDecodeError too
                         yield BadRow("unreadable", f"line {number}: {error}")
     except (OSError, EOFError) as error:

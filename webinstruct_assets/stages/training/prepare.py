@@ -70,7 +70,7 @@ def prepare(job: TrainingJob) -> Prepared:
     if job.packing and job.loss == "response":
         # What TRL drops otherwise it would pack.
         data = data.filter(lambda row: _prompt_length(tokenizer, row["prompt"]) < job.max_length)
-    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, use_safetensors=True)
     trainer = SFTTrainer(model=_adapted(job, model), args=arguments, train_dataset=data, processing_class=tokenizer)
     trainer.remove_callback(PrinterCallback)  # our own lines say the same, readably
     # TRL drops rows whose prompt alone fills max_length: no token of them would carry loss.

@@ -7,6 +7,7 @@ import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -92,6 +93,57 @@ def test_dead_endpoint_is_named_with_a_fix(tmp_path: Path) -> None:
     client = LlmClient(("http://127.0.0.1:9/v1", "demo"), "m", Ledger(tmp_path / "ledger.sqlite"), max_retries=1)
     with pytest.raises(DeadEndpoint, match=r"http://127\.0\.0\.1:9/v1 cannot be reached(?s:.*)base_url"):
         client.complete([FRANCE] * 3)
+
+
+@contextmanager
+def answering(status: int, *bodies: bytes, **headers: str) -> Iterator[tuple[str, list[str]]]:
+    """A server with these answers, one after the other; its URL and the paths that it was asked for."""
+    asked: list[str] = []
+
+    class Scripted(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            body = bodies[len(asked) % len(bodies)]
+            asked.append(self.path)
+            self.send_response(status)
+            for name, value in {"Content-Length": str(len(body)), **headers}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_GET = do_POST
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Scripted) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/v1", asked
+        server.shutdown()
+
+
+@pytest.mark.parametrize("servers", [1, 2])
+def test_no_prompt_follows_a_redirect(servers: int, tmp_path: Path) -> None:
+    """Pages of a crawl would go to whomever the endpoint names."""
+    with answering(200, b"{}") as (elsewhere, heard), answering(307, b"", Location=elsewhere) as (url, asked):
+        client = LlmClient(([url] * servers, "m"), "m", Ledger(tmp_path / "ledger.sqlite"), api_key="k")
+        with pytest.raises(ConfigError, match=f"redirects to {elsewhere}"):
+            client.complete([FRANCE])
+    assert asked == ["/v1/chat/completions"] and heard == []
+
+
+@pytest.mark.parametrize("kind", ["application/json", "text/html"])
+def test_an_answer_that_is_no_completion_costs_its_request_only(kind: str, tmp_path: Path) -> None:
+    bad = [
+        b"", b"<html>Please log in</html>", b"{", b"null", b"7", b"{}", b'{"choices": []}', b'{"choices": [{}]}', b"\xff\xfe",
+        b'{"choices": [{"finish_reason": "stop", "message": {"content": ["a"]}}]}',
+    ]  # fmt: skip
+    requests = [replace(FRANCE, seed=number) for number in range(len(bad))]
+    with answering(200, *bad, **{"Content-Type": kind}) as (url, asked):
+        client = LlmClient((url, "m"), "m", Ledger(tmp_path / "ledger.sqlite"), max_retries=0, concurrency=1)
+        replies = client.complete(requests)
+    assert len(asked) == len(bad) and all(reply.error for reply in replies)
+    assert client.ledger.get_many(request.key("m") for request in requests) == {}
 
 
 @pytest.mark.llm

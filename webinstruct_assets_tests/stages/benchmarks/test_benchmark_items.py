@@ -105,7 +105,9 @@ def test_records_without_a_field_are_rejects_naming_record_and_field(home: Path)
         ("x.jsonl", b'{"Frage": "q", "answer": "a"}\n', ["x.jsonl", "record 1", "question"]),
         ("x.jsonl", b"", ["x.jsonl", "empty"]),
         ("x.jsonl", b"\xff\xfe\x00", ["x.jsonl", "UTF-8"]),
-        ("x.jsonl.gz", b"not gzip", ["x.jsonl.gz", "gzipped"]),
+        ("x.jsonl.gz", b"not gzip", ["x.jsonl.gz", "gzip"]),
+        ("x.json", b"[" * 100_000, ["x.json", "too deep"]),
+        ("x.jsonl", b'{"question": ' + b"[" * 100_000 + b"\n", ["x.jsonl", "record 1", "too deep"]),
     ],
 )
 def test_wrong_shape(home: Path, file: str, content: bytes, words: list[str]) -> None:

@@ -9,8 +9,10 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import polars as pl
 import pytest
@@ -290,14 +292,55 @@ def test_a_server_without_ranges_is_named(failing: tuple[str, type[Failing]]) ->
         CrawlSource(root, QUICK).read_range("f", 0, 5)
 
 
+def test_no_path_of_a_list_leads_out_of_its_folder(tmp_path: Path) -> None:
+    root, outside = tmp_path / "crawl", tmp_path / "secret"
+    root.mkdir()
+    outside.write_text("s")
+    (root / "link").symlink_to(outside)
+    for path in ("../secret", "a/../../secret", str(outside), "link", "../crawl/../secret"):
+        source = CrawlSource(str(root), QUICK)
+        for read in (source.read, source.size, source.open, partial(source.read_range, offset=0, length=1)):
+            with pytest.raises(BadInput, match="leads out of"):
+                read(path)
+
+
 def test_redirects_stay_on_the_server(failing: tuple[str, type[Failing]], nginx: str) -> None:
     root, handler = failing
     handler.plan = [(302, {"Location": "/g"})]
     assert CrawlSource(root, QUICK).read("f") == handler.body
-    for place in (f"{nginx}/collinfo.json", "https://a.example/f", root.replace("http", "file")):
+    port, host = urlsplit(nginx).port, root.removeprefix("http://")
+    inside = [
+        "127.0.0.1",
+        "localhost",
+        "[::1]",
+        "[::ffff:127.0.0.1]",
+        "2130706433",
+        "0x7f000001",
+        "127.1",
+        "0",
+        "127.0.0.1.nip.io",
+    ]
+    for place in (
+        f"{nginx}/collinfo.json", "https://a.example/f", root.replace("http", "file"), "http://169.254.169.254/latest/meta-data/",
+        f"http://{host}@127.0.0.1:{port}/f", f"http://127.0.0.1:{port}#@{host}/f", f"//127.0.0.1:{port}/f", f"http://a@{host}/f",
+        "gopher://127.0.0.1:25/f", "ftp://a.example/f", *(f"http://{name}:{port}/mirror/collinfo.json" for name in inside),
+    ):  # fmt: skip
         handler.plan = [(302, {"Location": place})]
         with pytest.raises(BadInput, match="redirects to"):
             CrawlSource(root, QUICK).read("f")
+    # What is no address, or one of its own after all: refused, or asked of the server itself once more.
+    for place in (
+        f"http://{host}\\@127.0.0.1:{port}/f",
+        f"http:\\\\127.0.0.1:{port}/f",
+        f"http:///127.0.0.1:{port}/f",
+        "http://[::1",
+    ):
+        handler.plan = [(302, {"Location": place})]
+        try:
+            assert CrawlSource(root, QUICK).read("f") == handler.body
+        except BadInput as error:
+            assert "redirects to" in error.problem
+    handler.plan = []
     handler.plan = [(302, {"Location": f"{nginx}/collinfo.json"})]
     trusting = QUICK.model_copy(update={"redirect_hosts": (nginx.split("/")[2],)})
     assert CrawlSource(root, trusting).read("f").startswith(b"[")

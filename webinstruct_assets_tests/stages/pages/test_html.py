@@ -147,6 +147,8 @@ HOSTILE = {
     "wide mathml": "<math>" + "<mi>x</mi>" * 20_000 + "</math>",
     "json-ld nest": "<script type='application/ld+json'>" + "[" * 100_000 + '"Question"' + "</script><p>x",
     "json-ld broken": "<script type='application/ld+json'>{\"@type\": \"Question\", </script><p>x",
+    "json-ld half a pair": r"""<script type='application/ld+json'>{"@type": "Question", "name": "Is it \ud83d?",
+        "acceptedAnswer": {"text": "So it is \ude00."}}</script><p>x""",
     "nul": "a\x00b<p\x00>c",
     "private use": "\ue000\ue001\ue004x\ue006",
     "surrogates": "&#xD800; &#x110000; &#0;",
@@ -170,6 +172,7 @@ def test_hostile_pages_end_quickly(name: str) -> None:
 
 def check_page(page: Page) -> None:
     """What holds of every page, however broken."""
+    json.dumps([page.text, page.markup_rejects], ensure_ascii=False).encode()  # can be written
     assert [page.text[line.start : line.end] for line in page.lines] == (page.text.split("\n") if page.lines else [])
     for pair in page.markup_pairs:
         assert pair.question == "\n".join(page.text[start:end] for start, end in pair.question_spans)

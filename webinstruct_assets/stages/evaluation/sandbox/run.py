@@ -34,6 +34,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from webinstruct_assets.core.errors import ConfigError
+from webinstruct_assets.core.foreign_json import read_json
 
 SECONDS = 10.0
 MEMORY = 1 << 30
@@ -135,7 +136,7 @@ def _listen(report: int, output: int, seconds: float) -> tuple[bytes, bytes, Out
 
 def _outcome(said: bytes, token: str, printed: bytes, code: int) -> Outcome:
     try:
-        report = json.loads(said)
+        report = read_json(said)
     except ValueError:
         report = {}
     if isinstance(report, dict) and report.get("token") == token:
