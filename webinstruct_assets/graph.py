@@ -196,12 +196,16 @@ def closure(ws: Workspace, wanted: Iterable[Ref], snapshot: str | None) -> list[
 
 @dataclass(frozen=True)
 class State:
-    """A partition's manifest (None: never materialized), and whether a run would change it, and why."""
+    """A partition's manifest (None: never materialized), and whether a run would change it, and why.
+
+    ``cause``: the partition that the reason is about: this one, or the one far above that all between are stale for.
+    """
 
     ref: Ref
     manifest: Manifest | None
     up_to_date: bool
     reason: str
+    cause: Ref
 
 
 class States:
@@ -226,24 +230,27 @@ class States:
         try:
             manifest = self._ws.lake.manifest(ref)
         except WebInstructError as error:
-            return State(ref, None, False, error.problem)
+            return State(ref, None, False, error.problem, ref)
         if manifest is None:
-            return State(ref, None, False, "never materialized")
+            return State(ref, None, False, "never materialized", ref)
         try:
             identity = identify(stage, ref.key, self._ws)
         except WebInstructError as error:
-            return State(ref, manifest, False, error.problem)
+            return State(ref, manifest, False, error.problem, ref)
         for parent in identity.inputs:
             state = self.of(parent)
             if not state.up_to_date:
-                return State(ref, manifest, False, f"{parent} is not up to date: {state.reason}")
+                own = state.cause == parent
+                reason = f"{parent} is not up to date: {state.reason}" if own else state.reason
+                return State(ref, manifest, False, reason, state.cause)
         if identity.fingerprint == manifest.fingerprint:
-            return State(ref, manifest, True, f"reuses {manifest.reuses}" if manifest.reuses else "")
+            return State(ref, manifest, True, f"reuses {manifest.reuses}" if manifest.reuses else "", ref)
         return State(
             ref,
             manifest,
             False,
             _difference(stage, identity.code_version, identity.config, manifest, identity.inputs),
+            ref,
         )
 
 

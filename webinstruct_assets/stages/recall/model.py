@@ -164,6 +164,7 @@ def crawl_scores(job: Job, model: FastTextScorer) -> pl.Series:
     files = chosen_files(wet_files(job.read("crawl_index")), job.settings["percentile_files"], job.settings["seed"])
     scores: list[float] = []
     unreadable: list[Reject] = []  # not this stage's records: the scan lists them
+    job.progress.start(len(files), "WET files for the percentile")
     for file in files:
         batch: list[str] = []
         for page in read_wet(source, file, job.stage.prefix, unreadable):
@@ -172,6 +173,7 @@ def crawl_scores(job: Job, model: FastTextScorer) -> pl.Series:
                 scores += model.score(batch).tolist()
                 batch = []
         scores += model.score(batch).tolist()
+        job.progress.advance()
     return pl.Series(scores, dtype=pl.Float64)
 
 
