@@ -131,9 +131,11 @@ def why(found: Sequence[dict[str, Any]]) -> list[str]:
     below = Counter(row["cause"] for row in found if row["up_to_date"] is False)
     lines = []
     for cause, count in below.items():
-        reason = own.get(cause) or next(row["reason"] for row in found if row["cause"] == cause)
-        others = count - (cause in own)
-        lines.append(f"{cause}: {reason}" + (f" ({others} more below it)" if others else ""))
+        if cause in own:
+            lines.append(f"{cause}: {own[cause]}" + (f" ({count - 1} more below it)" if count > 1 else ""))
+        else:  # of another snapshot
+            reason = next(row["reason"] for row in found if row["cause"] == cause)
+            lines.append(f"{reason} ({count} below it)")
     return lines
 
 

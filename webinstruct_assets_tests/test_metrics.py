@@ -89,9 +89,8 @@ def test_builds_in_flight_and_what_they_published(workspace: Workspace) -> None:
         assert seen["running_dollars", "local-test"] >= 0
         assert time.time() - 60 < seen["running_told_timestamp_seconds", "local-test"] < time.time() + 1
         shown = status.report(workspace, "local-test", 200)
-        (row,) = [line for line in shown if line.startswith("pages ")]
-        assert row.split()[1:3] == ["local-test", "building"]
-        (line,) = [line for line in shown if line.startswith("pages local-test: ")]
+        row, line = (line for line in shown if line.startswith("pages "))
+        assert row.split() == ["pages", "local-test", "building"]
         assert line.startswith("pages local-test: 4/10 pages, ") and line.endswith("rejected: too_short 4")
         killed.kill()
         killed.wait()
