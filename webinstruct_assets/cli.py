@@ -312,7 +312,7 @@ def takedown(domain: str | None, url: str | None, pair: str | None, reason: str 
     if len(named) > 1 or (named and not reason) or (reason and not named):
         raise click.UsageError("give one of --domain, --url, --pair, and --reason")
     for kind, value in named:
-        take_down(ws, kind, value, reason or "", getpass.getuser())
+        take_down(ws, kind, value, reason or "", getpass.getuser(), lambda line: click.echo(line, err=True))
     held = holdings(ws)
     for entry in ws.lake.takedowns.all():
         click.echo(f"{entry.id}  {entry.at}  {entry.kind} {entry.value}  by {entry.by}: {entry.reason}")

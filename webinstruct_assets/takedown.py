@@ -4,7 +4,7 @@ In: a domain, a URL, or the id of a pair or of anything below one. Out: a line i
 Nothing is deleted here: the next materialization of a partition leaves the rows out.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
@@ -16,6 +16,7 @@ from webinstruct_assets.core.errors import BadInput
 from webinstruct_assets.core.ids import digest_json
 from webinstruct_assets.core.lake import ref_of
 from webinstruct_assets.core.manifest import Manifest
+from webinstruct_assets.core.progress import Progress
 from webinstruct_assets.core.takedown import HELD_SCHEMA, HOST, Takedown, folded_pair
 from webinstruct_assets.core.urls import host_of
 from webinstruct_assets.core.workspace import Workspace
@@ -42,7 +43,14 @@ class Holding:
     rows: int
 
 
-def take_down(ws: Workspace, kind: Literal["domain", "url", "pair"], value: str, reason: str, by: str) -> Takedown:
+def take_down(
+    ws: Workspace,
+    kind: Literal["domain", "url", "pair"],
+    value: str,
+    reason: str,
+    by: str,
+    log: Callable[[str], None] = lambda line: None,
+) -> Takedown:
     """Records one request. Raises BadInput for an empty or malformed one, MissingInput for an unknown pair."""
     if not reason.strip():
         raise BadInput("a takedown without a reason", "say why, for whoever has to account for it later")
@@ -50,7 +58,7 @@ def take_down(ws: Workspace, kind: Literal["domain", "url", "pair"], value: str,
     at = datetime.now(UTC).isoformat(timespec="seconds")
     identity = f"td-{digest_json([kind, value, reason, at])[:16]}"
     takedown = Takedown(id=identity, kind=kind, value=value, reason=reason.strip(), at=at, by=by)
-    ws.lake.record(takedown, _held(ws, takedown))
+    ws.lake.record(takedown, _held(ws, takedown, Progress(f"takedown {kind} {value}", log)))
     return takedown
 
 
@@ -71,22 +79,24 @@ def _normalised(ws: Workspace, kind: str, value: str) -> str:
     return pairs[0]
 
 
-def _held(ws: Workspace, takedown: Takedown) -> pl.DataFrame:
+def _held(ws: Workspace, takedown: Takedown, progress: Progress) -> pl.DataFrame:
     """Rows that match, and all that descend from them, in data-flow order; then the models made from any of these."""
     database = duckdb.connect()
     database.execute(
         "CREATE TABLE held (asset VARCHAR, partition VARCHAR, data_version VARCHAR, id VARCHAR, question VARCHAR, answer VARCHAR)"
     )
-    for stage in STAGES:
-        for manifest in ws.lake.manifests(stage.asset):
-            paths = ws.lake.part_paths(manifest)
-            if paths:
-                texts = "question, answer" if {"question", "answer"} <= set(stage.schema) else "'', ''"
-                names = (quote(manifest.asset), quote(manifest.partition), quote(manifest.data_version))
-                database.execute(
-                    f"INSERT INTO held SELECT {', '.join(names)}, id, {texts} FROM {scan(paths)}"
-                    f" WHERE parent_id IN (SELECT id FROM held) OR {_matches(takedown, list(stage.schema))}"
-                )
+    manifests = [(stage, manifest) for stage in STAGES for manifest in ws.lake.manifests(stage.asset)]
+    progress.start(sum(len(manifest.parts) for _, manifest in manifests), "parts searched")
+    for stage, manifest in manifests:
+        paths = ws.lake.part_paths(manifest)
+        if paths:
+            texts = "question, answer" if {"question", "answer"} <= set(stage.schema) else "'', ''"
+            names = (quote(manifest.asset), quote(manifest.partition), quote(manifest.data_version))
+            database.execute(
+                f"INSERT INTO held SELECT {', '.join(names)}, id, {texts} FROM {scan(paths)}"
+                f" WHERE parent_id IN (SELECT id FROM held) OR {_matches(takedown, list(stage.schema))}"
+            )
+            progress.advance(len(paths))
     rows = database.sql("SELECT DISTINCT * FROM held ORDER BY ALL").pl()
     held = rows.with_columns(folded_pair("question", "answer").alias("text")).select(
         pl.col(name).cast(kind) for name, kind in HELD_SCHEMA.items()

@@ -233,6 +233,11 @@ class Lake:
         self.file_paths(source)  # all of them: some are read by name, as the files of a model
         return self.data_folder(source) / name
 
+    def file_address(self, manifest: Manifest, name: str) -> str:
+        """Where a file of the partition is, for people."""
+        source = self.source(manifest, str(ref_of(manifest)))
+        return self.address(f"{ref_of(source).path()}/{source.data_dir}/{name}")
+
     def input_record(self, ref: Ref, manifest: Manifest) -> InputRecord:
         """What a consumer pins of ``manifest``."""
         return InputRecord(

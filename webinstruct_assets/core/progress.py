@@ -107,7 +107,7 @@ class Progress:
         """Counts ``count`` more records; speaks at most every few seconds, and when the total is reached."""
         self._done += count
         self._rejected.update(rejected or {})
-        now, ended = time.monotonic(), self._done == self._total
+        now, ended = time.monotonic(), count > 0 and self._done == self._total
         if ended or now - self._last >= EVERY_SECONDS:
             self._say(aloud=ended or now - self._logged >= LOG_SECONDS)
 
