@@ -133,12 +133,10 @@ def test_every_long_stage_says_where_it_stands(demo: Workspace) -> None:
             phases = list(dict.fromkeys(standing.noun for standing in told))
             missing = [noun for noun in PHASES[ref.asset] if noun not in phases]
             assert not missing, f"{ref}: {missing} not among {phases}"
-            for noun in phases:
-                last = [standing for standing in told if standing.noun == noun][-1]
-                assert last.total in (None, last.done), f"{ref}: {last.line()}"
-                assert not last.done or last.rate > 0
-            # Nothing is rejected that was not told, but for what the last unit found.
-            assert set(told[-1].rejected) <= set(manifest.rejected)
+            last = told[-1]
+            assert last.total in (None, last.done), f"{ref}: {last.line()}"
+            assert not last.done or last.rate > 0
+            assert set(last.rejected) <= set(manifest.rejected), "the last unit's may be missing, none is invented"
         # What a build costs as it runs is what it will have cost.
         if told:
             assert told[-1].dollars <= 1.05 * cost_of_build(manifest, demo.config.costs).dollars + 1e-3
