@@ -144,6 +144,7 @@ class Job:
         self.ledger = Ledger(folder, f"{stage.asset} {key}", dict(stage.schema), ws.lake, ws.lake.takedowns)
         self.progress = Progress(self.ledger.label, log, self._dollars, ws.lake.folder(stage.ref(key)), listener)
         self._clock, self._cpu_seconds = time.monotonic(), 0.0
+        self._usages_before = len(ws.llm_usage)  # of what was built before in this process
         self._rejected: Counter[str] = Counter()  # of units so far
         self.metrics: dict[str, Any] = {}
         self.training: dict[str, Any] = {}  # what a training process has spent so far, see core.cost.training_seconds
@@ -153,7 +154,7 @@ class Job:
 
     def _dollars(self) -> float:
         """Cost so far, as the finished partition will count it: committed units, and an LLM's time once it was asked."""
-        usages = self.ws.llm_usage
+        usages = self.ws.llm_usage[self._usages_before :]
         tokens_in, tokens_out = sum(use.tokens_in for use in usages), sum(use.tokens_out for use in usages)
         prices, (cpu_seconds, gpu_seconds) = self.ws.config.costs, training_seconds(self.training)
         gpu_seconds += prices.gpus * (time.monotonic() - self._clock) if tokens_out else 0.0

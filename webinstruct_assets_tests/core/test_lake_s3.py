@@ -19,6 +19,7 @@ import pytest
 import yaml
 
 from webinstruct_assets import sql, status
+from webinstruct_assets.assets.metadata import metadata_of
 from webinstruct_assets.core import lake_s3, progress
 from webinstruct_assets.core.config import S3Config
 from webinstruct_assets.core.errors import BadManifest, Busy, ConfigError, Unavailable
@@ -138,6 +139,12 @@ def test_another_machine_reads_everything(chain: tuple[Machines, list[Manifest]]
     execute(EXTRACTED_QA, KEY, ws, log=again.append, run_id="t")
     assert again == [f"extracted_qa/{KEY}: up to date, nothing to do"] and not read_log(machines.folder / "reader.log")
     assert ws.lake.names("pages") == [f"snapshot={KEY}"]
+    # What people are shown is the bucket's address, and it leads somewhere.
+    shown = metadata_of(ws, EXTRACTED_QA, pairs, None)
+    assert shown["manifest"].value == f"{machines.bucket().url}/extracted_qa/snapshot={KEY}/manifest.json"
+    assert str(machines.folder) not in repr(shown)
+    address = ws.lake.file_address(pairs, pairs.everything[0].file)
+    assert machines.bucket().find(address.removeprefix(f"{machines.bucket().url}/"))
 
 
 def test_a_part_that_was_changed_or_lost_is_noticed(chain: tuple[Machines, list[Manifest]]) -> None:

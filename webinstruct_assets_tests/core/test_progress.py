@@ -96,10 +96,11 @@ def demo(tmp_path: Path) -> Iterator[Workspace]:
 # What counts, in the order of the phases. The training is in stages/training.
 PHASES = {
     "seed_set": ["WET files"],
-    "fasttext_model": ["WET files for the percentile"],
+    "fasttext_model": ["pages trained on", "WET files for the percentile"],
     "round1_recall": ["WET files"],
     "round1_domains": ["domains", "questions about domains"],
     "round2_seed_set": ["WET files"],
+    "round2_model": ["pages trained on"],
     "round2_recall": ["WET files"],
     "round2_domains": ["domains"],
     "recalled_urls": ["index files"],

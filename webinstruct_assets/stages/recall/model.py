@@ -95,11 +95,20 @@ def _run(number: int) -> Callable[[Job], None]:
         path, trained = job.folder / "model.bin", 0.0
         if not path.exists():
             job.log(f"{job.stage.asset} {job.key}: training on {training.height:,} pages")
+            total, done = training.height * recall.fasttext.epochs, 0
+            job.progress.start(total, "pages trained on")
+
+            def told(share: float) -> None:
+                nonlocal done
+                job.progress.advance(round(total * share) - done)
+                done = round(total * share)
+
             trained = train(
                 list(zip(training["label"], training["text"], strict=True)),
                 path,
                 recall.fasttext,
                 job.folder / "scratch",
+                told,
             )
         model = FastTextScorer.load(path, POSITIVE)
         scores = model.score(held_out["text"].to_arrow()).tolist()
