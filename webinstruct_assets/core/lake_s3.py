@@ -484,8 +484,8 @@ class S3Lake(Lake):
             there = self.bucket.get(name)
             if there and _age(there[1]) < LEASE_SECONDS:
                 holder = json.loads(there[0])
-                if holder["machine"] != self._machine() and holder["progress"]:
-                    others.append(holder["progress"].encode())
+                if holder["machine"] != self._machine() and (progress := holder.get("progress")):
+                    others.append(progress.encode())
         return own + others
 
     def _machine(self) -> str:

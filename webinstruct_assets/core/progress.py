@@ -112,8 +112,11 @@ class Progress:
             self._say(aloud=ended or now - self._logged >= LOG_SECONDS)
 
     def settle(self, rejected: Mapping[str, int]) -> None:
-        """What was rejected by now, in place of all that was told before."""
+        """What was rejected by now, in place of all that was told before; the end of a phase is told with it."""
+        changed = self._rejected != rejected
         self._rejected = Counter(rejected)
+        if changed and self._noun and self._done == self._total:
+            self._say(aloud=True)
 
     def _say(self, aloud: bool) -> None:
         self._last = time.monotonic()
