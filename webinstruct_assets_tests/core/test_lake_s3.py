@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -440,7 +441,7 @@ def test_a_build_is_seen_from_other_machines(machines: Machines, monkeypatch: py
     """Where it stands comes with its lease, and goes with it: when it ends, and some time after a kill."""
     monkeypatch.setattr(lake_s3, "LEASE_SECONDS", 2.0)
     monkeypatch.setattr(progress, "EVERY_SECONDS", 0.0)
-    monkeypatch.setattr(progress.socket, "gethostname", lambda: "of-the-build")
+    monkeypatch.setattr(socket, "gethostname", lambda: "of-the-build")
     ws, other = machines.machine("a"), machines.machine("b")
     going_on = threading.Event()
 
@@ -460,7 +461,7 @@ def test_a_build_is_seen_from_other_machines(machines: Machines, monkeypatch: py
     build = threading.Thread(target=partial(execute, made(PAGES, run), KEY, ws, log=print, run_id="t"))
     build.start()
     try:
-        monkeypatch.setattr(progress.socket, "gethostname", lambda: "of-who-looks-on")
+        monkeypatch.setattr(socket, "gethostname", lambda: "of-who-looks-on")
         (standing,) = seen(1)
         assert (standing.label, standing.done, standing.total) == (f"pages {KEY}", 4, 10)
         assert standing.rejected == {"too_short": 3} and standing.eta is not None

@@ -1,12 +1,12 @@
 """Progress of builds: done/total, rate, ETA, rejects by reason and cost, of every stage that may take long."""
 
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from webinstruct_assets.core import progress
 from webinstruct_assets.core.cost import cost_of_build
 from webinstruct_assets.core.keys import PartitionKey, Ref
 from webinstruct_assets.core.progress import Progress, Standing, duration
@@ -59,7 +59,7 @@ def test_a_resumed_build_says_what_is_done_and_rejected_but_counts_its_own_rate(
 
 def test_lines_are_rare_and_the_file_is_fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock, lines = [100.0], list[str]()
-    monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     told = Progress("pages x", lines.append, lambda: 0.5, tmp_path)
     told.start(1000, "pages")
     for _ in range(100):
