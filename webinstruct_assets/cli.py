@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 a problem that was named with its fix, 2 wrong usage.
 import getpass
 import json
 import logging
+import shutil
 import signal
 import sys
 from dataclasses import asdict
@@ -130,22 +131,11 @@ def status(snapshot: str | None, as_json: bool) -> None:
     from webinstruct_assets.takedown import holdings
 
     ws = _workspace()
-    rows = module.rows(ws, check_snapshot(snapshot) if snapshot else None)
+    snapshot = check_snapshot(snapshot) if snapshot else None
     if as_json:
-        click.echo(json.dumps(rows, indent=1))
+        click.echo(json.dumps(module.rows(ws, snapshot), indent=1))
         return
-    for row in rows:
-        state = {True: "up to date", False: "STALE", None: "missing"}[row["up_to_date"]]
-        counts = f"{row['rows']:>9,} rows {row['rejected']:>8,} rejected" if row["rows"] is not None else " " * 30
-        click.echo(f"{row['asset']:<20} {row['partition']:<34} {counts}  {state:<10} {row['reason'] or ''}")
-    if running := module.builds(ws):
-        click.echo("\nbeing built now:")
-        for standing in running:
-            click.echo(standing.line())
-    for key in [snapshot] if snapshot else ws.config.snapshots:
-        if lines := module.funnel(ws, key):
-            click.echo(f"\nfunnel of {key}:")
-            click.echo("\n".join(lines))
+    click.echo("\n".join(module.report(ws, snapshot, shutil.get_terminal_size((160, 24)).columns)))
     if held := holdings(ws):
         click.echo("\ntaken down, and still in (materialize these again):")
         for item in held:
@@ -318,7 +308,7 @@ def takedown(domain: str | None, url: str | None, pair: str | None, reason: str 
     if len(named) > 1 or (named and not reason) or (reason and not named):
         raise click.UsageError("give one of --domain, --url, --pair, and --reason")
     for kind, value in named:
-        take_down(ws, kind, value, reason or "", getpass.getuser())
+        take_down(ws, kind, value, reason or "", getpass.getuser(), lambda line: click.echo(line, err=True))
     held = holdings(ws)
     for entry in ws.lake.takedowns.all():
         click.echo(f"{entry.id}  {entry.at}  {entry.kind} {entry.value}  by {entry.by}: {entry.reason}")

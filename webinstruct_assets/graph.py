@@ -202,12 +202,16 @@ def with_funnels(refs: Sequence[Ref]) -> list[Ref]:
 
 @dataclass(frozen=True)
 class State:
-    """A partition's manifest (None: never materialized), and whether a run would change it, and why."""
+    """A partition's manifest (None: never materialized), and whether a run would change it, and why.
+
+    ``cause``: the partition that the reason is about: this one, or the one far above that all between are stale for.
+    """
 
     ref: Ref
     manifest: Manifest | None
     up_to_date: bool
     reason: str
+    cause: Ref
 
 
 class States:
@@ -232,24 +236,27 @@ class States:
         try:
             manifest = self._ws.lake.manifest(ref)
         except WebInstructError as error:
-            return State(ref, None, False, f"{error.problem}; {error.fix}")
+            return State(ref, None, False, f"{error.problem}; {error.fix}", ref)
         if manifest is None:
-            return State(ref, None, False, "never materialized")
+            return State(ref, None, False, "never materialized", ref)
         try:
             identity = identify(stage, ref.key, self._ws)
         except WebInstructError as error:
-            return State(ref, manifest, False, error.problem)
+            return State(ref, manifest, False, error.problem, ref)
         for parent in identity.inputs:
             state = self.of(parent)
             if not state.up_to_date:
-                return State(ref, manifest, False, f"{parent} is not up to date: {state.reason}")
+                own = state.cause == parent
+                reason = f"{parent} is not up to date: {state.reason}" if own else state.reason
+                return State(ref, manifest, False, reason, state.cause)
         if identity.fingerprint == manifest.fingerprint:
-            return State(ref, manifest, True, f"reuses {manifest.reuses}" if manifest.reuses else "")
+            return State(ref, manifest, True, f"reuses {manifest.reuses}" if manifest.reuses else "", ref)
         return State(
             ref,
             manifest,
             False,
             _difference(stage, identity.code_version, identity.config, manifest, identity.inputs),
+            ref,
         )
 
 

@@ -16,6 +16,7 @@ from webinstruct_assets.graph import STAGES
 from webinstruct_assets.resources import WorkspaceResource
 
 WEBHOOK = "WEBINSTRUCT_ALERT_WEBHOOK"
+UI = "WEBINSTRUCT_UI_URL"  # where people reach the UI; `webinstruct ui` sets its own address where nobody has
 KEEP_DAYS = 90
 PER_CALL = 100
 
@@ -79,8 +80,12 @@ def alert_on_failure(context: dg.RunFailureSensorContext) -> dg.SkipReason | Non
 
 
 def alert(context: dg.RunFailureSensorContext) -> dict[str, Any]:
-    """What failed, why and what to do: ``text``, ``run_id``, ``assets``, ``partition``, ``problem``, ``fix``."""
+    """What failed, why and what to do: ``text``, ``run_id``, ``link``, ``assets``, ``partition``, ``problem``, ``fix``.
+
+    ``link``: the run's page, "" where nobody said where the UI is.
+    """
     run = context.dagster_run
+    link = f"{os.environ[UI].rstrip('/')}/runs/{run.run_id}" if os.environ.get(UI) else ""
     assets = sorted(key.to_user_string() for key in run.asset_selection or ())
     problem, fix = context.failure_event.message, f"look at run {run.run_id} in the UI"
     for event in context.get_step_failure_events():
@@ -89,8 +94,10 @@ def alert(context: dg.RunFailureSensorContext) -> dict[str, Any]:
             problem, fix = str(failure.metadata["problem"].value), str(failure.metadata["fix"].value)
     partition = run.tags.get("dagster/partition", "")
     return {
-        "text": f"{', '.join(assets) or run.job_name} {partition} failed: {problem}\nfix: {fix}",
+        "text": f"{', '.join(assets) or run.job_name} {partition} failed: {problem}\nfix: {fix}"
+        + (f"\n{link}" if link else ""),
         "run_id": run.run_id,
+        "link": link,
         "assets": assets,
         "partition": partition,
         "problem": problem,

@@ -1,7 +1,8 @@
 """Prometheus metrics of the lake: what is published, what is being built, what it cost. For the extra ``metrics``.
 
-Everything comes from manifests and from the progress files of builds in flight, at scrape time: nothing is counted
-twice, a restart forgets nothing, and builds in other processes are seen.
+Everything comes from manifests and from what builds at work say of themselves, at scrape time: nothing is counted twice, a
+restart forgets nothing, and builds in other processes are seen, with a lake in a bucket those of other machines too. All
+are gauges: a partition that is made again has numbers of its own.
 """
 
 from collections.abc import Iterator
@@ -11,9 +12,9 @@ from typing import TYPE_CHECKING
 from webinstruct_assets.core.cost import cost_of_build
 from webinstruct_assets.core.errors import BadManifest, ConfigError
 from webinstruct_assets.core.keys import Ref
+from webinstruct_assets.core.progress import builds
 from webinstruct_assets.core.workspace import Workspace
 from webinstruct_assets.graph import STAGES
-from webinstruct_assets.status import builds
 
 if TYPE_CHECKING:
     from wsgiref.simple_server import WSGIServer
@@ -66,20 +67,27 @@ class LakeCollector:
             unreadable.add_metric([ref.asset, str(ref.key)], 1)
         yield from (records_in, rows, rejects, size, seconds, cpu, tokens, dollars, finished, unreadable)
 
-        done = gauge("running_done", "Records that a build in flight has done")
-        total = gauge("running_total", "Records that a build in flight has to do")
-        rate = gauge("running_records_per_second", "Throughput of a build in flight")
-        spending = gauge("running_dollars", "Cost of a build in flight so far")
-        running_rejects = gauge("running_rejected_records", "Rejected records of a build in flight", "reason")
-        for standing in builds(self._ws):
+        done = gauge("running_records_done", "Records that a build at work has done in its phase", "phase")
+        expected = gauge("running_records_expected", "Records that the phase of a build at work has in all", "phase")
+        rate = gauge("running_records_per_second", "Throughput of a build at work in its phase", "phase")
+        left = gauge("running_left_seconds", "Time that the phase of a build at work still takes at its rate", "phase")
+        running_rejects = gauge("running_rejected_records", "Rejected records of a build at work so far", "reason")
+        spending = gauge("running_dollars", "Cost of a build at work so far by the configured prices")
+        told = gauge("running_told_timestamp_seconds", "When a build at work last said where it stands")
+        for standing in builds(self._ws.lake):
             labels = standing.label.split(" ", 1)  # asset, partition
-            done.add_metric(labels, standing.done)
-            total.add_metric(labels, standing.total)
-            rate.add_metric(labels, standing.rate)
-            spending.add_metric(labels, standing.dollars)
+            phase = [*labels, standing.noun]
+            done.add_metric(phase, standing.done)
+            if standing.total is not None:
+                expected.add_metric(phase, standing.total)
+            rate.add_metric(phase, standing.rate)
+            if standing.eta is not None:
+                left.add_metric(phase, standing.eta)
             for reason, count in standing.rejected.items():
                 running_rejects.add_metric([*labels, reason], count)
-        yield from (done, total, rate, spending, running_rejects)
+            spending.add_metric(labels, standing.dollars)
+            told.add_metric(labels, standing.at)
+        yield from (done, expected, rate, left, running_rejects, spending, told)
 
 
 def serve(ws: Workspace, port: int) -> "WSGIServer":

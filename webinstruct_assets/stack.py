@@ -28,6 +28,7 @@ from webinstruct_assets.core.lifeline import dies_with_parent, process_identity
 from webinstruct_assets.core.locks import held
 from webinstruct_assets.core.workspace import Workspace
 from webinstruct_assets.graph import known_snapshots
+from webinstruct_assets.housekeeping import UI
 from webinstruct_assets.partitions import register
 from webinstruct_assets.runner import enter
 
@@ -43,6 +44,7 @@ Log = Callable[[str], None]
 def serve(ws: Workspace, port: int, log: Log) -> None:
     """Runs the stack until SIGINT or SIGTERM. Raises Busy when another one is up, WebInstructError when it cannot stay up."""
     enter(ws)
+    os.environ.setdefault(UI, f"http://127.0.0.1:{port}")
     with holding(ws.root / LOCK) as lock:
         with dg.DagsterInstance.get() as instance:
             register(instance, known_snapshots(ws))

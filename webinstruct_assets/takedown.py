@@ -4,7 +4,7 @@ In: a domain, a URL, or the id of a pair or of anything below one. Out: a line i
 Nothing is deleted here: the next materialization of a partition leaves the rows out.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,6 +17,7 @@ from webinstruct_assets.core.errors import BadInput
 from webinstruct_assets.core.ids import digest_json
 from webinstruct_assets.core.keys import PartitionKey, Ref
 from webinstruct_assets.core.manifest import Manifest, Part
+from webinstruct_assets.core.progress import Progress
 from webinstruct_assets.core.takedown import HELD_SCHEMA, Takedown, folded_pair, of_places
 from webinstruct_assets.core.urls import host_of
 from webinstruct_assets.core.workspace import Workspace
@@ -37,7 +38,14 @@ class Holding:
     rows: int
 
 
-def take_down(ws: Workspace, kind: Literal["domain", "url", "pair"], value: str, reason: str, by: str) -> Takedown:
+def take_down(
+    ws: Workspace,
+    kind: Literal["domain", "url", "pair"],
+    value: str,
+    reason: str,
+    by: str,
+    log: Callable[[str], None] = lambda line: None,
+) -> Takedown:
     """Records one request. Raises BadInput for an empty or malformed one, MissingInput for an unknown pair."""
     if not reason.strip():
         raise BadInput("a takedown without a reason", "say why, for whoever has to account for it later")
@@ -45,7 +53,7 @@ def take_down(ws: Workspace, kind: Literal["domain", "url", "pair"], value: str,
     at = datetime.now(UTC).isoformat(timespec="seconds")
     identity = f"td-{digest_json([kind, value, reason, at])[:16]}"
     takedown = Takedown(id=identity, kind=kind, value=value, reason=reason.strip(), at=at, by=by)
-    ws.lake.record(takedown, _held(ws, takedown))
+    ws.lake.record(takedown, _held(ws, takedown, Progress(f"takedown {kind} {value}", log)))
     return takedown
 
 
@@ -66,23 +74,25 @@ def _normalised(ws: Workspace, kind: str, value: str) -> str:
     return pairs[0]
 
 
-def _held(ws: Workspace, takedown: Takedown) -> pl.DataFrame:
+def _held(ws: Workspace, takedown: Takedown, progress: Progress) -> pl.DataFrame:
     """Rows that match, and all that descend from them, in data-flow order; then the models made from any of these.
 
     Only ids and places are read of what does not match.
     """
     named = {kind: [takedown.value] if kind == takedown.kind else [] for kind in ("pair", "url", "domain")}
     found = [pl.DataFrame(schema=HELD_SCHEMA)]
-    for stage in STAGES:
+    manifests = [(stage, manifest) for stage in STAGES for manifest in ws.lake.manifests(stage.asset)]
+    progress.start(sum(len(manifest.parts) for _, manifest in manifests), "parts searched")
+    for stage, manifest in manifests:
         columns = [name for name in ("id", "parent_id", "url", "domain") if name in stage.schema]
         above = pl.concat(found)["id"].unique()
         tests = [pl.col("parent_id").is_in(above.implode()), pl.col("id").is_in(named["pair"])]
         tests += of_places(columns, named["url"], named["domain"])
         taken = pl.any_horizontal(test.fill_null(False) for test in tests)
         texts = takedown.kind == "pair" and {"question", "answer"} <= set(stage.schema)
-        for manifest in ws.lake.manifests(stage.asset):
-            with ThreadPoolExecutor(READERS) as pool:
-                found += pool.map(partial(_held_in, ws, manifest, columns, taken, texts), manifest.parts)
+        with ThreadPoolExecutor(READERS) as pool:
+            found += pool.map(partial(_held_in, ws, manifest, columns, taken, texts), manifest.parts)
+        progress.advance(len(manifest.parts))
     held = pl.concat(found).unique().sort(pl.all())
     return pl.concat([held, _made_from(ws, held)])
 

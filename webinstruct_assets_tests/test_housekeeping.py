@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -11,21 +12,26 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from webinstruct_assets.core.errors import WebInstructError
 from webinstruct_assets.core.workspace import Workspace
 from webinstruct_assets.definitions import defs
-from webinstruct_assets.housekeeping import WEBHOOK, alert_on_failure, forgettable
+from webinstruct_assets.housekeeping import UI, WEBHOOK, alert_on_failure, forgettable
 from webinstruct_assets.runner import QUIET
 from webinstruct_assets.stages.crawl.demo import build_demo_crawl
+from webinstruct_assets_tests.test_deploy import POSTGRES, cluster_home, postgres
+
+
+def in_use(home: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    """The workspace at ``home``, with the demo's crawl, as Dagster's processes find it."""
+    monkeypatch.setenv("WEBINSTRUCT_HOME", str(home))
+    ws = Workspace.open(home)
+    build_demo_crawl(ws.path(ws.config.crawl.demo_sources), ws.path(ws.config.crawl.local_root), "local-demo")
+    return ws
 
 
 @pytest.fixture
 def instance(tmp_path: Path, workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:
-    monkeypatch.setenv("WEBINSTRUCT_HOME", str(workspace.root))
-    build_demo_crawl(
-        workspace.path(workspace.config.crawl.demo_sources),
-        workspace.path(workspace.config.crawl.local_root),
-        "local-demo",
-    )
+    in_use(workspace.root, monkeypatch)
     with dg.DagsterInstance.local_temp(str(tmp_path)) as found:
         found.add_dynamic_partitions("snapshot", ["local-demo"])
         yield found
@@ -41,7 +47,7 @@ def run(instance: dg.DagsterInstance, asset: str) -> dg.ExecuteInProcessResult:
     )
 
 
-def test_old_runs_go_and_what_made_published_data_stays(instance: dg.DagsterInstance, workspace: Workspace) -> None:
+def check_pruning(instance: dg.DagsterInstance, workspace: Workspace) -> None:
     maker = run(instance, "crawl_index")
     idle, failed = run(instance, "crawl_index"), run(instance, "round2_model")
     assert maker.success and idle.success and not failed.success
@@ -52,10 +58,35 @@ def test_old_runs_go_and_what_made_published_data_stays(instance: dg.DagsterInst
     config = {"ops": {"forget_old_runs": {"config": {"keep_days": -1}}}}
     assert job.execute_in_process(instance=instance, run_config=config).success
     assert instance.has_run(maker.run_id) and not instance.has_run(idle.run_id) and not instance.has_run(failed.run_id)
-    assert instance.get_latest_materialization_event(dg.AssetKey("crawl_index")) is not None
+    key = dg.AssetKey("crawl_index")
+    event = instance.get_latest_materialization_event(key)
+    assert event is not None and event.asset_materialization is not None
+    assert event.asset_materialization.metadata["rows"].value > 0
+    assert [found.run_id for found in instance.fetch_materializations(key, limit=10).records] == [maker.run_id]
+    assert instance.get_materialized_partitions(key) == {"local-demo"}
 
 
-def test_a_failed_run_is_told_with_its_fix(instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_old_runs_go_and_what_made_published_data_stays(instance: dg.DagsterInstance, workspace: Workspace) -> None:
+    check_pruning(instance, workspace)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(POSTGRES is None, reason="no postgres")
+def test_the_same_in_postgres(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with postgres(tmp_path / "pg") as environment:
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        home = cluster_home(tmp_path / "home", environment["PORT"])
+        workspace = in_use(home, monkeypatch)
+        with dg.DagsterInstance.from_config(str(home)) as instance:
+            assert type(instance.event_log_storage).__name__ == "PostgresEventLogStorage"
+            instance.add_dynamic_partitions("snapshot", ["local-demo"])
+            check_pruning(instance, workspace)
+
+
+@contextmanager
+def hook() -> Iterator[tuple[int, list[dict[str, Any]]]]:
+    """A service that takes posts; its port, and what it heard."""
     heard: list[dict[str, Any]] = []
 
     class Hook(BaseHTTPRequestHandler):
@@ -67,6 +98,22 @@ def test_a_failed_run_is_told_with_its_fix(instance: dg.DagsterInstance, monkeyp
         def log_message(self, *_: Any) -> None:
             pass
 
+    with HTTPServer(("127.0.0.1", 0), Hook) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_port, heard
+        server.shutdown()
+
+
+def check_alert(told: dict[str, Any], run_id: str, ui: str) -> None:
+    """It says what failed, why, what to do, and where to look; the address that it went to is a secret."""
+    assert told["run_id"] == run_id and told["assets"] == ["round2_model"] and told["partition"] == "local-demo"
+    assert "round2_seed_set/local-demo, which has not been materialized" in told["problem"]
+    assert told["fix"] == "materialize round2_seed_set/local-demo first" and told["problem"] in told["text"]
+    assert told["link"] == f"{ui}/runs/{run_id}" and told["text"].endswith(told["link"])
+    assert "s3cret" not in json.dumps(told)
+
+
+def test_a_failed_run_is_told_with_its_fix(instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> None:
     failed = run(instance, "round2_model")
     (failure,) = [event for event in failed.all_events if event.event_type == dg.DagsterEventType.RUN_FAILURE]
     context = dg.build_run_status_sensor_context(
@@ -77,13 +124,12 @@ def test_a_failed_run_is_told_with_its_fix(instance: dg.DagsterInstance, monkeyp
     ).for_run_failure()
     monkeypatch.delenv(WEBHOOK, raising=False)
     alert_on_failure(context)
-    assert heard == []
-    with HTTPServer(("127.0.0.1", 0), Hook) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        monkeypatch.setenv(WEBHOOK, f"http://127.0.0.1:{server.server_port}/hook")
+    monkeypatch.setenv(UI, "https://dagster.example.org/")
+    with hook() as (port, heard):
+        monkeypatch.setenv(WEBHOOK, f"http://127.0.0.1:{port}/s3cret")
         alert_on_failure(context)
-        server.shutdown()
     (told,) = heard
-    assert told["run_id"] == failed.run_id and told["assets"] == ["round2_model"] and told["partition"] == "local-demo"
-    assert "round2_seed_set/local-demo, which has not been materialized" in told["problem"]
-    assert told["fix"] == "materialize round2_seed_set/local-demo first" and told["problem"] in told["text"]
+    check_alert(told, failed.run_id, "https://dagster.example.org")
+    with pytest.raises(WebInstructError, match=f"the webhook in {WEBHOOK}: ConnectError") as down:
+        alert_on_failure(context)
+    assert "s3cret" not in str(down.value)

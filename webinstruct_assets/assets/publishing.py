@@ -91,7 +91,7 @@ def _observer(context: dg.AssetExecutionContext, stage: Stage) -> Listener:
                 partition=str(context.partition_key) if stage.dimensions else None,
                 metadata={
                     "done": standing.done,
-                    "total": standing.total,
+                    **({} if standing.total is None else {"total": standing.total}),
                     "records": standing.noun,
                     "per_second": standing.rate,
                     "dollars": standing.dollars,

@@ -32,7 +32,7 @@ def _shown(ws: Workspace, manifest: Manifest) -> dict[str, Any]:
                 break
     text = ws.lake.file(manifest, "report.md").read_text(encoding="utf-8")
     return {
-        "report": dg.MetadataValue.path(str(ws.lake.file(manifest, "report.html"))),
+        "report": dg.MetadataValue.path(ws.lake.file_address(manifest, "report.html")),
         "figures_shown": dg.MetadataValue.md("\n\n".join(pictures[:MAX_FIGURES])),
         "tables": dg.MetadataValue.md(text if len(text) <= MAX_BYTES else text[:MAX_BYTES].rpartition("\n### ")[0]),
     }

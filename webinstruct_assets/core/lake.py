@@ -3,6 +3,7 @@
     <lake>/<asset>/<dim=value>/…/manifest.json      what is published (replaced atomically, last)
     <lake>/<asset>/<dim=value>/…/<fingerprint12>/   parts, rejects and files of one build
     <lake>/<asset>/<dim=value>/…/.lock              held while a run builds this partition
+    <lake>/<asset>/<dim=value>/…/.progress.json     where that run stands (``core.progress``)
 
 Readers see only what a manifest lists, so a killed run leaves nothing half-visible. A lake in a bucket
 (``core.lake_s3``) has such a folder as its working copy, and overrides what is marked below.
@@ -14,7 +15,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence, Set
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import polars as pl
@@ -26,6 +27,7 @@ from webinstruct_assets.core.locks import held
 from webinstruct_assets.core.manifest import SCHEMA_VERSION, InputRecord, Manifest, Part, migrated
 from webinstruct_assets.core.takedown import Takedown, Takedowns
 
+PROGRESS = ".progress.json"
 REJECT_SCHEMA: dict[str, pl.DataType] = {
     "id": pl.String(),
     "parent_id": pl.String(),
@@ -116,7 +118,19 @@ class Lake:
 
     def manifest_files(self, asset: str) -> list[str]:
         """Paths below the root of all manifests of an asset, in key order."""
-        return [path.relative_to(self.root).as_posix() for path in sorted((self.root / asset).glob("**/manifest.json"))]
+        return [path.relative_to(self.root).as_posix() for path in _of_partitions(self.root / asset, "manifest.json")]
+
+    def builds(self) -> list[bytes]:
+        """What the builds at work last said of themselves (``core.progress``), in the order of their partitions.
+
+        Those of killed runs are among them where nothing here tells.
+        """
+        found = []
+        for asset in sorted(self.root.iterdir()) if self.root.is_dir() else []:
+            for path in _of_partitions(asset, PROGRESS):
+                with suppress(FileNotFoundError):  # it has just ended
+                    found.append(path.read_bytes())
+        return found
 
     def absent(self, manifest: Manifest) -> str | None:
         """The first published file that is not there in its size."""
@@ -228,6 +242,11 @@ class Lake:
         self.file_paths(source)  # all of them: some are read by name, as the files of a model
         return self.data_folder(source) / name
 
+    def file_address(self, manifest: Manifest, name: str) -> str:
+        """Where a file of the partition is, for people."""
+        source = self.source(manifest, str(ref_of(manifest)))
+        return self.address(f"{ref_of(source).path()}/{source.data_dir}/{name}")
+
     def input_record(self, ref: Ref, manifest: Manifest) -> InputRecord:
         """What a consumer pins of ``manifest``."""
         return InputRecord(
@@ -288,6 +307,16 @@ class Lake:
             "wait for that run to end, or stop it, then materialize again",
         ):
             yield
+
+
+def _of_partitions(folder: Path, name: str) -> Iterator[Path]:
+    """Files ``name`` of the partitions below a folder, in key order. Builds, which hold most files, are not looked into."""
+    if (folder / name).is_file():
+        yield folder / name
+    if folder.is_dir():
+        for inner in sorted(folder.iterdir()):
+            if "=" in inner.name:
+                yield from _of_partitions(inner, name)
 
 
 def _ref_of_name(name: str) -> Ref:

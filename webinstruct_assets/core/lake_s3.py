@@ -6,7 +6,8 @@ gets its local name, so an entry that is here is there too, and a run on another
 comes into the working copy once, and its sha256 is compared with the manifest's.
 
 Two machines: a partition's writer holds a lease, an object that it renews; one that is not renewed for ``LEASE_SECONDS``
-(by the server's dates and this machine's clock) may be taken over. What keeps versions apart is not the clock, though:
+(by the server's dates and this machine's clock) may be taken over. It says where the build stands, for everybody who looks
+at the lake. What keeps versions apart is not the clock, though:
 the manifest is only put in the place of the one that was there when the lease was taken (If-Match, If-None-Match).
 Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
 """
@@ -35,7 +36,7 @@ from webinstruct_assets.core.config import S3Config
 from webinstruct_assets.core.errors import BadManifest, Busy, ConfigError, Unavailable, WebInstructError
 from webinstruct_assets.core.ids import digest_file
 from webinstruct_assets.core.keys import Ref
-from webinstruct_assets.core.lake import Lake, manifest_name, ref_of, write_atomically
+from webinstruct_assets.core.lake import PROGRESS, Lake, manifest_name, ref_of, write_atomically
 from webinstruct_assets.core.manifest import Manifest, Part
 from webinstruct_assets.core.takedown import Takedown, Takedowns
 
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 LEASE_SECONDS = 60.0
+LEASES = "_leases"
 FRESH_SECONDS = 2.0  # so long is what the bucket said believed, outside the lock of a partition
 PIECE = 8 << 20  # bytes asked for at a time
 TRANSFERS = 8  # files at a time
@@ -526,7 +528,7 @@ class S3Lake(Lake):
     def lock(self, ref: Ref) -> Iterator[None]:
         """As on disk on this machine, and a lease in the bucket over all machines. Raises Busy."""
         with super().lock(ref):
-            lease = _Lease(self.bucket, ref.path(), str(ref), self._machine())
+            lease = _Lease(self.bucket, ref, self.folder(ref) / PROGRESS, self._machine())
             with lease.held():
                 self.refresh()
                 current = self.bucket.find(manifest_name(ref))
@@ -536,6 +538,16 @@ class S3Lake(Lake):
                     yield
                 finally:
                     del self._leases[ref]
+
+    def builds(self) -> list[bytes]:
+        own, others = super().builds(), []
+        for name in self.bucket.below(LEASES):
+            there = self.bucket.get(name)
+            if there and _age(there[1]) < LEASE_SECONDS:
+                holder = json.loads(there[0])
+                if holder["machine"] != self._machine() and (progress := holder.get("progress")):
+                    others.append(progress.encode())
+        return own + others
 
     def _machine(self) -> str:
         """Names this working copy. A lease of the same, while the local lock is ours, is a dead run's."""
@@ -559,11 +571,14 @@ def open_lake(root: Path, url: str, settings: S3Config) -> S3Lake:
 
 
 class _Lease:
-    """``<partition>/.lease``: who writes the partition. ``replaces``: tag of the manifest that was there then."""
+    """``_leases/<partition>``: who writes the partition, and where that stands. All in one place: there are few at a time.
 
-    def __init__(self, bucket: Bucket, partition: str, label: str, machine: str):
-        self._bucket, self._name, self._label = bucket, f"{partition}/.lease", label
-        self._machine = machine
+    ``progress``: the file that tells. ``replaces``: tag of the manifest that was there when the lease was taken.
+    """
+
+    def __init__(self, bucket: Bucket, ref: Ref, progress: Path, machine: str):
+        self._bucket, self._name, self._label = bucket, f"{LEASES}/{ref.path()}", str(ref)
+        self._progress, self._machine = progress, machine
         self._content = {"machine": machine, "host": socket.gethostname(), "pid": os.getpid()}
         self._tag = ""
         self._over = threading.Event()
@@ -596,9 +611,9 @@ class _Lease:
             except WebInstructError:  # the server is away: it ends by itself
                 pass
 
-    def _write(self, over: str | None) -> None:
+    def _write(self, over: str | None, progress: str | None = None) -> None:
         # A new tag each time: contents differ.
-        content = json.dumps({**self._content, "token": secrets.token_hex(8)}).encode()
+        content = json.dumps({**self._content, "token": secrets.token_hex(8), "progress": progress}).encode()
         asked = time.monotonic()
         self._tag = self._bucket.put(self._name, content, over=over)
         self._renewed = asked
@@ -607,7 +622,7 @@ class _Lease:
         there = self._bucket.get(self._name)
         if there:
             holder = json.loads(there[0])
-            age = (datetime.now(UTC) - there[1].at).total_seconds()
+            age = _age(there[1])
             if holder["machine"] != self._machine and age < LEASE_SECONDS:
                 raise Busy(
                     f"{self._label} is being built by another run (pid {holder['pid']} on {holder['host']})",
@@ -621,12 +636,22 @@ class _Lease:
     def _renew(self) -> None:
         while not self._over.wait(LEASE_SECONDS / 4):
             try:
-                self._write(self._tag)
+                self._write(self._tag, self._told())
             except Changed:
                 self._taken = True
                 return
             except WebInstructError:
                 pass  # the server is away: the lease is ours until it ends
+
+    def _told(self) -> str | None:
+        try:
+            return self._progress.read_text()
+        except FileNotFoundError:
+            return None
+
+
+def _age(found: Found) -> float:
+    return (datetime.now(UTC) - found.at).total_seconds()
 
 
 def _not_as_published(address: str, manifest: Manifest, *, gone: bool) -> BadManifest:

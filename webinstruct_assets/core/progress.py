@@ -1,7 +1,8 @@
-"""Progress of a build: done/total, rate, ETA, rejects by reason and cost so far, every few seconds.
+"""Progress of a build: done/total, rate, ETA, rejects by reason and cost so far.
 
-It is logged, told to a listener (Dagster's observations), and stands in ``.progress.json`` of the partition's folder for
-other processes (``webinstruct status``, the metrics endpoint) while the build lasts.
+It is logged and told to a listener (Dagster's observations) every ten seconds, and every two it stands in ``.progress.json`` of the partition's folder for
+other processes (``webinstruct status``, the metrics endpoint) while the build lasts; a lake in a bucket shows it to other
+machines.
 """
 
 import json
@@ -13,34 +14,51 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from webinstruct_assets.core.lake import write_atomically
+from webinstruct_assets.core.lake import PROGRESS, Lake, write_atomically
 from webinstruct_assets.core.lifeline import process_identity
 
 EVERY_SECONDS = 2.0
-FILE = ".progress.json"
+LOG_SECONDS = 10.0  # a line of a run's log is a row of Dagster's event log
+OLD_SECONDS = 60.0  # what was said so long ago is dated
 
 
 @dataclass(frozen=True)
 class Standing:
-    """Where a build stands. ``rate``: records a second; ``eta``: seconds left, None before the first record."""
+    """Where a build stands. ``rate``: records a second; ``eta``: seconds left, None where nothing tells.
+
+    ``total``: None where it is not known beforehand. ``at``: when this was so, in seconds since 1970.
+    """
 
     label: str
     noun: str
     done: int
-    total: int
+    total: int | None
     rate: float
     eta: float | None
     rejected: dict[str, int]
     dollars: float
+    at: float
 
     def line(self) -> str:
-        """One line for a log."""
-        rejects = ", ".join(f"{reason} {count}" for reason, count in sorted(self.rejected.items()))
+        """One line for a log, or for who looks on."""
+        of = "" if self.total is None else f"/{self.total:,}"
+        rejects = ", ".join(f"{reason} {count:,}" for reason, count in sorted(self.rejected.items()))
+        ago = time.time() - self.at
         return (
-            f"{self.label}: {self.done:,}/{self.total:,} {self.noun}, {self.rate:,.1f}/s,"
-            f" ETA {'?' if self.eta is None else f'{self.eta:.0f} s'}, ${self.dollars:.4f}"
+            f"{self.label}: {self.done:,}{of} {self.noun}, {self.rate:,.1f}/s,"
+            f" ETA {'?' if self.eta is None else duration(self.eta)}, ${self.dollars:.4f}"
             + (f", rejected: {rejects}" if rejects else "")
+            + (f" ({duration(ago)} ago)" if ago > OLD_SECONDS else "")
         )
+
+
+def duration(seconds: float) -> str:
+    """In the two largest units, as ``3 h 20 min``."""
+    seconds = round(seconds)
+    for unit, size, smaller, part in (("d", 86400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1)):
+        if seconds >= size:
+            return f"{seconds // size} {unit} {seconds % size // part} {smaller}"
+    return f"{seconds} s"
 
 
 Listener = Callable[[Standing], None]
@@ -62,33 +80,53 @@ class Progress:
     ):
         self.label = label
         self._log, self._dollars, self._listener = log, dollars, listener
-        self._file = folder / FILE if folder else None
-        self._start = self._last = time.monotonic()
-        self._total = self._done = self._before = 0
-        self._noun = "records"
+        self._file = folder / PROGRESS if folder else None
+        self._start = self._last = self._logged = time.monotonic()
+        self._total: int | None = None
+        self._done = self._before = 0
+        self._noun = ""
         self._rejected: Counter[str] = Counter()
+        self.close()  # of a build that was killed
 
-    def start(self, total: int, noun: str, done: int = 0, rejected: Mapping[str, int] | None = None) -> None:
-        """Begins a phase of ``total`` records called ``noun``.
+    def start(self, total: int | None, noun: str, done: int = 0, rejected: Mapping[str, int] | None = None) -> None:
+        """Begins a phase of ``total`` records called ``noun``, and says so.
 
         ``done`` of them, with these rejects, an earlier run has done; they say nothing about this one's rate.
         """
-        self._start, self._last, self._total, self._noun = time.monotonic(), 0.0, total, noun
+        self._start, self._total, self._noun = time.monotonic(), total, noun
         self._done = self._before = done
         self._rejected.update(rejected or {})
+        self._say(aloud=True)
+
+    def found(self, count: int) -> None:
+        """Counts records of this phase that an earlier run has done."""
+        self._done += count
+        self._before += count
 
     def advance(self, count: int = 1, rejected: Mapping[str, int] | None = None) -> None:
         """Counts ``count`` more records; speaks at most every few seconds, and when the total is reached."""
         self._done += count
         self._rejected.update(rejected or {})
-        now = time.monotonic()
-        if now - self._last >= EVERY_SECONDS or self._done == self._total:
-            self._last = now
-            standing = self.standing(now)
+        now, ended = time.monotonic(), count > 0 and self._done == self._total
+        if ended or now - self._last >= EVERY_SECONDS:
+            self._say(aloud=ended or now - self._logged >= LOG_SECONDS)
+
+    def settle(self, rejected: Mapping[str, int]) -> None:
+        """What was rejected by now, in place of all that was told before; the end of a phase is told with it."""
+        changed = self._rejected != rejected
+        self._rejected = Counter(rejected)
+        if changed and self._noun and self._done == self._total:
+            self._say(aloud=True)
+
+    def _say(self, aloud: bool) -> None:
+        self._last = time.monotonic()
+        standing = self.standing(self._last)
+        if aloud:
+            self._logged = self._last
             self._log(standing.line())
             self._listener(standing)
-            if self._file:
-                _write(self._file, standing)
+        if self._file:
+            _write(self._file, standing)
 
     def standing(self, now: float) -> Standing:
         """Where the build stands at time ``now`` (monotonic seconds)."""
@@ -99,9 +137,10 @@ class Progress:
             self._done,
             self._total,
             rate,
-            (self._total - self._done) / rate if rate else None,
+            (self._total - self._done) / rate if rate and self._total is not None else None,
             dict(self._rejected),
             self._dollars(),
+            time.time(),
         )
 
     def close(self) -> None:
@@ -115,13 +154,21 @@ def _write(path: Path, standing: Standing) -> None:
     write_atomically(path, json.dumps({**asdict(standing), **owner}).encode())
 
 
-def standing_of(folder: Path) -> Standing | None:
-    """Where the build of a partition stands; None when nobody builds it (a killed build's file is no build)."""
-    try:
-        record = json.loads((folder / FILE).read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
-        return None
+def builds(lake: Lake) -> list[Standing]:
+    """Where everything stands that is being built now, on any machine; ``label`` is "ASSET PARTITION".
+
+    What a killed build left is none: this machine's processes are looked at, others' leases end.
+    """
+    found = (_standing(data) for data in lake.builds())
+    return sorted((standing for standing in found if standing), key=lambda standing: standing.label)
+
+
+def _standing(data: bytes) -> Standing | None:
+    record = json.loads(data)
     host, process = record.pop("host"), record.pop("process")
     if host == socket.gethostname() and (process is None or process_identity(process[0]) != tuple(process)):
         return None
-    return Standing(**record)
+    try:
+        return Standing(**record)
+    except TypeError:  # by another version of this code
+        return None

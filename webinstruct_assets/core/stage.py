@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import time
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import polars as pl
 
-from webinstruct_assets.core.cost import cost_of
+from webinstruct_assets.core.cost import cost_of, training_seconds
 from webinstruct_assets.core.engine import engine_of
 from webinstruct_assets.core.errors import QualityGate, UnitsFailed, disk_errors_named
 from webinstruct_assets.core.ids import digest_file, digest_json
@@ -147,17 +148,21 @@ class Job:
         self.ledger = Ledger(folder, f"{stage.asset} {key}", dict(stage.schema), ws.lake, ws.lake.takedowns)
         self.progress = Progress(self.ledger.label, log, self._dollars, ws.lake.folder(stage.ref(key)), listener)
         self._clock, self._cpu_seconds = time.monotonic(), 0.0
+        self._usages_before = len(ws.llm_usage)  # of what was built before in this process
+        self._rejected: Counter[str] = Counter()  # of units so far
         self.metrics: dict[str, Any] = {}
+        self.training: dict[str, Any] = {}  # what a training process has spent so far, see core.cost.training_seconds
         self.rows: int | None = None  # set by stages whose rows are not table rows (training rows of a model)
         self._entries: dict[str, Entry] = {}
         self._engine = engine_of(ws.config.engine, log)
 
     def _dollars(self) -> float:
         """Cost so far, as the finished partition will count it: committed units, and an LLM's time once it was asked."""
-        usages = self.ws.llm_usage
+        usages = self.ws.llm_usage[self._usages_before :]
         tokens_in, tokens_out = sum(use.tokens_in for use in usages), sum(use.tokens_out for use in usages)
-        llm_seconds = time.monotonic() - self._clock if tokens_out else 0.0
-        return cost_of(self._cpu_seconds, llm_seconds, tokens_in, tokens_out, self.ws.config.costs).dollars
+        prices, (cpu_seconds, gpu_seconds) = self.ws.config.costs, training_seconds(self.training)
+        gpu_seconds += prices.gpus * (time.monotonic() - self._clock) if tokens_out else 0.0
+        return cost_of(self._cpu_seconds + cpu_seconds, gpu_seconds, tokens_in, tokens_out, prices).dollars
 
     def manifests(self, asset: str) -> list[Manifest]:
         """Manifests of the inputs from ``asset``, in key order."""
@@ -201,7 +206,10 @@ class Job:
 
     def unit(self, name: str, compute: Callable[[], Unit]) -> None:
         """Runs ``compute`` here and commits its result as unit ``name``, unless that unit is committed already."""
-        self._take(name, self.ledger.committed(name) or self.ledger.compute(name, compute))
+        if entry := self.ledger.committed(name):
+            self._take_found(name, entry)
+        else:
+            self._take(name, self.ledger.compute(name, compute))
 
     def ask(self, client: "LlmClient | None", units: Iterable[Callable[[], "AskedUnit"]]) -> None:
         """Commits units that are made of a model's answers, each as soon as it has them all, by their number.
@@ -214,7 +222,7 @@ class Job:
             for number, prepare in enumerate(units):
                 name = f"{number:05}"
                 if entry := self.ledger.committed(name):
-                    self._take(name, entry)
+                    self._take_found(name, entry)
                 else:
                     unit = prepare()
                     unit.name = name
@@ -226,9 +234,15 @@ class Job:
                 self._take(unit.name, self.ledger.commit(unit.name, unit.made_of(replies), start))
                 start = time.process_time()  # units overlap: each is charged what was spent since the one before
 
+    def _take_found(self, name: str, entry: Entry) -> None:
+        self.progress.found(entry.rows_in)
+        self._take(name, entry)
+
     def _take(self, name: str, entry: Entry) -> None:
         self._entries[name] = entry
         self._cpu_seconds += entry.cpu_seconds
+        self._rejected.update(entry.rejected)
+        self.progress.settle(self._rejected)
         for warning in entry.warnings:
             self.log(f"{self.ledger.label}: {warning}")
 
@@ -252,7 +266,9 @@ class Job:
 
         A unit that raises does not stop the others. Raises UnitsFailed at the end, naming each that failed and why.
         """
-        self._entries |= self._compute(self.ledger, function, units, noun, sizes)
+        entries = self._compute(self.ledger, function, units, noun, sizes)
+        self._entries |= entries
+        self._rejected.update(_sum(entry.rejected for entry in entries.values()))
 
     def first_pass(
         self,

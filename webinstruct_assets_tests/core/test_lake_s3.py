@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -11,7 +12,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
@@ -19,7 +20,8 @@ import pytest
 import yaml
 
 from webinstruct_assets import sql, status
-from webinstruct_assets.core import lake_s3
+from webinstruct_assets.assets.metadata import metadata_of
+from webinstruct_assets.core import lake_s3, progress
 from webinstruct_assets.core.config import S3Config
 from webinstruct_assets.core.errors import BadManifest, Busy, ConfigError, Unavailable
 from webinstruct_assets.core.keys import PartitionKey, Ref
@@ -41,7 +43,7 @@ from webinstruct_assets_tests.core.engine import functions, program
 from webinstruct_assets_tests.core.engine.program import KEY, read_log, with_engine
 from webinstruct_assets_tests.core.engine.test_engines import stage_of
 from webinstruct_assets_tests.crashes import program as crashed
-from webinstruct_assets_tests.partitions import filled, publish
+from webinstruct_assets_tests.partitions import filled, made, publish
 
 SERVERS = [
     "moto",
@@ -141,6 +143,12 @@ def test_another_machine_reads_everything(chain: tuple[Machines, list[Manifest]]
     execute(EXTRACTED_QA, KEY, ws, log=again.append, run_id="t")
     assert again == [f"extracted_qa/{KEY}: up to date, nothing to do"] and not read_log(machines.folder / "reader.log")
     assert ws.lake.names("pages") == [f"snapshot={KEY}"]
+    # What people are shown is the bucket's address, and it leads somewhere.
+    shown = metadata_of(ws, EXTRACTED_QA, pairs, None)
+    assert shown["manifest"].value == f"{machines.bucket().url}/extracted_qa/snapshot={KEY}/manifest.json"
+    assert str(machines.folder) not in repr(shown)
+    address = ws.lake.file_address(pairs, pairs.everything[0].file)
+    assert machines.bucket().find(address.removeprefix(f"{machines.bucket().url}/"))
 
 
 def test_a_part_that_was_changed_or_lost_is_noticed(chain: tuple[Machines, list[Manifest]]) -> None:
@@ -189,8 +197,7 @@ def test_another_machine_goes_on_where_one_was_killed(
     manifest = program.build(with_engine(second, "processes"), log)
     assert manifest.data_version == chain[1][0].data_version
     assert len(committed) + len(read_log(log)) - before == program.UNITS
-    names = list(machines.bucket().below("pages"))
-    assert not [name for name in names if ".lease" in name]
+    assert not machines.bucket().below("_leases")
 
 
 @pytest.mark.slow
@@ -543,3 +550,46 @@ def test_every_stage_under_faults(tmp_path: Path, endpoint: str) -> None:
 
 def _began(log: Path, asset: str) -> bool:
     return log.exists() and f"begin {asset}/" in log.read_text()
+
+
+def test_a_build_is_seen_from_other_machines(machines: Machines, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it stands comes with its lease, and goes with it: when it ends, and some time after a kill."""
+    monkeypatch.setattr(lake_s3, "LEASE_SECONDS", 2.0)
+    monkeypatch.setattr(progress, "EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(socket, "gethostname", lambda: "of-the-build")
+    ws, other = machines.machine("a"), machines.machine("b")
+    going_on = threading.Event()
+
+    def run(job: Job) -> None:
+        job.progress.start(10, "pages")
+        job.progress.advance(4, {"too_short": 3})
+        going_on.wait(60)
+        job.unit("all", lambda: Unit(rows=[filled(PAGES, id="pg-1")], rows_in=1))
+
+    def seen(count: int) -> list[progress.Standing]:
+        end = time.monotonic() + 30
+        while len(found := progress.builds(other.lake)) != count:
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        return found
+
+    build = threading.Thread(target=partial(execute, made(PAGES, run), KEY, ws, log=print, run_id="t"))
+    build.start()
+    try:
+        monkeypatch.setattr(socket, "gethostname", lambda: "of-who-looks-on")
+        (standing,) = seen(1)
+        assert (standing.label, standing.done, standing.total) == (f"pages {KEY}", 4, 10)
+        assert standing.rejected == {"too_short": 3} and standing.eta is not None
+        assert f"pages {KEY}: 4/10 pages" in "\n".join(status.report(other, None, 200))
+    finally:
+        going_on.set()
+        build.join()
+    assert progress.builds(other.lake) == [] and not machines.bucket().below("_leases")
+    # A killed one: its lease stays, and is old soon.
+    held = {"machine": "c", "host": "c", "pid": 1, "token": "", "progress": json.dumps({
+        **asdict(standing), "host": "c", "process": [1, 1],
+    })}  # fmt: skip
+    machines.bucket().put(f"_leases/pages/{KEY.path()}", json.dumps(held).encode())
+    assert [item.label for item in seen(1)] == [f"pages {KEY}"]
+    seen(0)
+    assert machines.bucket().below("_leases")

@@ -25,6 +25,7 @@ import polars as pl
 
 from webinstruct_assets.core.errors import BadInput, BadKey, MissingInput
 from webinstruct_assets.core.keys import check_plain_snapshot
+from webinstruct_assets.core.progress import Progress
 from webinstruct_assets.core.warc import RecordReject, WarcRecord, iter_records
 from webinstruct_assets.stages.crawl.capture import Capture
 from webinstruct_assets.stages.crawl.writer import building, publish, record_id, write_snapshot
@@ -61,8 +62,11 @@ def import_warc(files: Sequence[Path], root: Path, snapshot: str, log: Callable[
                 f"import under another key, or delete {root}/crawl-data/{snapshot} first",
             )
         size = sum(file.stat().st_size for file in files)
+        progress = Progress(f"import {snapshot}", log)
+        progress.start(size, "bytes read")
+        captures = _captures(files, rejects, log, progress)
         counts: dict[str, Any] = dict(
-            write_snapshot(folder, snapshot, _captures(files, rejects, log), files=max(1, -(-size // BYTES_PER_FILE)))
+            write_snapshot(folder, snapshot, captures, files=max(1, -(-size // BYTES_PER_FILE)))
         )
         rows = [{name: getattr(item, name) for name in REJECT_SCHEMA} for item in rejects]
         frame = pl.DataFrame(rows, schema=REJECT_SCHEMA)
@@ -76,22 +80,32 @@ def import_warc(files: Sequence[Path], root: Path, snapshot: str, log: Callable[
     return counts
 
 
-def _captures(files: Sequence[Path], rejects: list[RecordReject], log: Callable[[str], None]) -> Iterator[Capture]:
+def _captures(
+    files: Sequence[Path], rejects: list[RecordReject], log: Callable[[str], None], progress: Progress
+) -> Iterator[Capture]:
     seen: set[str] = set()
+
+    def reject(item: RecordReject) -> None:
+        rejects.append(item)
+        progress.advance(0, {item.reason: 1})
+
     for file in files:
-        pages, before = 0, len(rejects)
+        pages, before, read = 0, len(rejects), 0
         with file.open("rb") as stream:
-            for record in iter_records(stream, str(file), on_reject=rejects.append):
+            for record in iter_records(stream, str(file), on_reject=reject):
+                progress.advance(stream.tell() - read)
+                read = stream.tell()
                 reason, detail = _why_not(record)
                 capture = _capture(record)
                 if not reason and capture.record_id in seen:
                     reason, detail = "duplicate", capture.record_id
                 if reason:
-                    rejects.append(RecordReject(str(file), record.offset, reason, detail, record.url))
+                    reject(RecordReject(str(file), record.offset, reason, detail, record.url))
                     continue
                 pages += 1
                 seen.add(capture.record_id)
                 yield capture
+        progress.advance(file.stat().st_size - read)
         found = Counter(item.reason for item in rejects[before:])
         others = ", ".join(f"{number} {reason}" for reason, number in found.most_common())
         # A file given twice is no fault: its pages are all here.

@@ -101,7 +101,7 @@ def run(job: Job) -> None:
             unit, hits = check_pages(part, texts, lookups, rule["level"])
             # Before the unit's own commit: a unit that is committed has its hits on disk.
             write_table(file, pl.DataFrame(hits, schema=HITS_SCHEMA))
-            job.progress.advance(unit.rows_in, {"contaminated": len(unit.rejects)})
+            job.progress.advance(unit.rows_in)
             return unit
 
         job.unit(f"{number:05}", compute)
@@ -177,6 +177,9 @@ def find_common(
     pages = 0
     total = np.zeros(index.grams, np.int64)
     if rule["common_share"] is not None:
+        job.progress.start(
+            sum(manifest.rows for manifest in job.manifests("pages")), "pages searched for common wording"
+        )
         for number, chunk in enumerate(chunks):
             file = scratch / f"counts-{number:05}.parquet"
             if not file.exists():
@@ -187,6 +190,7 @@ def find_common(
                     file, pl.DataFrame({"gram": [-1, *held.tolist()], "pages": [len(texts), *counts[held].tolist()]})
                 )
             counted = pl.read_parquet(file)
+            job.progress.advance(counted["pages"][0])
             pages += counted["pages"][0]
             total[counted["gram"][1:].to_numpy()] += counted["pages"][1:].to_numpy()
         least = max(rule["common_min_pages"], rule["common_share"] * pages)

@@ -72,12 +72,13 @@ def run(job: Job) -> None:
         chunks[-1].append(path)
         blocks[-1] = Block(blocks[-1].first, blocks[-1].rows + part.rows, blocks[-1].read)
         total += part.rows
-    job.progress.start(total, "pairs")
-    parents, edges = clusters(blocks, DuplicatesConfig.model_validate(job.settings), job.folder / "scratch/near")
+    scratch, settings = job.folder / "scratch/near", DuplicatesConfig.model_validate(job.settings)
+    parents, edges = clusters(blocks, settings, scratch, job.progress)
     members = _members(chunks, blocks, parents, edges)
     write_table(job.folder / "clusters.parquet", members.select(*CLUSTERS_SCHEMA))
     rejected = {row["id"]: row for row in members.filter(pl.col("reason") != "").iter_rows(named=True)}
     sizes = Counter(row["kept"] for row in rejected.values())
+    job.progress.start(total, "pairs")
     for number, chunk in enumerate(chunks):
         job.unit(f"{number:05}", partial(_unit, job, chunk, rejected, sizes))
     job.metrics |= {
@@ -144,7 +145,7 @@ def _unit(job: Job, chunk: list[Path], rejected: dict[str, dict[str, Any]], size
         near = f": question {member['question']:.2f}, question and answer {member['pair']:.2f}"
         detail = f"{how} {kept}" + (near if member["reason"] == "duplicate_near" else "")
         rejects.append(Reject(pair["id"], pair["parent_id"], member["reason"], detail))
-    job.progress.advance(len(rows) + len(rejects), Counter(reject.reason for reject in rejects))
+    job.progress.advance(len(rows) + len(rejects))
     return Unit(rows=rows, rows_in=len(rows) + len(rejects), rejects=rejects)
 
 

@@ -22,6 +22,7 @@ import polars as pl
 
 from webinstruct_assets.core.config import DuplicatesConfig
 from webinstruct_assets.core.lake import write_table
+from webinstruct_assets.core.progress import Progress
 from webinstruct_assets.stages.duplicates.exact import pair_digest
 
 if TYPE_CHECKING:
@@ -56,7 +57,11 @@ def signatures(shingles: "Shingles", bands: int, rows: int) -> "Array":
 
 
 def clusters(
-    blocks: Sequence[Block], settings: DuplicatesConfig, scratch: Path, groups: "Array | None" = None
+    blocks: Sequence[Block],
+    settings: DuplicatesConfig,
+    scratch: Path,
+    progress: Progress | None = None,
+    groups: "Array | None" = None,
 ) -> tuple["Array", pl.DataFrame]:
     """Per pair the lowest pair of its cluster, and the edges (first, second, exact, question, pair: similarities).
 
@@ -65,20 +70,29 @@ def clusters(
     from webinstruct_assets.stages.duplicates.shingles import flatten, unite
 
     scratch.mkdir(parents=True, exist_ok=True)
+    progress = progress or Progress("duplicates", lambda line: None)
     total = sum(block.rows for block in blocks)
     parents = np.arange(total, dtype=np.int64)
+    progress.start(total, "pairs hashed")
     for number, block in enumerate(blocks):
         file = scratch / f"bands-{number:05}.parquet"
-        if not file.exists():
+        if file.exists():
+            progress.found(block.rows)
+        else:
             write_table(file, _bands(block, settings))
+            progress.advance(block.rows)
     edges = []
     if total:
-        _candidates(blocks, settings, scratch)
+        _candidates(settings, scratch, progress)
         verify = _Verifier(blocks, settings, scratch, groups)
-        for number in range(len(blocks)):
+        progress.start(total, "pairs compared")
+        for number, block in enumerate(blocks):
             file = scratch / f"edges-{number:05}.parquet"
-            if not file.exists():
+            if file.exists():
+                progress.found(block.rows)
+            else:
                 write_table(file, verify.block(number))
+                progress.advance(block.rows)
             found = pl.read_parquet(file)
             unite(parents, found["first"].to_numpy(), found["second"].to_numpy())
             edges.append(found)
@@ -116,7 +130,7 @@ def _keyed(band: int, keys: "Array", rows: "Array") -> pl.DataFrame:
     )
 
 
-def _candidates(blocks: Sequence[Block], settings: DuplicatesConfig, scratch: Path) -> None:
+def _candidates(settings: DuplicatesConfig, scratch: Path, progress: Progress) -> None:
     """``candidates-<band>.parquet`` per band, then all of them, distinct and in order, in ``candidates.parquet``."""
     import duckdb
 
@@ -127,9 +141,12 @@ def _candidates(blocks: Sequence[Block], settings: DuplicatesConfig, scratch: Pa
         bands = str(scratch / "bands-*.parquet")
         lags = ", ".join(f"lag(row, {lag}) OVER w AS lag{lag}" for lag in range(1, LAGS + 1))
         others = ", ".join(["oldest", *(f"lag{lag}" for lag in range(1, LAGS + 1))])
-        for band in range(_DIGEST_BAND, 2 * settings.bands):
+        numbers = range(_DIGEST_BAND, 2 * settings.bands)
+        progress.start(len(numbers), "bands joined")
+        for band in numbers:
             file = scratch / f"candidates-{band}.parquet"
             if file.exists():
+                progress.found(1)
                 continue
             _copy(
                 db,
@@ -138,6 +155,7 @@ def _candidates(blocks: Sequence[Block], settings: DuplicatesConfig, scratch: Pa
                 f"WHERE band = {band} WINDOW w AS (PARTITION BY key ORDER BY row))) WHERE other < row",
                 file,
             )
+            progress.advance()
         _copy(
             db,
             f"SELECT DISTINCT first, second FROM read_parquet('{scratch / 'candidates-*.parquet'}') "

@@ -6,9 +6,10 @@ Nothing here knows rounds, domains or files of a crawl.
 import json
 import os
 import random
+import re
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -18,13 +19,20 @@ from webinstruct_assets.core.config import FastTextConfig
 from webinstruct_assets.core.errors import QualityGate
 
 POSITIVE = "__label__positive"
+DONE = re.compile(r"Progress: *([\d.]+)%")  # fastText's own words
 
 
-def train(pages: Sequence[tuple[str, str]], path: Path, config: FastTextConfig, scratch: Path) -> float:
+def train(
+    pages: Sequence[tuple[str, str]],
+    path: Path,
+    config: FastTextConfig,
+    scratch: Path,
+    told: Callable[[float], None] = lambda share: None,
+) -> float:
     """Trains on (label, text) pairs, label being positive or negative, and writes the model to ``path``; CPU seconds.
 
-    Runs in a process of its own, see ``training_process``. Pages are shuffled, as gradient descent wants them.
-    Raises QualityGate when fastText's updates diverge.
+    ``told`` hears which share of the training is done. Runs in a process of its own, see ``training_process``. Pages are
+    shuffled, as gradient descent wants them. Raises QualityGate when fastText's updates diverge.
     """
     scratch.mkdir(parents=True, exist_ok=True)
     corpus = scratch / "corpus.txt"
@@ -38,18 +46,25 @@ def train(pages: Sequence[tuple[str, str]], path: Path, config: FastTextConfig, 
         "input": str(corpus), "output": str(temporary), "dim": config.dim, "epoch": config.epochs, "lr": config.lr,
         "wordNgrams": config.word_ngrams, "minCount": config.min_count, "bucket": config.buckets, "seed": config.seed,
     }  # fmt: skip
-    answer = subprocess.run(
+    said: list[str] = []
+    with subprocess.Popen(
         [sys.executable, "-m", "webinstruct_assets.stages.recall.training_process", json.dumps(arguments)],
         env={**os.environ, "MALLOC_PERTURB_": "255"},
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
-        check=False,
-    )
-    if answer.returncode:
-        problem = (answer.stdout.strip() or answer.stderr.strip())[-500:]
+    ) as child:
+        assert child.stdout
+        for line in child.stdout:  # ends at a carriage return, too
+            if done := DONE.search(line):
+                told(float(done[1]) / 100)
+            elif line.strip():
+                said.append(line.strip())
+    if child.returncode:
+        problem = "\n".join(said)[-500:]
         raise QualityGate(f"fastText training failed: {problem}", "lower `recall.fasttext.lr`, or add pages")
     temporary.rename(path)
-    return float(answer.stdout.split()[-1])
+    return float(said[-1])
 
 
 @dataclass(frozen=True)

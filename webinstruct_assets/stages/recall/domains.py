@@ -213,7 +213,7 @@ def _judge(job: Job, domains: pl.DataFrame, number: int) -> Unit:
             rows.append({**row, "decided_by": "recall_rate"})
         else:
             undecided.append((row, Evidence(name, tuple(domain["paths"] or ()), tuple(domain["titles"]))))
-    job.progress.advance(len(rows) + len(rejects))
+    job.progress.advance(len(rows) + len(rejects), Counter(reject.reason for reject in rejects))
     counts: Counter[str] = Counter()
     judgements = _ask(job, [evidence for _, evidence in undecided], number, counts)
     rows += [{**row, **_decided(job, judgements[evidence.domain])} for row, evidence in undecided]
@@ -239,7 +239,8 @@ def _ask(job: Job, undecided: Sequence[Evidence], number: int, counts: Counter[s
         with job.ws.llm(judge_model(job.ws, number), job.log) as client:
 
             def ask(requests: Sequence[LlmRequest]) -> list[LlmReply]:
-                replies = client.complete(requests)
+                job.progress.start(len(requests), "questions about domains")
+                replies = client.complete(requests, on_reply=lambda index, reply: job.progress.advance())
                 for reply in replies:
                     counts.update(tokens_in=reply.tokens_in, tokens_out=reply.tokens_out)
                 return replies
@@ -247,7 +248,6 @@ def _ask(job: Job, undecided: Sequence[Evidence], number: int, counts: Counter[s
             answers = judge(new, at_once, snapshot, ask)
         # After the last answer: a run killed before asks again in the same lists, which the ledger answers.
         memory.remember(answers)
-        job.progress.advance(len(new))
         return known | answers
     finally:
         ledger.close()

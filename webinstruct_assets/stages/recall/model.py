@@ -96,11 +96,20 @@ def _run(number: int) -> Callable[[Job], None]:
         path, trained = job.folder / "model.bin", 0.0
         if not path.exists():
             job.log(f"{job.stage.asset} {job.key}: training on {training.height:,} pages")
+            total, done = training.height * recall.fasttext.epochs, 0
+            job.progress.start(total, "pages trained on")
+
+            def told(share: float) -> None:
+                nonlocal done
+                job.progress.advance(round(total * share) - done)
+                done = round(total * share)
+
             trained = train(
                 list(zip(training["label"], training["text"], strict=True)),
                 path,
                 recall.fasttext,
                 job.folder / "scratch",
+                told,
             )
         model = FastTextScorer.load(path, POSITIVE)
         scores = model.score(held_out["text"].to_arrow()).tolist()
@@ -165,6 +174,7 @@ def crawl_scores(job: Job, model: FastTextScorer) -> pl.Series:
     files = chosen_files(wet_files(job.read("crawl_index")), job.settings["percentile_files"], job.settings["seed"])
     scores: list[float] = []
     unreadable: list[Reject] = []  # not this stage's records: the scan lists them
+    job.progress.start(len(files), "WET files for the percentile")
     for file in files:
         batch: list[str] = []
         for page in read_wet(source, file, job.stage.prefix, unreadable):
@@ -173,6 +183,7 @@ def crawl_scores(job: Job, model: FastTextScorer) -> pl.Series:
                 scores += model.score(batch).tolist()
                 batch = []
         scores += model.score(batch).tolist()
+        job.progress.advance()
     return pl.Series(scores, dtype=pl.Float64)
 
 

@@ -15,12 +15,15 @@ from typing import Any
 
 
 def main(arguments: dict[str, Any]) -> int:
-    """Trains and saves, and prints the CPU seconds it took; prints fastText's error, and returns 1, when it diverges."""
+    """Trains and saves, and prints the CPU seconds it took; prints fastText's error, and returns 1, when it diverges.
+
+    fastText itself says on stderr how far it is (verbose=2).
+    """
     import fasttext
 
     output = arguments.pop("output")
     try:
-        model = fasttext.train_supervised(**arguments, thread=1, verbose=0)
+        model = fasttext.train_supervised(**arguments, thread=1, verbose=2)
     except (RuntimeError, ValueError) as error:
         print(error)
         return 1

@@ -216,7 +216,6 @@ class _Refining(AskedUnit):
                 "status": outcome.status, "final_before": str(before), "final_after": str(after), "answer_type": after.kind,
                 "correction": outcome.correction, "reasoning_added": outcome.reasoning_added, "model": settings["model"], "prompt_hash": settings["prompt_hash"],
             })  # fmt: skip
-        self._job.progress.advance(0, Counter(reject.reason for reject in rejects))
         return Unit(rows=rows, rows_in=len(self._pairs), rejects=rejects, counts=counts)
 
 

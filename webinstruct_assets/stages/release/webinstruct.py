@@ -212,7 +212,8 @@ def _source_types(job: Job, rows: pl.DataFrame, spent: Counter[str]) -> dict[str
             )
         )
     model = job.ws.config.release.subject_model
-    asked = dict(zip(undecided, _ask(job, model, requests, SOURCE_TYPES, "other", spent), strict=True))
+    job.progress.start(len(undecided), "hosts")
+    asked = dict(zip(undecided, _ask(job, model, requests, SOURCE_TYPES, "other", spent, count=True), strict=True))
     return {host: (source_type, "rule") if source_type else asked[host] for host, source_type in ruled.items()}
 
 
@@ -229,7 +230,7 @@ def _ask(
     if not requests:
         return []
     with job.ws.llm(model, job.log) as client:
-        replies = client.complete(requests, on_reply=lambda index, reply: job.progress.advance(1) if count else None)
+        replies = client.complete(requests, on_reply=lambda index, reply: job.progress.advance(int(count)))
     for reply in replies:
         spent.update(tokens_in=reply.tokens_in, tokens_out=reply.tokens_out)
     read = [read_label(reply, labels) for reply in replies]

@@ -161,8 +161,9 @@ def sample(
     files = [file for file, _ in work]
     counts = [entries[file.unit].counts for file in files]
     chosen, copies = _choose(scratch, files, counts, seeds, given)
+    job.progress.start(sum(entries[file.unit].rows_in for file in files), "candidates")
     for number, file in enumerate(files):
-        job.unit(file.unit, partial(_settle, scratch, file, chosen[number], copies[number]))
+        job.unit(file.unit, partial(_settle, job, scratch, file, chosen[number], copies[number]))
     job.metrics |= {
         "wet_files_read": len(files),
         **{f"eligible_{label}s": int(sum(count[f"eligible_{label}"] for count in counts)) for label in LABELS},
@@ -217,7 +218,7 @@ def _sizes(given: int, positives: int, negatives: int, seeds: SeedsConfig) -> tu
     )
 
 
-def _settle(scratch: Path, file: WetFile, chosen: set[int], copies: set[int]) -> Unit:
+def _settle(job: Job, scratch: Path, file: WetFile, chosen: set[int], copies: set[int]) -> Unit:
     """The second pass over one file: its candidates become rows or rejects."""
     frame = pl.read_parquet(scratch / f"part-{file.unit}.parquet")
     taken = frame["offset"].is_in(list(chosen))
@@ -233,6 +234,7 @@ def _settle(scratch: Path, file: WetFile, chosen: set[int], copies: set[int]) ->
     earlier = scratch / f"rejects-{file.unit}.parquet"
     rejects = pl.concat([pl.read_parquet(earlier), left]) if earlier.exists() else left
     rows = frame.filter(taken).select(list(SCHEMA))
+    job.progress.advance(rows.height + rejects.height)
     return Unit(rows=rows, rejects=rejects, rows_in=rows.height + rejects.height)
 
 

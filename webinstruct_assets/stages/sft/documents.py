@@ -42,6 +42,8 @@ def take_pages(job: Job, recipe: RecipeConfig) -> None:
     lookups = Lookups.of(items_of(job), job.settings["decontamination"])
     find_common(job, job.settings["decontamination"], lookups.index, [chunk for _, chunk in chunks], scratch)
     judged_files, hit_files = [], []
+    total = sum(pages.rows for pages in job.manifests("pages"))
+    job.progress.start(total, "pages looked up")
     for number, (_, chunk) in enumerate(chunks):
         judged_files.append(scratch / f"judged-{number:05}.parquet")
         hit_files.append(scratch / f"hits-{number:05}.parquet")
@@ -49,13 +51,17 @@ def take_pages(job: Job, recipe: RecipeConfig) -> None:
             judged, hits = _judge(chunk, lookups)
             write_table(hit_files[-1], hits)
             write_table(judged_files[-1], judged)
+            job.progress.advance(judged.height)
+        else:
+            job.progress.found(pl.scan_parquet(judged_files[-1]).select(pl.len()).collect().item())
     hits = pl.concat([pl.DataFrame(schema=HITS_SCHEMA), *(pl.read_parquet(file) for file in hit_files)])
     write_table(job.folder / "hits.parquet", hits)
     judged = pl.concat([pl.DataFrame(schema=VERDICTS), *(pl.read_parquet(file) for file in judged_files)])
     job.metrics["by_benchmark"] = dropped_by_benchmark(hits, "page_id")
     verdicts = _verdicts(judged, recipe)
+    job.progress.start(total, "pages")
     for number, (snapshot, chunk) in enumerate(chunks):
-        job.unit(f"{number:05}", partial(_unit, job.key["recipe"], snapshot, chunk, verdicts))
+        job.unit(f"{number:05}", partial(_unit, job, snapshot, chunk, verdicts))
 
 
 def _judge(chunk: list[Path], lookups: Lookups) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -97,7 +103,8 @@ def _verdicts(judged: pl.DataFrame, recipe: RecipeConfig) -> pl.DataFrame:
     return pl.concat([judged.filter(pl.col("reason").is_not_null()).select("id", "reason", "detail"), found])
 
 
-def _unit(recipe: str, snapshot: str, chunk: list[Path], verdicts: pl.DataFrame) -> Unit:
+def _unit(job: Job, snapshot: str, chunk: list[Path], verdicts: pl.DataFrame) -> Unit:
+    recipe = job.key["recipe"]
     pages = pl.read_parquet(chunk, columns=["id", "text"], hive_partitioning=False).join(
         verdicts, on="id", how="left", maintain_order="left"
     )
@@ -116,4 +123,5 @@ def _unit(recipe: str, snapshot: str, chunk: list[Path], verdicts: pl.DataFrame)
         for row in named.filter(pl.col("reason").is_null()).iter_rows(named=True)
     ]  # fmt: skip
     rejects = named.filter(pl.col("reason").is_not_null()).select(*REJECT_SCHEMA)
+    job.progress.advance(pages.height)
     return Unit(rows=rows, rows_in=pages.height, rejects=rejects)

@@ -72,6 +72,7 @@ def run(job: Job) -> None:
     (job.folder / "scratch").mkdir(exist_ok=True)
     rows = records(job.ws, name, job.log)
     files: list[Path] = []
+    job.progress.start(None, "rows")
     while chunk := list(islice(rows, ROWS_PER_UNIT)):
         number = len(files)
         files.append(job.folder / f"scratch/hits-{number:05}.parquet")
@@ -105,6 +106,7 @@ def _unit(job: Job, config: DatasetConfig, lookups: Lookups, first: int, chunk: 
         if hit := evidence.get(row["id"]):
             rejects.append(Reject(row["id"], "", "contaminated", f"row {row['row']}: {describe(hit)}"))
     clean = [row for row in rows if row["id"] not in evidence]
+    job.progress.advance(len(chunk))
     turns = sum(len(row["messages"]) for row in clean)
     return Unit(rows=clean, rows_in=len(chunk), rejects=rejects, counts={"turns": turns})
 

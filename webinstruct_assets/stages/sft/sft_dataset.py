@@ -21,6 +21,7 @@ from webinstruct_assets.core.errors import ConfigError
 from webinstruct_assets.core.ids import row_id
 from webinstruct_assets.core.keys import PartitionKey, Ref
 from webinstruct_assets.core.lake import REJECT_SCHEMA
+from webinstruct_assets.core.progress import Progress
 from webinstruct_assets.core.stage import Job, Stage, Unit
 from webinstruct_assets.core.workspace import Workspace
 from webinstruct_assets.stages.decontamination.decontaminated_qa import benchmarks_of
@@ -90,7 +91,10 @@ def run(job: Job) -> None:
         take_pages(job, recipe)
     else:
         scratch = job.folder / "scratch/near"
-        job.unit("00000", lambda: build(_rows(job), recipe, job.key["recipe"], job.ws.config.duplicates, scratch))
+        job.unit(
+            "00000",
+            lambda: build(_rows(job), recipe, job.key["recipe"], job.ws.config.duplicates, scratch, job.progress),
+        )
     trained_on = recipe.steps != 0
     job.metrics["snapshots"] = recipe.sources if trained_on else []
     job.metrics["datasets"] = sorted(set(recipe.datasets)) if trained_on else []
@@ -143,7 +147,14 @@ def _words(column: str) -> pl.Expr:
     return pl.col(column).str.count_matches(r"\S+").alias(f"{column}_words")
 
 
-def build(rows: pl.DataFrame, recipe: RecipeConfig, name: str, duplicates: DuplicatesConfig, scratch: Path) -> Unit:
+def build(
+    rows: pl.DataFrame,
+    recipe: RecipeConfig,
+    name: str,
+    duplicates: DuplicatesConfig,
+    scratch: Path,
+    progress: Progress | None = None,
+) -> Unit:
     """The recipe's conversations out of ``rows`` (``ROWS``), and why each other row was left out.
 
     The first reason that applies counts: other_refiner, other_subject, other_source_type (of refined pairs; the others
@@ -165,7 +176,7 @@ def build(rows: pl.DataFrame, recipe: RecipeConfig, name: str, duplicates: Dupli
         .then(pl.lit("short_answer"))
         .alias("reason"),
     )
-    found = find_duplicates(judged.filter(pl.col("reason").is_null()), duplicates, scratch)
+    found = find_duplicates(judged.filter(pl.col("reason").is_null()), duplicates, scratch, progress)
     judged = judged.join(found, on="id", how="left", maintain_order="left").with_columns(
         pl.coalesce("reason", "_duplicate").alias("reason")
     )
@@ -214,7 +225,9 @@ def _not_among(column: str, allowed: list[str]) -> pl.Expr:
     return ~pl.col(column).is_in(allowed) if allowed else pl.lit(False)
 
 
-def find_duplicates(rows: pl.DataFrame, settings: DuplicatesConfig, scratch: Path) -> pl.DataFrame:
+def find_duplicates(
+    rows: pl.DataFrame, settings: DuplicatesConfig, scratch: Path, progress: Progress | None
+) -> pl.DataFrame:
     """Of ``rows`` in order of group and id, those that go: ``id``, ``_duplicate`` (why), ``_kept_id`` (for which)."""
     digests = [pair_digest(question, answer) for question, answer in rows.select("question", "answer").iter_rows()]
     numbered = rows.select("id", "group").with_columns(pl.Series("digest", digests, pl.String))
@@ -224,7 +237,7 @@ def find_duplicates(rows: pl.DataFrame, settings: DuplicatesConfig, scratch: Pat
             for first in range(0, rows.height, ROWS_PER_BLOCK)
             if (part := rows[first : first + ROWS_PER_BLOCK]) is not None
         ]
-        parents, _ = clusters(blocks, settings, scratch, rows["group"].rank("dense").to_numpy())
+        parents, _ = clusters(blocks, settings, scratch, progress, rows["group"].rank("dense").to_numpy())
         numbered = numbered.with_columns(pl.Series("cluster", parents))
     else:
         numbered = numbered.with_columns(pl.int_range(pl.len()).alias("cluster"))

@@ -46,6 +46,9 @@ def step_log(job: TrainingJob, on_log: Callable[[str], None], main: bool) -> Any
                 "seconds": round(seconds, 3),
                 "tokens_per_second": round(rate, 1),
                 "time": time.time(),
+                "of": state.max_steps,
+                "world_size": args.world_size,
+                "device": args.device.type,
             }
             with job.metrics.open("a") as stream:
                 stream.write(json.dumps(record) + "\n")

@@ -9,7 +9,10 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Sequence
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +49,7 @@ SCHEMA: dict[str, Any] = {
     "tokens_per_second": pl.Float64(),
 }
 
+FOLLOW_SECONDS = 2.0
 LOGGED = [column for column in SCHEMA if column not in ("id", "parent_id")]
 
 HYPER_PARAMETERS = (
@@ -182,11 +186,44 @@ def _trained(job: Job, work: TrainingJob) -> dict[str, Any]:
         for name in ("error.json", "result.json"):
             (work.scratch / name).unlink(missing_ok=True)
         try:
-            job.ws.launch(command, env, job.log)
+            with _followed(job, work):
+                job.ws.launch(command, env, job.log)
         except Exception:  # each launcher has its own for a process that ended badly
             _raise_own_error(job, work)
             raise
     return json.loads(result_path.read_text())
+
+
+@contextmanager
+def _followed(job: Job, work: TrainingJob) -> Iterator[None]:
+    """Makes the steps that the training process logs the job's progress, and what they took its cost."""
+    begun, over = time.time(), threading.Event()
+
+    def look() -> int:
+        """The newest step of this process, 0 before the first."""
+        last = read_metrics(work.metrics)[-1:]
+        if not last or last[0]["time"] < begun:  # of a run before
+            return 0
+        job.training = {"training_seconds": last[0]["seconds"], **last[0]}
+        return int(last[0]["step"])
+
+    def follow() -> None:
+        seen = 0
+        while not over.wait(FOLLOW_SECONDS) or look() > seen:
+            if (step := look()) > seen:
+                if seen:
+                    job.progress.advance(step - seen)
+                else:
+                    job.progress.start(job.training["of"], "steps", done=step)
+                seen = step
+
+    thread = threading.Thread(target=follow, name="training progress", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def launcher(ws: Workspace) -> list[str]:

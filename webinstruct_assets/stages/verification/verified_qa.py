@@ -73,7 +73,7 @@ def run(job: Job) -> None:
         job.metrics["note"] = "verification is off; name a model under `verification:` in the environment"
         return
     (manifest,) = job.manifests("webinstruct")
-    job.progress.start(manifest.rows * job.settings["attempts"], "attempts")
+    job.progress.start(manifest.rows, "pairs")
     with job.ws.llm(model, job.log) as client:
         chunks = (chunk for part in job.parts("webinstruct") for chunk in part.iter_slices(PAIRS_PER_UNIT))
         job.ask(client, (partial(_Solving, job, chunk.to_dicts()) for chunk in chunks))
@@ -95,10 +95,13 @@ class _Solving(AskedUnit):
         self._job, self._pairs = job, pairs
         self._comparable = [pair for pair in pairs if pair["answer_type"] != "prose"]
         self.requests = [request for pair in self._comparable for request in solve_requests(pair, job.settings)]
-        job.progress.advance((len(pairs) - len(self._comparable)) * job.settings["attempts"])
+        self._waiting = [job.settings["attempts"]] * len(self._comparable)
+        job.progress.advance(len(pairs) - len(self._comparable))
 
     def heard(self, index: int, attempt: int, reply: LlmReply) -> None:
-        self._job.progress.advance(1)
+        pair = index // self._job.settings["attempts"]
+        self._waiting[pair] -= 1
+        self._job.progress.advance(int(not self._waiting[pair]))
 
     def made_of(self, replies: Sequence[LlmReply]) -> Unit:
         settings = self._job.settings

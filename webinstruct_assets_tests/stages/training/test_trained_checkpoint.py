@@ -99,6 +99,7 @@ def test_train_continue_and_base(home: Path, tiny_model: Path) -> None:
     )
     assert first.config["lora"] == {"r": 2, "alpha": 4, "dropout": 0.0, "target_modules": "all-linear"}
     assert any("step 2/2" in line for line in lines)
+    assert any(line.startswith("trained_checkpoint first: 2/2 steps, ") and ", $" in line for line in lines)
     table = ws.lake.read(first)
     assert table["step"].to_list() == [1, 2]
     assert {"model/model.safetensors", "model/config.json", "model/tokenizer.json"} <= {
