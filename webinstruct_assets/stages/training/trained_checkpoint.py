@@ -119,6 +119,7 @@ def run(job: Job) -> None:
         tokens=steps[-1]["tokens"], tokens_per_second=round(steps[-1]["tokens"] / max(steps[-1]["seconds"], 1e-6), 1),
         training_seconds=steps[-1]["seconds"], dataset_rows=data.rows, rows_trained_on=job.rows,
         global_batch=result["global_batch"], loss_on=recipe.loss, resumed_at=result["resumed_at"],
+        rows_dropped=len(result["dropped"]), **{name: result[name] for name in ("rows_cut", "tokens_cut", "tokens_in_dataset", "loss_tokens")},
         training_environment=result["environment"],
         stopped_by_time=recipe.steps is not None and result["steps"] < recipe.steps,
     )  # fmt: skip
