@@ -4,7 +4,6 @@ In goes a benchmark's configuration, out come its raw records in source order. W
 in ``items``; here only unreadable files and records that are no objects are refused.
 """
 
-import gzip
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +13,7 @@ from webinstruct_assets.core.config import BenchmarkConfig, FileConfig
 from webinstruct_assets.core.errors import BadInput, ConfigError, MissingInput, WebInstructError
 from webinstruct_assets.core.hub import unreadable
 from webinstruct_assets.core.ids import digest_file
+from webinstruct_assets.core.json_lines import json_lines, opened
 
 # ``hub_config: "*"`` reads every configuration of the dataset (BBH has one per task) and writes its name here.
 CONFIG_FIELD = "subject"
@@ -31,15 +31,7 @@ def require_file(name: str, path: Path, role: str) -> Path:
 
 def read_records(path: Path) -> list[dict[str, Any]]:
     """The objects in a JSON list or JSON-lines file, gzipped or not. Raises BadInput naming file and record."""
-    try:
-        raw = path.read_bytes()
-        text = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode("utf-8")
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise BadInput(
-            f"{path}: not readable as {'gzipped ' * (path.suffix == '.gz')}UTF-8 text: {error}",
-            "replace the file",
-        ) from error
-    records = _json_list(path, text) if ".json" in path.suffixes else _json_lines(path, text)
+    records = _json_list(path) if ".json" in path.suffixes else _json_lines(path)
     for number, record in enumerate(records, 1):
         if not isinstance(record, dict):
             raise BadInput(
@@ -49,10 +41,11 @@ def read_records(path: Path) -> list[dict[str, Any]]:
     return records
 
 
-def _json_list(path: Path, text: str) -> list[Any]:
+def _json_list(path: Path) -> list[Any]:
     try:
-        content = json.loads(text)
-    except json.JSONDecodeError as error:
+        with opened(path) as stream:
+            content = json.loads(stream.read().decode("utf-8-sig"))
+    except ValueError as error:  # UnicodeDecodeError too
         raise BadInput(
             f"{path}: not JSON: {error}", "correct the file; one object per line needs the ending .jsonl"
         ) from error
@@ -64,17 +57,12 @@ def _json_list(path: Path, text: str) -> list[Any]:
     return content
 
 
-def _json_lines(path: Path, text: str) -> list[Any]:
-    records = []
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError as error:
-            raise BadInput(
-                f"{path}: record {len(records) + 1} (line {number}): not JSON: {error}", "correct that line"
-            ) from error
+def _json_lines(path: Path) -> list[Any]:
+    records: list[Any] = []
+    for number, value in json_lines(path):
+        if isinstance(value, ValueError):
+            raise BadInput(f"{path}: record {len(records) + 1} (line {number}): not JSON: {value}", "correct that line")
+        records.append(value)
     return records
 
 

@@ -4,8 +4,6 @@ In: a set's configuration. Out: its records in source order, and of each the mes
 first, then ``user`` and ``assistant`` in turns, an answer last. What is none says why.
 """
 
-import gzip
-import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from typing import Any
 from webinstruct_assets.core.config import ConversationFields, DatasetConfig, PairFields
 from webinstruct_assets.core.errors import BadInput, ConfigError, MissingInput
 from webinstruct_assets.core.hub import unreadable
+from webinstruct_assets.core.json_lines import json_lines
 from webinstruct_assets.core.workspace import Workspace
 
 Message = dict[str, str]
@@ -61,17 +60,8 @@ def records(ws: Workspace, name: str, log: Callable[[str], None]) -> Iterator[An
 
 
 def _lines(path: Path) -> Iterator[Any]:
-    opener = gzip.open if path.suffix == ".gz" else open
-    try:
-        with opener(path, "rb") as stream:
-            for number, line in enumerate(stream, 1):
-                if line.strip():
-                    try:
-                        yield json.loads(line)
-                    except ValueError as error:  # UnicodeDecodeError too
-                        yield BadRow("unreadable", f"line {number}: {error}")
-    except (OSError, EOFError) as error:
-        raise BadInput(f"{path}: not readable: {error}", "replace the file") from error
+    for number, value in json_lines(path):
+        yield BadRow("unreadable", f"line {number}: {value}") if isinstance(value, ValueError) else value
 
 
 def _parquet(path: Path) -> Iterator[Any]:

@@ -44,7 +44,7 @@ def prepare(job: TrainingJob) -> Prepared:
         num_train_epochs=job.epochs,
         learning_rate=job.learning_rate,
         lr_scheduler_type=job.schedule,
-        warmup_steps=_warmup(job),
+        warmup_steps=job.warmup_ratio,  # below 1: a share of all steps
         per_device_train_batch_size=job.per_device_batch,
         gradient_accumulation_steps=accumulation(job, int(os.environ.get("WORLD_SIZE", "1"))),
         max_length=job.max_length if job.packing else None,  # rows are cut to it already
@@ -67,6 +67,12 @@ def prepare(job: TrainingJob) -> Prepared:
     with arguments.main_process_first(local=False):  # the others read what it wrote
         read = training_set(job, tokenizer)
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    positions = getattr(model.config, "max_position_embeddings", None)
+    if positions and job.max_length > positions:
+        raise ConfigError(
+            f"max_length {job.max_length} is more than the {positions} tokens that the base model has positions for",
+            "lower max_length in the recipe, or choose another base model",
+        )
     trainer = SFTTrainer(
         model=_adapted(job, model), args=arguments, train_dataset=read.data, processing_class=tokenizer
     )
@@ -113,8 +119,3 @@ def _adapted(job: TrainingJob, model: Any) -> Any:
             f"lora.target_modules {lora['target_modules']}: {error}",
             f"use all-linear, or names among {', '.join(linear)}",
         ) from error
-
-
-def _warmup(job: TrainingJob) -> float:
-    """TRL reads numbers below 1 as a share of all steps; a share of exactly 1 is all of them."""
-    return job.warmup_ratio if job.warmup_ratio < 1 else float(job.steps or 1)

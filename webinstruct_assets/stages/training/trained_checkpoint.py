@@ -170,7 +170,8 @@ def _trained(job: Job, work: TrainingJob) -> dict[str, Any]:
     result_path = work.scratch / "result.json"
     if not (result_path.exists() and work.model.exists()):
         path = work.save()
-        command = [*launcher(job.ws), sys.executable, "-m", ENTRY_MODULE, str(path)]
+        launch = launcher(job.ws)
+        command = [*launch, sys.executable, "-m", ENTRY_MODULE, str(path)]
         _call_other_machines(job, path)
         # Tokenized data stays below the job's folder, never in the user's cache; training needs no network.
         env = {
@@ -180,6 +181,8 @@ def _trained(job: Job, work: TrainingJob) -> dict[str, Any]:
             # On a shared CPU, threads that spin while they wait take the core from those they wait for.
             "OMP_WAIT_POLICY": "passive",
         }
+        if not launch:  # one process would take all GPUs that it sees, with a batch on each
+            env["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").partition(",")[0]
         for name in ("error.json", "result.json"):
             (work.scratch / name).unlink(missing_ok=True)
         try:

@@ -104,8 +104,9 @@ def test_records_without_a_field_are_rejects_naming_record_and_field(home: Path)
         ("x.jsonl", b'{"question": "q", "answer": "a"}\n{"question": \n', ["x.jsonl", "record 2", "line 2"]),
         ("x.jsonl", b'{"Frage": "q", "answer": "a"}\n', ["x.jsonl", "record 1", "question"]),
         ("x.jsonl", b"", ["x.jsonl", "empty"]),
-        ("x.jsonl", b"\xff\xfe\x00", ["x.jsonl", "UTF-8"]),
+        ("x.jsonl", b"\xff\xfe\x00", ["x.jsonl", "record 1 (line 1)", "'utf-8' codec"]),
         ("x.jsonl.gz", b"not gzip", ["x.jsonl.gz", "gzipped"]),
+        ("x.jsonl.gz", gzip.compress(b"{}" * 9999)[:12] + b"damaged", ["x.jsonl.gz", "not readable"]),
     ],
 )
 def test_wrong_shape(home: Path, file: str, content: bytes, words: list[str]) -> None:

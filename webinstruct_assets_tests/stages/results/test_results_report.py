@@ -22,6 +22,8 @@ from webinstruct_assets.core.manifest import Manifest
 from webinstruct_assets.core.workspace import Workspace
 from webinstruct_assets.graph import Selection, closure, targets
 from webinstruct_assets.stages.results.comparison import RESAMPLES, paired_bootstrap
+from webinstruct_assets.stages.results.scores import results
+from webinstruct_assets.stages.results.tables import missing_bases
 from webinstruct_assets_tests.stages.results.evaluated import BASE, evaluated, report, trained, with_recipes
 
 HOSTILE = "<script>alert(1)</script> | ![x](http://evil.example/x.png) **b** $\\frac{ \\input{/etc/passwd} & 50% `c`"
@@ -136,7 +138,7 @@ def test_a_family_shows_the_member_that_is_missing(workspace: Workspace) -> None
 
 
 def test_a_base_that_was_not_evaluated_is_missing_by_name(workspace: Workspace) -> None:
-    """Once as a recipe that the environment does not list, once with no recipe at all."""
+    """With no recipe at all, then one that the environment does not list, then one that came too late."""
     ws = with_recipes(workspace, {"tuned": {}})
     environment = ws.root / "config/environments/demo.yaml"
     environment.write_text(yaml.safe_dump({**yaml.safe_load(environment.read_text()), "recipes": ["tuned"]}))
@@ -146,29 +148,27 @@ def test_a_base_that_was_not_evaluated_is_missing_by_name(workspace: Workspace) 
     ws = Workspace.open(ws.root)
     trained(ws, "tuned")
     evaluated(ws, "tuned", "math", first(5, 10))
-    for path, named in (
-        (None, "`base_model: smollm2-135m` and `steps: 0`"),
-        (base, f"base scores: benchmark_scores/math|{BASE}"),
-    ):
-        if path:
-            path.write_text(content)
-        ws = Workspace.open(ws.root)
-        manifest = report(ws)
-        page = Page(read(ws, manifest, "report.html"))
-        assert manifest.metrics["scores_without_base"] == 1
-        assert "Δ —" in page.cell("main-corrected", "tuned", "MATH")
-        todo = page.cell("missing-bases", "tuned", "To do")
-        assert named in todo and "then benchmark_scores/math|tuned again" in todo
-        assert "Base scores that are missing" in read(ws, manifest, "report.md")
-    assert page.cell("main-corrected", BASE, "MATH") == "—"
+
+    def to_do() -> str | None:
+        table = missing_bases(results(ws, ws.lake.manifests("benchmark_scores")))
+        return table.rows[0][-1].text if table else None
+
+    assert "`base_model: smollm2-135m` and `steps: 0`" in str(to_do())
+    base.write_text(content)
+    ws = Workspace.open(ws.root)
+    manifest = report(ws)
+    page = Page(read(ws, manifest, "report.html"))
+    assert manifest.metrics["scores_without_base"] == 1 and "Base scores that are missing" in read(
+        ws, manifest, "report.md"
+    )
+    assert page.cell("main-corrected", BASE, "MATH") == "—" and "Δ —" in page.cell("main-corrected", "tuned", "MATH")
+    named = page.cell("missing-bases", "tuned", "To do")
+    assert f"base scores: benchmark_scores/math|{BASE}, then benchmark_scores/math|tuned again" in named
     trained(ws, BASE)
     evaluated(ws, BASE, "math", first(4, 10))
-    assert "was evaluated after it" in Page(read(ws, report(ws), "report.html")).cell("missing-bases", "tuned", "To do")
+    assert "was evaluated after it" in str(to_do())
     evaluated(ws, "tuned", "math", first(5, 10))
-    manifest = report(ws)
-    assert manifest.metrics["scores_without_base"] == 0
-    page = Page(read(ws, manifest, "report.html"))
-    assert "missing-bases" not in page.tables and "Δ +10.0" in page.cell("main-corrected", "tuned", "MATH")
+    assert to_do() is None
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The training: which tokens carry loss, what comes out, what is refused, and what a kill costs (nothing)."""
 
 import json
+import math
 import os
 import re
 import shutil
@@ -275,6 +276,16 @@ def test_what_comes_out(make_job: MakeJob) -> None:
     assert AutoTokenizer.from_pretrained(job.model).chat_template
 
 
+def test_warm_up_and_decay_span_all_epochs_at_the_global_batch(make_job: MakeJob) -> None:
+    """40 rows, 8 a step by accumulation, twice: ten steps, a fifth of them to warm up, then half a cosine."""
+    job = make_job(steps=None, epochs=2.0, global_batch=8, warmup_ratio=0.2)
+    train(job, lambda line: None)
+    rates = [record["learning_rate"] for record in read_metrics(job.metrics)]
+    decay = [0.5 * (1 + math.cos(math.pi * step / 8)) for step in range(8)]
+    assert rates == pytest.approx([1e-3 * share for share in (0, 0.5, *decay)])
+    assert json.loads((job.scratch / "result.json").read_text())["epochs"] == 2
+
+
 def test_the_same_job_gives_the_same_weights(make_job: MakeJob, tmp_path: Path) -> None:
     weights = []
     for name in ("one", "two"):
@@ -298,6 +309,7 @@ def test_time_limit_stops_and_keeps_the_model(make_job: MakeJob) -> None:
         ({"base_model": "/nowhere/model"}, MissingModel, "/nowhere/model"),
         ({"learning_rate": 1e30, "steps": 20}, QualityGate, "gradient norm nan"),
         ({"global_batch": 6}, ConfigError, "global_batch 6 is no multiple of per_device_batch 4 × 1 processes"),
+        ({"max_length": 4096}, ConfigError, "max_length 4096 is more than the 2048 tokens"),
         ({"lora": {**LORA, "target_modules": ["q_prj"]}}, ConfigError, "lora.target_modules ['q_prj']"),
     ],
 )
