@@ -26,7 +26,7 @@ class Prepared:
 def prepare(job: TrainingJob) -> Prepared:
     """The SFTTrainer of a job. Raises MissingModel; ConfigError for a batch or adapters that do not fit; BadInput."""
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PrinterCallback
     from transformers.utils.logging import disable_progress_bar
     from trl import SFTConfig, SFTTrainer
 
@@ -34,6 +34,12 @@ def prepare(job: TrainingJob) -> Prepared:
     base = Path(job.base_model)
     if not (base / "config.json").exists():
         raise MissingModel(f"base model: {base} holds no config.json", "materialize or fetch the base model again")
+    positions = getattr(AutoConfig.from_pretrained(base), "max_position_embeddings", None)
+    if positions and job.max_length > positions:
+        raise ConfigError(
+            f"max_length {job.max_length} is more than the {positions} tokens that the base model has positions for",
+            "lower max_length in the recipe, or choose another base model",
+        )
     tokenizer = AutoTokenizer.from_pretrained(base)
     if tokenizer.chat_template is None:
         tokenizer.chat_template = CHAT_TEMPLATE.read_text()
@@ -67,12 +73,6 @@ def prepare(job: TrainingJob) -> Prepared:
     with arguments.main_process_first(local=False):  # the others read what it wrote
         read = training_set(job, tokenizer)
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
-    positions = getattr(model.config, "max_position_embeddings", None)
-    if positions and job.max_length > positions:
-        raise ConfigError(
-            f"max_length {job.max_length} is more than the {positions} tokens that the base model has positions for",
-            "lower max_length in the recipe, or choose another base model",
-        )
     trainer = SFTTrainer(
         model=_adapted(job, model), args=arguments, train_dataset=read.data, processing_class=tokenizer
     )
