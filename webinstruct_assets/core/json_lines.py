@@ -5,14 +5,15 @@ import json
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedIOBase
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from webinstruct_assets.core.errors import BadInput
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[IO[bytes]]:
+def opened(path: Path) -> Iterator[BufferedIOBase]:
     """The file's content, inflated where its name ends in ``.gz``. Raises BadInput where it cannot be read to its end."""
     try:
         with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as stream:
