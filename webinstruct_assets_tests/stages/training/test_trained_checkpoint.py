@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 import yaml
 
@@ -18,9 +19,9 @@ from webinstruct_assets.core.manifest import Manifest
 from webinstruct_assets.core.stage import Job, Stage, Unit, execute, identify
 from webinstruct_assets.core.workspace import Workspace
 from webinstruct_assets.stages.sft.sft_dataset import SFT_DATASET
-from webinstruct_assets.stages.training.job import ENTRY_MODULE, read_metrics
+from webinstruct_assets.stages.training.job import ENTRY_MODULE, TrainingJob, read_metrics
+from webinstruct_assets.stages.training.train import train
 from webinstruct_assets.stages.training.trained_checkpoint import TRAINED_CHECKPOINT, launcher
-from webinstruct_assets_tests.stages.sft.test_recipes import TWINS, data, with_twins
 
 ROWS = 24
 
@@ -119,19 +120,9 @@ def test_train_continue_and_base(home: Path, tiny_model: Path) -> None:
     assert identify(TRAINED_CHECKPOINT, key("zero"), ws).config == {"base_model": ws.model_identity("tiny"), "steps": 0}
 
 
-@pytest.mark.slow
-def test_a_twin_of_each_family_trains_on_all_that_it_takes(home: Path, tiny_model: Path) -> None:
-    ws = with_twins(home)
-    use_model(home, "smollm2-135m", f"path:{tiny_model}")
-    path = home / "config/recipes/demo-sft.yaml"
-    path.write_text(path.read_text().replace("per_device_batch: 4", "per_device_batch: 2"))
-    ws = Workspace.open(home)
-    for name in TWINS:  # table6-ab before table6-abd, which continues it
-        taken = data(ws, name)
-        manifest, _ = run(ws, name)
-        assert manifest.metrics["loss_on"] == ws.files.recipes[name].loss
-        assert manifest.rows_in == taken.rows == manifest.rows_kept + manifest.metrics["rows_dropped"], name
-        assert 0 < manifest.metrics["loss_tokens"] < manifest.metrics["tokens_in_dataset"]
+def here(command: Sequence[str], env: Mapping[str, str], log: Callable[[str], None]) -> None:
+    """Trains in this process, which has everything loaded already."""
+    train(TrainingJob.load(Path(command[-1])), log)
 
 
 def test_what_is_too_long_is_a_reject_or_counted(home: Path, tiny_model: Path) -> None:
@@ -143,12 +134,12 @@ def test_what_is_too_long_is_a_reject_or_counted(home: Path, tiny_model: Path) -
     )
     longer = [("word " * 100, "Yes."), ("Count.", "one " * 100)]
     publish_data(ws, "trial", 8, longer)
-    manifest, lines = run(ws, "trial")
+    manifest, lines = run(replace(ws, launch=here), "trial")
     assert (manifest.rows_in, manifest.rows_kept, manifest.rejected) == (10, 9, {"prompt_fills_max_length": 1})
     metrics = manifest.metrics
     assert (metrics["dataset_rows"], metrics["rows_dropped"], metrics["rows_cut"]) == (10, 1, 1)
     assert 60 < metrics["tokens_cut"] < 120
-    (reject,) = ws.lake.rejects(manifest).to_dicts()
+    (reject,) = pl.read_parquet(ws.lake.reject_paths(manifest)).to_dicts()
     assert reject["parent_id"] == f"sf-{8:024x}" and "within 64 tokens" in reject["detail"]
     assert any("10 rows, 1 of them dropped" in line and "1 cut to that" in line for line in lines)
 
