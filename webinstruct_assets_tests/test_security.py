@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 import webinstruct_assets
+from webinstruct_assets.core import json_lines
 from webinstruct_assets.core.config import ModelConfig
 from webinstruct_assets.core.errors import BadInput, MissingModel
 from webinstruct_assets.core.gunzip import gunzip
@@ -180,11 +181,15 @@ PICKLES = {
 
 
 def test_downloaded_sets_inflate_into_a_bound(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module, name, limit in ((sources, "MAX_BYTES", 1000), (public_rows, "MAX_LINE", 1000)):
-        monkeypatch.setattr(module, name, limit)  # a gigabyte and 64 MiB take their time
-    bomb, path = gzip.compress(b'{"q": "' + bytes(100_000)), tmp_path / "x.jsonl.gz"
+    for name in ("MAX_FILE", "MAX_LINE"):
+        monkeypatch.setattr(json_lines, name, 1000)  # a gigabyte and 64 MiB take their time
+    bomb = gzip.compress(b'{"q": "' + bytes(100_000))
+    path, whole = tmp_path / "x.jsonl.gz", tmp_path / "x.json.gz"
     path.write_bytes(bomb)
-    with pytest.raises(BadInput, match=r"x\.jsonl\.gz: more than 1,000 bytes"):
+    whole.write_bytes(bomb)
+    with pytest.raises(BadInput, match=r"x\.json\.gz: over 1,000 bytes"):
+        sources.read_records(whole)
+    with pytest.raises(BadInput, match=r"x\.jsonl\.gz: line 1: over 1,000 bytes"):
         sources.read_records(path)
     (home / "config/datasets/trial.yaml").write_text(
         f"description: t\nsource: path:{path}\npair: {{question: q, answer: a}}\n"

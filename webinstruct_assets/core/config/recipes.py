@@ -56,7 +56,7 @@ class RecipeConfig(Section):
     epochs: float = Field(2.0, gt=0)
     learning_rate: float = Field(5e-6, gt=0)
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    warmup_ratio: float = Field(0.03, ge=0, le=1)
+    warmup_ratio: float = Field(0.03, ge=0, lt=1)
     per_device_batch: int = Field(1, ge=1)
     gradient_accumulation: int = Field(1, ge=1)
     global_batch: int | None = Field(None, ge=1)

@@ -10,14 +10,12 @@ from typing import Any
 
 from webinstruct_assets.core.config import BenchmarkConfig, FileConfig
 from webinstruct_assets.core.errors import BadInput, ConfigError, MissingInput, WebInstructError
-from webinstruct_assets.core.foreign_json import read_json
-from webinstruct_assets.core.gunzip import gunzip
 from webinstruct_assets.core.hub import unreadable
 from webinstruct_assets.core.ids import digest_file
+from webinstruct_assets.core.json_lines import json_file, json_lines
 
 # ``hub_config: "*"`` reads every configuration of the dataset (BBH has one per task) and writes its name here.
 CONFIG_FIELD = "subject"
-MAX_BYTES = 1 << 30  # of a gzipped file, once inflated
 
 
 def require_file(name: str, path: Path, role: str) -> Path:
@@ -32,12 +30,7 @@ def require_file(name: str, path: Path, role: str) -> Path:
 
 def read_records(path: Path) -> list[dict[str, Any]]:
     """The objects in a JSON list or JSON-lines file, gzipped or not. Raises BadInput naming file and record."""
-    try:
-        raw = path.read_bytes()
-        text = (gunzip(raw, MAX_BYTES, str(path)) if path.suffix == ".gz" else raw).decode("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path}: not readable as UTF-8 text: {error}", "replace the file") from error
-    records = _json_list(path, text) if ".json" in path.suffixes else _json_lines(path, text)
+    records = _json_list(path) if ".json" in path.suffixes else _json_lines(path)
     for number, record in enumerate(records, 1):
         if not isinstance(record, dict):
             raise BadInput(
@@ -47,10 +40,10 @@ def read_records(path: Path) -> list[dict[str, Any]]:
     return records
 
 
-def _json_list(path: Path, text: str) -> list[Any]:
+def _json_list(path: Path) -> list[Any]:
     try:
-        content = read_json(text)
-    except ValueError as error:
+        content = json_file(path)
+    except ValueError as error:  # UnicodeDecodeError too
         raise BadInput(
             f"{path}: not JSON: {error}", "correct the file; one object per line needs the ending .jsonl"
         ) from error
@@ -62,17 +55,12 @@ def _json_list(path: Path, text: str) -> list[Any]:
     return content
 
 
-def _json_lines(path: Path, text: str) -> list[Any]:
-    records = []
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            records.append(read_json(line))
-        except ValueError as error:
-            raise BadInput(
-                f"{path}: record {len(records) + 1} (line {number}): not JSON: {error}", "correct that line"
-            ) from error
+def _json_lines(path: Path) -> list[Any]:
+    records: list[Any] = []
+    for number, value in json_lines(path):
+        if isinstance(value, ValueError):
+            raise BadInput(f"{path}: record {len(records) + 1} (line {number}): not JSON: {value}", "correct that line")
+        records.append(value)
     return records
 
 

@@ -126,7 +126,7 @@ def _curves(benchmark: str, scores: Sequence[Score], bases: Sequence[Score], pap
         for score in bases:
             axes.axhline(100 * _value(score), color=BASE, linestyle="--", linewidth=1, label=score.recipe)
         axes.set_xlabel("rows of training data")
-        axes.set_ylabel("per cent right")
+        axes.set_ylabel("per cent of the best score" if scores[0].judge else "per cent right")
         axes.legend(fontsize=7, frameon=False, labelcolor=INK)
 
     title = f"{PAPER_NAMES.get(benchmark, benchmark)} by rows of training data"

@@ -34,6 +34,7 @@ from webinstruct_assets.stages.results.tables import (
     comparison_table,
     cost_table,
     detail_table,
+    missing_bases,
     printed,
     score_tables,
 )
@@ -41,7 +42,7 @@ from webinstruct_assets.stages.results.tables import (
 PREFIX = "rr"
 KEPT = "verdicts.parquet"
 # One row per partition of benchmark_scores. id: rr-…      parent_id: "" (a score has no one row above it)
-# accuracy, delta and what begins with them: the corrected grader's      paper_…: the paper-compatible grader's
+# accuracy, delta and what begins with them: the corrected grader's, of a judged benchmark shares of the best score      paper_…: the paper-compatible grader's
 # shown…: as it is printed, of a judged benchmark what its protocol publishes; unit: in which      clean_…: without contaminated items
 #     published: the paper's number for the same setting, per cent
 # data_version: of the training set (null: replaced since, "": a base model)      training_rows: its rows
@@ -89,6 +90,7 @@ def run(job: Job) -> None:
     compared, spent = comparisons(rows), costs(ws.lake, found, ws.config.costs)
     current = frozenset(score.data_version for score in found.scores if score.data_version)
     tables = score_tables(ws.lake, found, theirs)
+    tables += [missing] if (missing := missing_bases(found)) else []
     more = [cost_table(spent), comparison_table(compared, current), detail_table(found)]
     drawn = figures(found, theirs, others)
     records = [_record(score, theirs) for score in found.scores]
@@ -109,6 +111,7 @@ def run(job: Job) -> None:
     job.metrics |= {
         "recipes": len(found.evaluated),
         "benchmarks": len(_benchmarks(found)),
+        "scores_without_base": len(found.without_delta),
         "comparisons": len(compared),
         "significant": sum(item.is_significant for item in compared),
         "figures": [figure.name for figure in drawn],
@@ -154,7 +157,7 @@ def _page(
         f"Environment {ws.config.environment}. Recipes: {len(found.evaluated)}, benchmarks: {len(_benchmarks(found))},"
         f" scores: {len(found.scores)}.",
         "Per cent of items answered right, 95 % intervals, Δ in percentage points over the base model on the same items."
-        " — stands for what was not measured. The paper's numbers are grey, and stand only beside the same recipe,"
+        " — stands for what was not measured; where a base model was not, a table says what to materialize. The paper's numbers are grey, and stand only beside the same recipe,"
         " benchmark and shots over all items. Numbers lead to their partition in Dagster.",
     ]
     shown = sorted(

@@ -217,11 +217,17 @@ class Results:
         for members in found.values():
             of_family = [model for model in members if model.family == family and not model.is_base]
             if family == MAIN:
-                members = [model for model in members if model.recipe in self.evaluated | self.active]
-                of_family = members
+                of_family = [model for model in members if model.recipe in self.evaluated | self.active]
+                bases = {model.base for model in of_family}  # theirs, listed by the environment or not
+                members = [model for model in members if model in of_family or model.recipe in bases]
             if any(model.recipe in self.evaluated for model in of_family):
                 groups.append(sorted(members, key=lambda model: not model.is_base))
         return groups
+
+    @cached_property
+    def without_delta(self) -> list[Score]:
+        """Scores that have no base model beside them, though they are none themselves."""
+        return [score for score in self.scores if not score.model.is_base and score.delta("corrected") is None]
 
     def families(self) -> list[str]:
         """Families with a table, the main one first."""

@@ -26,6 +26,7 @@ MODEL_TITLES: dict[str, tuple[str, str]] = {
     "ablation": ("Steps of the pipeline", "Recalled pages (a), extracted (b) and refined (c) pairs, public sets (d), as in "
                  "the paper's Table 6."),
 }  # fmt: skip
+OF_JUDGED = " % of the best score"  # what a judged set has besides the number that its protocol publishes
 GRADER_TITLES: dict[Grader, str] = {"corrected": "corrected grader", "paper": "paper-compatible grader"}
 
 
@@ -112,14 +113,13 @@ def _cell(found: Results, paper: Paper, family: str, grader: Grader, model: Mode
     if score is None or shown is None:
         return MISSING
     notes = [shown.interval] if score.judge is None else [shown.interval, shown.unit]
+    of_what = OF_JUDGED if score.judge else ""
     if not model.is_base:
         delta = score.delta(grader)
-        notes.append(f"Δ {gain(delta) if delta else NONE}{' of 100' if score.judge else ''}")
+        notes.append(f"Δ {gain(delta) if delta else NONE}{of_what}")
     if 0 < score.clean_items < score.items:
         clean = score.share(grader, clean=True)
-        notes.append(
-            f"uncontaminated {percent(clean.value if clean else None)}{' of 100' if score.judge else ''}, {score.clean_items:,} items"
-        )
+        notes.append(f"uncontaminated {percent(clean.value if clean else None)}{of_what}, {score.clean_items:,} items")
     notes.append(f"{score.items:,} items")
     if grader == "paper" and score.judge is None:
         corrected = score.share("corrected")
@@ -158,6 +158,8 @@ def _average(lake: Lake, found: Results, paper: Paper, family: str, grader: Grad
         }
         bounds = bootstrap({name: values.to_list() for name, values in gained.items()})
         notes.append(f"Δ {gain(Measured(sum(delta.value for delta in deltas) / len(deltas), *bounds))}")
+    elif not model.is_base:
+        notes.append(f"Δ {NONE}")
     same = all(printed(paper, family, score) is not None for score in scores)
     theirs = paper.number(family, model.recipe, AVERAGE) if grader == "paper" and same else None
     mean = sum(share.value for share in shares) / len(shares)
@@ -185,7 +187,37 @@ def detail_table(found: Results) -> Table:
                 Cell(score.data_version, link=link("sft_dataset", score.recipe)) if score.data_version else MISSING,
             ]
         )
-    return Table("details", "All scores", "95 % intervals: Wilson's, of judged sets by bootstrap.", heads, rows)
+    caption = "Per cent right with 95 % intervals (Wilson's); of judged sets per cent of the best score, by bootstrap."
+    return Table("details", "All scores", caption, heads, rows)
+
+
+def missing_bases(found: Results) -> Table | None:
+    """Scores without a Δ, and what to materialize so that they have one; None where there are none."""
+    rows = []
+    for score in found.without_delta:
+        model, own = score.model, f"benchmark_scores/{score.manifest.partition}"
+        if model.base is None:
+            steps = (
+                f"add a recipe with `base_model: {model.base_model}` and `steps: 0`, materialize its benchmark_scores"
+            )
+        elif (model.base, score.benchmark) in found.by_cell:
+            steps = "the base model was evaluated after it"
+        else:
+            steps = f"materialize base scores: benchmark_scores/{score.benchmark}|{model.base}"
+        rows.append(
+            [
+                Cell(score.recipe, link=link("benchmark_scores", score.manifest.partition)),
+                Cell(score.benchmark),
+                Cell(model.base or NONE, (model.base_model,)),
+                Cell(f"{steps}, then {own} again (answers that were given come from the ledger)"),
+            ]
+        )
+    caption = "These scores have no Δ, since their base model was not evaluated when they were made."
+    return (
+        Table("missing-bases", "Base scores that are missing", caption, ["Recipe", "Benchmark", "Base", "To do"], rows)
+        if rows
+        else None
+    )
 
 
 def comparison_table(found: Sequence[Comparison], current: frozenset[str]) -> Table:
@@ -210,7 +242,7 @@ def comparison_table(found: Sequence[Comparison], current: frozenset[str]) -> Ta
     caption = (
         "Percentage points on the same items, 95 % intervals and two-sided p by the paired bootstrap over items; Holm's p is"
         f" adjusted for all {len(found):,} comparisons, * marks it below 0.05. A version that the lake has replaced since is"
-        " compared by the verdicts that an earlier report kept. Differs in: the training data, the settings of the"
+        " compared by the verdicts that an earlier report kept. Judged sets: per cent of the best score. Differs in: the training data, the settings of the"
         " training, the protocol of the evaluation."
     )
     return Table("data-versions", "Between data versions", caption, heads, rows)
@@ -258,6 +290,6 @@ def cost_table(found: Sequence[Cost]) -> Table:
     caption = (
         "Everything above a checkpoint: crawl to data set, and training; evaluation is no part of it. Prices are the"
         " environment's. GPU-seconds: wall-clock of stages that asked a model times the GPUs that serve it, and of"
-        " training on GPUs. Points: by the corrected grader, over the base model."
+        " training on GPUs. Points: by the corrected grader (of judged sets, per cent of the best score), over the base model."
     )
     return Table("costs", "Cost per point gained", caption, heads, rows)

@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 
 from webinstruct_assets.core.errors import BadInput, MissingInput
-from webinstruct_assets.core.foreign_json import read_json
+from webinstruct_assets.core.json_lines import json_lines
 from webinstruct_assets.core.warc import RecordReject, iter_records
 from webinstruct_assets.stages.crawl.plain_text import decode_text, visible_text
 
@@ -44,22 +44,17 @@ def read_user_pages(path: Path, on_reject: Callable[[int, str, str], None]) -> I
 
 
 def _jsonl(path: Path) -> Iterator[UserPage]:
-    with path.open("rb") as stream:
-        for number, line in enumerate(stream):
-            if not line.strip():
-                continue
-            where = f"seed file {path}, line {number + 1}"
-            try:
-                record = read_json(line)
-            except ValueError as error:  # bad UTF-8 too
-                raise BadInput(f"{where}: not JSON: {error}", "correct that line") from error
-            if not isinstance(record, dict) or not isinstance(record.get("text"), str):
-                found = ", ".join(record) if isinstance(record, dict) else type(record).__name__
-                raise BadInput(f"{where}: no string field 'text' (found: {found})", "name the page's text `text`")
-            url = record.get("url")
-            if not isinstance(url, str | None):
-                raise BadInput(f"{where}: field 'url' is no string", "give a URL, or leave it out")
-            yield UserPage(number, url or "", record["text"])
+    for line, record in json_lines(path):
+        where = f"seed file {path}, line {line}"
+        if isinstance(record, ValueError):
+            raise BadInput(f"{where}: not JSON: {record}", "correct that line")
+        if not isinstance(record, dict) or not isinstance(record.get("text"), str):
+            found = ", ".join(record) if isinstance(record, dict) else type(record).__name__
+            raise BadInput(f"{where}: no string field 'text' (found: {found})", "name the page's text `text`")
+        url = record.get("url")
+        if not isinstance(url, str | None):
+            raise BadInput(f"{where}: field 'url' is no string", "give a URL, or leave it out")
+        yield UserPage(line - 1, url or "", record["text"])
 
 
 def _parquet(path: Path) -> Iterator[UserPage]:

@@ -4,21 +4,18 @@ In: a set's configuration. Out: its records in source order, and of each the mes
 first, then ``user`` and ``assistant`` in turns, an answer last. What is none says why.
 """
 
-import gzip
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from webinstruct_assets.core.config import ConversationFields, DatasetConfig, PairFields
 from webinstruct_assets.core.errors import BadInput, ConfigError, MissingInput
-from webinstruct_assets.core.foreign_json import read_json
 from webinstruct_assets.core.hub import unreadable
+from webinstruct_assets.core.json_lines import json_lines
 from webinstruct_assets.core.workspace import Workspace
 
 Message = dict[str, str]
 PARQUET_ROWS = 1024
-MAX_LINE = 64 << 20  # bytes; gzip makes as many of a few thousand
 
 
 class BadRow(Exception):
@@ -63,19 +60,8 @@ def records(ws: Workspace, name: str, log: Callable[[str], None]) -> Iterator[An
 
 
 def _lines(path: Path) -> Iterator[Any]:
-    opener = gzip.open if path.suffix == ".gz" else open
-    try:
-        with opener(path, "rb") as stream:
-            for number, line in enumerate(iter(partial(stream.readline, MAX_LINE), b""), 1):
-                if len(line) == MAX_LINE:
-                    raise BadInput(f"{path}: line {number}: over {MAX_LINE:,} bytes", "write one JSON object per line")
-                if line.strip():
-                    try:
-                        yield read_json(line)
-                    except ValueError as error:  # UnicodeDecodeError too
-                        yield BadRow("unreadable", f"line {number}: {error}")
-    except (OSError, EOFError) as error:
-        raise BadInput(f"{path}: not readable: {error}", "replace the file") from error
+    for number, value in json_lines(path):
+        yield BadRow("unreadable", f"line {number}: {value}") if isinstance(value, ValueError) else value
 
 
 def _parquet(path: Path) -> Iterator[Any]:

@@ -1,4 +1,4 @@
-"""From a job to a trainer that is ready: the model, the adapters, the conversations, and which tokens carry loss."""
+"""From a job to a trainer that is ready: the model, the adapters, the training set."""
 
 import os
 from dataclasses import dataclass
@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from webinstruct_assets.core.errors import ConfigError, MissingModel
 from webinstruct_assets.stages.training.job import TrainingJob
+from webinstruct_assets.stages.training.tokens import TrainingSet, training_set
 
 if TYPE_CHECKING:
-    from datasets import Dataset
     from trl import SFTTrainer
 
 CHAT_TEMPLATE = Path(__file__).with_name("chat_template.jinja")
@@ -17,17 +17,16 @@ CHAT_TEMPLATE = Path(__file__).with_name("chat_template.jinja")
 
 @dataclass(frozen=True)
 class Prepared:
-    """A trainer that is ready to train, and the ids of the rows that it left out."""
+    """A trainer that is ready to train, and what became of the rows of its job."""
 
     trainer: "SFTTrainer"
-    rows_read: int
-    dropped: list[str]
+    read: TrainingSet
 
 
 def prepare(job: TrainingJob) -> Prepared:
-    """The SFTTrainer of a job. Raises MissingModel; ConfigError for a batch or adapters that do not fit."""
+    """The SFTTrainer of a job. Raises MissingModel; ConfigError for a batch or adapters that do not fit; BadInput."""
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PrinterCallback
     from transformers.utils.logging import disable_progress_bar
     from trl import SFTConfig, SFTTrainer
 
@@ -35,6 +34,12 @@ def prepare(job: TrainingJob) -> Prepared:
     base = Path(job.base_model)
     if not (base / "config.json").exists():
         raise MissingModel(f"base model: {base} holds no config.json", "materialize or fetch the base model again")
+    positions = getattr(AutoConfig.from_pretrained(base), "max_position_embeddings", None)
+    if positions and job.max_length > positions:
+        raise ConfigError(
+            f"max_length {job.max_length} is more than the {positions} tokens that the base model has positions for",
+            "lower max_length in the recipe, or choose another base model",
+        )
     tokenizer = AutoTokenizer.from_pretrained(base)
     if tokenizer.chat_template is None:
         tokenizer.chat_template = CHAT_TEMPLATE.read_text()
@@ -45,12 +50,11 @@ def prepare(job: TrainingJob) -> Prepared:
         num_train_epochs=job.epochs,
         learning_rate=job.learning_rate,
         lr_scheduler_type=job.schedule,
-        warmup_steps=_warmup(job),
+        warmup_steps=job.warmup_ratio,  # below 1: a share of all steps
         per_device_train_batch_size=job.per_device_batch,
         gradient_accumulation_steps=accumulation(job, int(os.environ.get("WORLD_SIZE", "1"))),
-        max_length=job.max_length,
+        max_length=job.max_length if job.packing else None,  # rows are cut to it already
         packing=job.packing,
-        completion_only_loss=job.loss == "response",
         seed=job.seed,
         data_seed=job.seed,
         use_cpu=not gpu,
@@ -64,22 +68,16 @@ def prepare(job: TrainingJob) -> Prepared:
         disable_tqdm=True,
         dataloader_pin_memory=gpu,
         ddp_find_unused_parameters=False,
+        ddp_timeout=7200,  # seconds; the first process alone tokenizes and packs, the others wait
     )
-    data = training_data(job)
-    ids = data["id"]
-    if job.packing and job.loss == "response":
-        # What TRL drops otherwise it would pack.
-        data = data.filter(lambda row: _prompt_length(tokenizer, row["prompt"]) < job.max_length)
+    with arguments.main_process_first(local=False):  # the others read what it wrote
+        read = training_set(job, tokenizer)
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, use_safetensors=True)
-    trainer = SFTTrainer(model=_adapted(job, model), args=arguments, train_dataset=data, processing_class=tokenizer)
+    trainer = SFTTrainer(
+        model=_adapted(job, model), args=arguments, train_dataset=read.data, processing_class=tokenizer
+    )
     trainer.remove_callback(PrinterCallback)  # our own lines say the same, readably
-    # TRL drops rows whose prompt alone fills max_length: no token of them would carry loss.
-    kept = set(trainer.train_dataset["id"] if "id" in trainer.train_dataset.column_names else data["id"])
-    return Prepared(trainer, len(ids), [identity for identity in ids if identity not in kept])
-
-
-def _prompt_length(tokenizer: Any, prompt: list[dict[str, str]]) -> int:
-    return len(tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=False))
+    return Prepared(trainer, read)
 
 
 def accumulation(job: TrainingJob, processes: int) -> int:
@@ -121,29 +119,3 @@ def _adapted(job: TrainingJob, model: Any) -> Any:
             f"lora.target_modules {lora['target_modules']}: {error}",
             f"use all-linear, or names among {', '.join(linear)}",
         ) from error
-
-
-def _warmup(job: TrainingJob) -> float:
-    """TRL reads numbers below 1 as a share of all steps; a share of exactly 1 is all of them."""
-    return job.warmup_ratio if job.warmup_ratio < 1 else float(job.steps or 1)
-
-
-def training_data(job: TrainingJob) -> "Dataset":
-    """The conversations in the form that puts the loss where the recipe wants it.
-
-    ``response``: prompt and completion, so that only the last answer's tokens carry loss (with the token that
-    ends it). ``all``: one sequence of messages, where every token does. A recipe's pages, of one turn each, are documents:
-    their text as it is, without a chat template.
-    """
-    from datasets import Dataset, disable_progress_bars
-
-    disable_progress_bars()
-    data = Dataset.from_parquet(job.data, columns=["id", "messages"], cache_dir=str(job.scratch / "cache"))
-    if job.loss == "all":
-        if not len(data) or len(data[0]["messages"]) > 1:
-            return data
-        return data.map(lambda row: {"text": row["messages"][0]["content"]}, remove_columns=["messages"])
-    return data.map(
-        lambda row: {"prompt": row["messages"][:-1], "completion": row["messages"][-1:]},
-        remove_columns=["messages"],
-    )

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from trl import SFTTrainer
 
 Log = Callable[[str], None]
+COUNTED = ("rows_read", "dropped", "rows_cut", "tokens_cut", "tokens_in_dataset", "loss_tokens")
 SOFTWARE = ("torch", "transformers", "trl", "accelerate", "peft", "datasets", "tokenizers")
 
 
@@ -50,14 +51,18 @@ def train(job: TrainingJob, on_log: Log) -> None:
 def _train(job: TrainingJob, on_log: Log) -> None:
     on_log(f"loading {Path(job.base_model).name} and the training set")
     prepared = prepare(job)
-    trainer = prepared.trainer
+    trainer, read = prepared.trainer, prepared.read
     main = trainer.is_world_process_zero()
+    on_log(
+        f"{read.rows_read:,} rows, {len(read.dropped):,} of them dropped: their prompt fills {job.max_length} tokens; "
+        f"{read.rows_cut:,} cut to that, {read.tokens_cut:,} tokens lost; {read.loss_tokens:,} of {read.tokens_in_dataset:,} tokens carry loss"
+    )
     arguments = trainer.args
     batch = arguments.per_device_train_batch_size * arguments.gradient_accumulation_steps * arguments.world_size
     examples = len(trainer.train_dataset)
     if examples < batch:
         raise BadInput(
-            f"the training set has {examples} examples ({prepared.rows_read} rows), fewer than one batch of {batch}",
+            f"the training set has {examples} examples ({read.rows_read} rows), fewer than one batch of {batch}",
             "add data (snapshots, refiners, looser filters), or lower the batch in the recipe",
         )
     checkpoint: Path | None = agreed(last_checkpoint(job.scratch / "checkpoints", on_log) if main else None)
@@ -71,8 +76,7 @@ def _train(job: TrainingJob, on_log: Log) -> None:
     _save_model(job, trainer, main)
     if main:
         result = {
-            "rows_read": prepared.rows_read,
-            "dropped": prepared.dropped,
+            **{name: getattr(read, name) for name in COUNTED},
             "examples": examples,
             "global_batch": batch,
             "steps": trainer.state.global_step,

@@ -123,6 +123,7 @@ def run(job: Job) -> None:
         tokens=steps[-1]["tokens"], tokens_per_second=round(steps[-1]["tokens"] / max(steps[-1]["seconds"], 1e-6), 1),
         training_seconds=steps[-1]["seconds"], dataset_rows=data.rows, rows_trained_on=job.rows,
         global_batch=result["global_batch"], loss_on=recipe.loss, resumed_at=result["resumed_at"],
+        rows_dropped=len(result["dropped"]), **{name: result[name] for name in ("rows_cut", "tokens_cut", "tokens_in_dataset", "loss_tokens")},
         training_environment=result["environment"],
         stopped_by_time=recipe.steps is not None and result["steps"] < recipe.steps,
     )  # fmt: skip
@@ -173,7 +174,8 @@ def _trained(job: Job, work: TrainingJob) -> dict[str, Any]:
     result_path = work.scratch / "result.json"
     if not (result_path.exists() and work.model.exists()):
         path = work.save()
-        command = [*launcher(job.ws), sys.executable, "-m", ENTRY_MODULE, str(path)]
+        launch = launcher(job.ws)
+        command = [*launch, sys.executable, "-m", ENTRY_MODULE, str(path)]
         _call_other_machines(job, path)
         # Tokenized data stays below the job's folder, never in the user's cache; training needs no network.
         env = {
@@ -183,6 +185,8 @@ def _trained(job: Job, work: TrainingJob) -> dict[str, Any]:
             # On a shared CPU, threads that spin while they wait take the core from those they wait for.
             "OMP_WAIT_POLICY": "passive",
         }
+        if not launch:  # one process would take all GPUs that it sees, with a batch on each
+            env["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").partition(",")[0]
         for name in ("error.json", "result.json"):
             (work.scratch / name).unlink(missing_ok=True)
         try:

@@ -22,6 +22,8 @@ from webinstruct_assets.core.manifest import Manifest
 from webinstruct_assets.core.workspace import Workspace
 from webinstruct_assets.graph import Selection, closure, targets
 from webinstruct_assets.stages.results.comparison import RESAMPLES, paired_bootstrap
+from webinstruct_assets.stages.results.scores import results
+from webinstruct_assets.stages.results.tables import missing_bases
 from webinstruct_assets_tests.stages.results.evaluated import BASE, evaluated, report, trained, with_recipes
 
 HOSTILE = "<script>alert(1)</script> | ![x](http://evil.example/x.png) **b** $\\frac{ \\input{/etc/passwd} & 50% `c`"
@@ -135,6 +137,40 @@ def test_a_family_shows_the_member_that_is_missing(workspace: Workspace) -> None
     assert ws.lake.file(manifest, "scaling-math.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_base_that_was_not_evaluated_is_missing_by_name(workspace: Workspace) -> None:
+    """With no recipe at all, then one that the environment does not list, then one that came too late."""
+    ws = with_recipes(workspace, {"tuned": {}})
+    environment = ws.root / "config/environments/demo.yaml"
+    environment.write_text(yaml.safe_dump({**yaml.safe_load(environment.read_text()), "recipes": ["tuned"]}))
+    base = ws.root / f"config/recipes/{BASE}.yaml"
+    content = base.read_text()
+    base.unlink()
+    ws = Workspace.open(ws.root)
+    trained(ws, "tuned")
+    evaluated(ws, "tuned", "math", first(5, 10))
+
+    def to_do() -> str | None:
+        table = missing_bases(results(ws, ws.lake.manifests("benchmark_scores")))
+        return table.rows[0][-1].text if table else None
+
+    assert "`base_model: smollm2-135m` and `steps: 0`" in str(to_do())
+    base.write_text(content)
+    ws = Workspace.open(ws.root)
+    manifest = report(ws)
+    page = Page(read(ws, manifest, "report.html"))
+    assert manifest.metrics["scores_without_base"] == 1 and "Base scores that are missing" in read(
+        ws, manifest, "report.md"
+    )
+    assert page.cell("main-corrected", BASE, "MATH") == "—" and "Δ —" in page.cell("main-corrected", "tuned", "MATH")
+    named = page.cell("missing-bases", "tuned", "To do")
+    assert f"base scores: benchmark_scores/math|{BASE}, then benchmark_scores/math|tuned again" in named
+    trained(ws, BASE)
+    evaluated(ws, BASE, "math", first(4, 10))
+    assert "was evaluated after it" in str(to_do())
+    evaluated(ws, "tuned", "math", first(5, 10))
+    assert to_do() is None
+
+
 @pytest.mark.parametrize(
     ("recipe", "shots", "items", "shown"),
     [("mammoth2-7b", 4, 20, True), ("mammoth2-7b", 5, 20, False), ("mammoth2-7b", 4, 21, False), ("mine", 4, 20, False)],
@@ -177,7 +213,7 @@ def test_a_judged_benchmark_shows_what_its_protocol_publishes(workspace: Workspa
     page = Page(read(ws, manifest, "report.html"))
     cell = page.cell("main-paper", "mammoth2-7b-plus", "mt-bench").split(" | ")
     assert cell == [
-        "7.50", "7.12–7.75", "rating", "Δ 0.0 (0.0 to 0.0) of 100", "20 items", *(["paper 7.88"] if shown else []),
+        "7.50", "7.12–7.75", "rating", "Δ 0.0 (0.0 to 0.0) % of the best score", "20 items", *(["paper 7.88"] if shown else []),
     ]  # fmt: skip
     (chart,) = [str(attributes["alt"]) for tag, attributes in page.tags if tag == "img"]
     assert "rating: base-tiny 7.50; mammoth2-7b-plus 7.50" in chart

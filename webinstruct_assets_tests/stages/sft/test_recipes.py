@@ -1,5 +1,6 @@
 """The shipped recipes, offline: they resolve, their references exist, and they are the paper's; what each drags along."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ from webinstruct_assets.stages.pages.pages import PAGES, span_rows
 from webinstruct_assets.stages.release.source_types import SOURCE_TYPES
 from webinstruct_assets.stages.release.subjects import SUBJECTS
 from webinstruct_assets.stages.release.webinstruct import WEBINSTRUCT
+from webinstruct_assets.stages.results.published import MAIN
+from webinstruct_assets.stages.results.tables import MODEL_TITLES
 from webinstruct_assets.stages.sft.public_sets import PUBLIC_SETS
 from webinstruct_assets.stages.sft.recipes import base_recipe, chain_of, is_base, root_recipe
 from webinstruct_assets.stages.sft.sft_dataset import SFT_DATASET
@@ -117,6 +120,24 @@ def test_children_differ_in_a_line_or_two() -> None:
         content = yaml.safe_load(path.read_text())
         if "inherits" in content:
             assert len(set(content) - {"inherits", "description", "family"}) <= 4, path
+
+
+def test_the_example_in_the_docs_is_a_recipe_and_differs_in_its_line(home: Path) -> None:
+    text = (PROJECT_ROOT / "docs/training.md").read_text(encoding="utf-8")
+    name, example = re.findall(r"`config/recipes/([\w-]+)\.yaml`:\n\n```yaml\n(.+?)```", text, re.DOTALL)[0]
+    (home / f"config/recipes/{name}.yaml").write_text(example)
+    ws = Workspace.open(home, "paper")
+    own, parent = (ws.files.recipes[one].model_dump() for one in (name, yaml.safe_load(example)["inherits"]))
+    assert {field for field in own if own[field] != parent[field]} == {"description", "filters"}
+    assert SFT_DATASET.settings(ws, of(name))["filters"]["subjects"] == ["Physics"]
+    assert TRAINED_CHECKPOINT.inputs(ws, of(name)) == [SFT_DATASET.ref(of(name))]
+
+
+def test_families_are_those_that_the_report_and_the_docs_know(paper: Workspace) -> None:
+    text = (PROJECT_ROOT / "docs/training.md").read_text(encoding="utf-8")
+    found = {recipe.family for recipe in paper.files.recipes.values() if recipe.family}
+    assert found == set(MODEL_TITLES) - {MAIN}
+    assert all(f"`{family}`" in text for family in found)
 
 
 def test_the_fingerprint_is_of_the_resolved_recipe(home: Path) -> None:

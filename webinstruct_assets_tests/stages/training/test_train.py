@@ -1,6 +1,7 @@
 """The training: which tokens carry loss, what comes out, what is refused, and what a kill costs (nothing)."""
 
 import json
+import math
 import os
 import re
 import shutil
@@ -23,7 +24,8 @@ from webinstruct_assets.stages.training.checkpoints import last_checkpoint
 from webinstruct_assets.stages.training.failures import explained
 from webinstruct_assets.stages.training.job import ENTRY_MODULE, TrainingJob, only_trainer, read_metrics
 from webinstruct_assets.stages.training.model_files import copy_model
-from webinstruct_assets.stages.training.prepare import accumulation, prepare
+from webinstruct_assets.stages.training.prepare import CHAT_TEMPLATE, accumulation, prepare
+from webinstruct_assets.stages.training.tokens import labelled
 from webinstruct_assets.stages.training.train import train
 
 MakeJob = Callable[..., TrainingJob]
@@ -115,15 +117,124 @@ def test_packing_keeps_the_loss_where_it_is_and_neighbours_apart(make_job: MakeJ
     assert not torch.allclose(packed, joined, atol=1e-2)  # it would, without the positions
 
 
+def conversations(path: Path, rows: list[list[str]]) -> list[str]:
+    """A part of ``sft_dataset`` with a conversation per row: user and assistant in turns, a system turn where it is odd."""
+    roles = {0: ["user", "assistant"], 1: ["system", "user", "assistant"]}
+    records = []
+    for number, turns in enumerate(rows):
+        names = (roles[len(turns) % 2] + ["user", "assistant"] * len(turns))[: len(turns)]
+        messages = [{"role": role, "content": text} for role, text in zip(names, turns, strict=True)]
+        records.append({"id": f"sf-{number:024x}", "messages": messages})
+    pl.DataFrame(records, schema={name: SCHEMA[name] for name in ("id", "messages")}).write_parquet(path)
+    return [str(path)]
+
+
+TURNS = [
+    ["Name a prime.", "Seven."],
+    ["Name a prime.", "Two.", "And a larger one?", "Eleven, for example.", "Thanks.", "You are welcome."],
+    ["Be short.", "Sum of one and two?", "Three.", "And four more?", "Seven."],
+    ["Answer <|im_end|>", "Seven."],  # markup that somebody typed is no end of a turn
+]
+
+
+def written(turns: list[str], loss: str) -> list[tuple[str, bool]]:
+    """The text of ``TURNS`` in the tiny model's template, in pieces, and of each whether it carries loss."""
+    system = turns[:1] if len(turns) % 2 else ["You are a helpful AI assistant named SmolLM, trained by Hugging Face"]
+    pieces = [(f"<|im_start|>system\n{system[0]}<|im_end|>\n", False)]
+    spoken = turns[len(turns) % 2 :]
+    for asked, answered in zip(spoken[::2], spoken[1::2], strict=True):
+        pieces += [
+            (f"<|im_start|>user\n{asked}<|im_end|>\n<|im_start|>assistant\n", False),
+            (f"{answered}<|im_end|>\n", True),
+        ]
+    return [(text, loss == "all" or carries) for text, carries in pieces]
+
+
 @pytest.mark.parametrize("packing", [False, True])
-def test_a_row_whose_prompt_fills_the_length_is_named(
-    make_job: MakeJob, tmp_path: Path, write_pairs: WritePairs, packing: bool
+@pytest.mark.parametrize("loss", ["response", "all"])
+def test_every_answer_of_a_conversation_carries_loss(
+    make_job: MakeJob, tmp_path: Path, loss: str, packing: bool
 ) -> None:
-    data = write_pairs(tmp_path / "long.parquet", [("word " * 100, "Yes."), ("What is 1 plus 1?", "2")])
-    prepared = prepare(make_job(data=[str(data)], packing=packing))
-    assert prepared.rows_read == 2
-    assert prepared.dropped == [f"sf-{0:024x}"]
-    assert len(prepared.trainer.train_dataset) == 1
+    """Token by token: with response loss those of all the assistant's turns and their ends, and no other."""
+    data = conversations(tmp_path / "turns.parquet", TURNS)
+    tokenizer, batch = first_batch(make_job(data=data, loss=loss, packing=packing, max_length=256))
+    expected = []
+    for turns in TURNS:
+        ids, labels = [], []
+        for text, carries in written(turns, loss):
+            tokens = tokenizer(text, add_special_tokens=False)["input_ids"]
+            ids += tokens
+            labels += tokens if carries else [IGNORED] * len(tokens)
+        expected.append((ids, labels))
+    rows = list(zip(batch["input_ids"].tolist(), batch["labels"].tolist(), strict=True))
+    if packing:  # one sequence; positions say where conversations begin, and a first token is predicted by nothing
+        (ids, labels), positions = rows[0], batch["position_ids"][0].tolist()
+        starts = [place for place, position in enumerate(positions) if position == 0]
+        rows = [(ids[start:end], labels[start:end]) for start, end in zip(starts, [*starts[1:], len(ids)], strict=True)]
+        expected = [(ids, [IGNORED, *labels[1:]]) for ids, labels in expected]
+    else:
+        length = batch["attention_mask"].sum(1).tolist()
+        assert all(set(labels[end:]) <= {IGNORED} for (_, labels), end in zip(rows, length, strict=True))
+        rows = [(ids[:end], labels[:end]) for (ids, labels), end in zip(rows, length, strict=True)]
+    assert sorted(rows) == sorted(expected)
+
+
+def test_an_answer_is_found_in_our_own_template_too(tiny_model: Path) -> None:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    tokenizer.chat_template = CHAT_TEMPLATE.read_text()
+    names = ["user", "assistant", "user", "assistant"]
+    messages = [{"role": role, "content": text} for role, text in zip(names, ("One?", "1", "Two?", "2"), strict=True)]
+    _, labels = labelled(messages, tokenizer, "response")
+    end = tokenizer.eos_token
+    # White space that becomes one token with what follows is the next turn's.
+    assert tokenizer.decode([label for label in labels if label != IGNORED]) == f" 1{end} 2{end}\n\n"
+
+
+def test_a_template_that_rewrites_earlier_turns_is_refused(tiny_model: Path) -> None:
+    """As of models that leave their reasoning out of earlier answers: nobody could tell what was whose."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    tokenizer.chat_template = "{% for m in messages %}{{ m.role }}: {% if loop.last or m.role == 'user' %}{{ m.content }}{% endif %}\n{% endfor %}"
+    messages = [{"role": role, "content": role} for role in ("user", "assistant", "user", "assistant")]
+    with pytest.raises(BadInput, match="before number 2 differently") as caught:
+        labelled(messages, tokenizer, "response")
+    assert "chat_template" in caught.value.fix
+    assert labelled(messages[:2], tokenizer, "response")
+    ids, labels = labelled(messages, tokenizer, "all")
+    assert ids == labels
+
+
+@pytest.mark.parametrize("packing", [False, True])
+@pytest.mark.parametrize("loss", ["response", "all"])
+def test_what_is_too_long_is_cut_or_dropped_and_counted(
+    make_job: MakeJob, tmp_path: Path, loss: str, packing: bool
+) -> None:
+    rows = [["word " * 100, "Yes."], ["Count.", "one " * 100], ["What is 1 plus 1?", "2"]]
+    data = conversations(tmp_path / "long.parquet", rows)
+    job = make_job(data=data, loss=loss, packing=packing, per_device_batch=1)
+    prepared = prepare(job)
+    read, tokenizer = prepared.read, prepared.trainer.processing_class
+    lengths = [
+        sum(len(tokenizer(text, add_special_tokens=False)["input_ids"]) for text, _ in written(row, loss))
+        for row in rows
+    ]
+    first = 0 if loss == "all" else 1  # with response loss the first row has no token that carries any
+    assert read.rows_read == 3
+    assert read.dropped == [f"sf-{number:024x}" for number in range(first)]
+    assert (read.rows_cut, read.tokens_cut) == (2 - first, sum(lengths[first:2]) - (2 - first) * job.max_length)
+    assert read.tokens_in_dataset == sum(min(length, job.max_length) for length in lengths[first:])
+    batches = prepared.trainer.get_train_dataloader()
+    trained_on = [label for batch in batches for label in batch["labels"][:, 1:].flatten().tolist()]
+    assert read.loss_tokens == len(trained_on) - trained_on.count(IGNORED)
+
+
+def test_nothing_to_learn_is_an_error(make_job: MakeJob, tmp_path: Path) -> None:
+    data = conversations(tmp_path / "long.parquet", [["word " * 100, "Yes."]])
+    with pytest.raises(BadInput, match="all 1 rows fill max_length, 64 tokens"):
+        prepare(make_job(data=data))
 
 
 def test_a_model_without_chat_template_gets_ours(make_job: MakeJob, tiny_model: Path, tmp_path: Path) -> None:
@@ -165,6 +276,16 @@ def test_what_comes_out(make_job: MakeJob) -> None:
     assert AutoTokenizer.from_pretrained(job.model).chat_template
 
 
+def test_warm_up_and_decay_span_all_epochs_at_the_global_batch(make_job: MakeJob) -> None:
+    """40 rows, 8 a step by accumulation, twice: ten steps, a fifth of them to warm up, then half a cosine."""
+    job = make_job(steps=None, epochs=2.0, global_batch=8, warmup_ratio=0.2)
+    train(job, lambda line: None)
+    rates = [record["learning_rate"] for record in read_metrics(job.metrics)]
+    decay = [0.5 * (1 + math.cos(math.pi * step / 8)) for step in range(8)]
+    assert rates == pytest.approx([1e-3 * share for share in (0, 0.5, *decay)])
+    assert json.loads((job.scratch / "result.json").read_text())["epochs"] == 2
+
+
 def test_the_same_job_gives_the_same_weights(make_job: MakeJob, tmp_path: Path) -> None:
     weights = []
     for name in ("one", "two"):
@@ -188,6 +309,7 @@ def test_time_limit_stops_and_keeps_the_model(make_job: MakeJob) -> None:
         ({"base_model": "/nowhere/model"}, MissingModel, "/nowhere/model"),
         ({"learning_rate": 1e30, "steps": 20}, QualityGate, "gradient norm nan"),
         ({"global_batch": 6}, ConfigError, "global_batch 6 is no multiple of per_device_batch 4 × 1 processes"),
+        ({"max_length": 4096}, ConfigError, "max_length 4096 is more than the 2048 tokens"),
         ({"lora": {**LORA, "target_modules": ["q_prj"]}}, ConfigError, "lora.target_modules ['q_prj']"),
     ],
 )

@@ -4,19 +4,23 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 import yaml
 
-from webinstruct_assets.core.errors import BadInput, ConfigError, MissingModel
+from webinstruct_assets.core.errors import BadInput, Busy, ConfigError, MissingModel
 from webinstruct_assets.core.keys import PartitionKey
 from webinstruct_assets.core.manifest import Manifest
 from webinstruct_assets.core.stage import Job, Stage, Unit, execute, identify
 from webinstruct_assets.core.workspace import Workspace
 from webinstruct_assets.stages.sft.sft_dataset import SFT_DATASET
-from webinstruct_assets.stages.training.job import ENTRY_MODULE, read_metrics
+from webinstruct_assets.stages.training.job import ENTRY_MODULE, TrainingJob, read_metrics
+from webinstruct_assets.stages.training.train import train
 from webinstruct_assets.stages.training.trained_checkpoint import TRAINED_CHECKPOINT, launcher
 
 ROWS = 24
@@ -40,9 +44,12 @@ def use_model(home: Path, name: str, source: str) -> None:
     path.write_text(yaml.safe_dump(content))
 
 
-def publish_data(ws: Workspace, recipe: str, rows: int = ROWS) -> None:
+def publish_data(ws: Workspace, recipe: str, rows: int = ROWS, more: Sequence[tuple[str, str]] = ()) -> None:
+    pairs = [*((f"What is {number} plus {number}?", f"It is {2 * number}.") for number in range(rows)), *more]
+    found = [conversation(number, *pair) for number, pair in enumerate(pairs)]
+
     def run(job: Job) -> None:
-        job.unit("00000", lambda: Unit(rows=[conversation(number) for number in range(rows)], rows_in=rows))
+        job.unit("00000", lambda: Unit(rows=found, rows_in=len(found)))
 
     stage = Stage(
         "sft_dataset",
@@ -57,11 +64,8 @@ def publish_data(ws: Workspace, recipe: str, rows: int = ROWS) -> None:
     execute(stage, key(recipe), ws, log=lambda line: None, run_id="test")
 
 
-def conversation(number: int) -> dict[str, Any]:
-    messages = [
-        {"role": "user", "content": f"What is {number} plus {number}?"},
-        {"role": "assistant", "content": f"It is {2 * number}."},
-    ]
+def conversation(number: int, question: str, answer: str) -> dict[str, Any]:
+    messages = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
     return {
         "id": f"sf-{number:024x}", "parent_id": f"wi-{number:024x}", "snapshot": "local-demo", "refiner": "one", "subject": "", "source_type": "",
         "messages": messages,
@@ -117,6 +121,30 @@ def test_train_continue_and_base(home: Path, tiny_model: Path) -> None:
     assert identify(TRAINED_CHECKPOINT, key("zero"), ws).config == {"base_model": ws.model_identity("tiny"), "steps": 0}
 
 
+def here(command: Sequence[str], env: Mapping[str, str], log: Callable[[str], None]) -> None:
+    """Trains in this process, which has everything loaded already."""
+    train(TrainingJob.load(Path(command[-1])), log)
+
+
+def test_what_is_too_long_is_a_reject_or_counted(home: Path, tiny_model: Path) -> None:
+    """In is trained on and dropped, and both what was dropped and what was cut off stands in the manifest."""
+    use_model(home, "tiny", f"path:{tiny_model}")
+    ws = configure(
+        home,
+        trial={"base_model": "tiny", "snapshots": ["local-demo"], "steps": 1, "max_length": 64, "per_device_batch": 4},
+    )
+    longer = [("word " * 100, "Yes."), ("Count.", "one " * 100)]
+    publish_data(ws, "trial", 8, longer)
+    manifest, lines = run(replace(ws, launch=here), "trial")
+    assert (manifest.rows_in, manifest.rows_kept, manifest.rejected) == (10, 9, {"prompt_fills_max_length": 1})
+    metrics = manifest.metrics
+    assert (metrics["dataset_rows"], metrics["rows_dropped"], metrics["rows_cut"]) == (10, 1, 1)
+    assert 60 < metrics["tokens_cut"] < 120
+    (reject,) = pl.read_parquet(ws.lake.reject_paths(manifest)).to_dicts()
+    assert reject["parent_id"] == f"sf-{8:024x}" and "within 64 tokens" in reject["detail"]
+    assert any("10 rows, 1 of them dropped" in line and "1 cut to that" in line for line in lines)
+
+
 def test_missing_base_model_is_named_at_once(home: Path) -> None:
     use_model(home, "gone", "path:/nowhere/gone")
     ws = configure(
@@ -166,6 +194,28 @@ def configure_trainer(home: Path, **trainer: Any) -> None:
     path = home / "config/environments/demo.yaml"
     content = yaml.safe_load(path.read_text())
     path.write_text(yaml.safe_dump({**content, "trainer": trainer}))
+
+
+@pytest.mark.parametrize(("visible", "used"), [(None, "0"), ("3,5", "3"), ("", "")])
+def test_one_process_takes_one_gpu(
+    home: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, visible: str | None, used: str
+) -> None:
+    """Of several the trainer would take all, with a batch on each, and the global batch would be another."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    use_model(home, "tiny", f"path:{tiny_model}")
+    ws = configure(home, trial={"base_model": "tiny", "snapshots": ["local-demo"], "steps": 1})
+    publish_data(ws, "trial")
+    given: list[dict[str, str]] = []
+
+    def launch(command: Sequence[str], env: Mapping[str, str], log: Callable[[str], None]) -> None:
+        given.append(dict(env))
+        raise Busy("seen", "nothing to do")
+
+    with pytest.raises(Busy, match="seen"):
+        run(replace(ws, launch=launch), "trial")
+    assert given[0]["CUDA_VISIBLE_DEVICES"] == used
 
 
 def test_launcher(home: Path) -> None:
