@@ -13,12 +13,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
 
-from webinstruct_assets.core.workspace import PROJECT_ROOT
+from webinstruct_assets.core.workspace import PROJECT_ROOT, Workspace
 from webinstruct_assets_tests.conftest import make_home, webinstruct
+from webinstruct_assets_tests.s3 import KEYS as S3_KEYS
 from webinstruct_assets_tests.s3 import free_port, process, wait_for
 
 DEPLOY = PROJECT_ROOT / "deploy"
@@ -55,14 +57,30 @@ def test_compose_file() -> None:
         assert all((PROJECT_ROOT / path).exists() for path in source.split()), source
 
 
-@pytest.mark.skipif(shutil.which("kubectl") is None, reason="no kubectl")
-def test_kubernetes_manifests() -> None:
-    """As `kubectl apply -k` would send them, by the API's own schemas, strictly."""
+def _volumes(mounts: list[str]) -> set[str]:
+    """Folders below data/ that outlive a container."""
+    home = "/srv/webinstruct/data/"
+    return {mount.removeprefix(home) for mount in mounts if mount.startswith(home)}
+
+
+@pytest.fixture(scope="module")
+def kubernetes(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
+    """The objects that `kubectl apply -k` would send, with secrets made as deploy/README.md says."""
+    if shutil.which("kubectl") is None:
+        pytest.skip("no kubectl")
+    folder = tmp_path_factory.mktemp("kubernetes") / "kubernetes"
+    shutil.copytree(DEPLOY / "kubernetes", folder)
+    [template] = re.findall(r"printf '(AWS_ACCESS_KEY_ID.*?)'", (DEPLOY / "README.md").read_text())
+    (folder / "secrets.env").write_text(template.replace("\\n", "\n").replace("%s", "00ff"))
+    rendered = subprocess.run(["kubectl", "kustomize", str(folder)], check=True, capture_output=True, text=True).stdout
+    return list(yaml.safe_load_all(rendered))
+
+
+def test_kubernetes_manifests(kubernetes: list[Any]) -> None:
+    """By the API's own schemas, strictly."""
     import kubernetes_validate
 
-    command = ["kubectl", "kustomize", str(DEPLOY / "kubernetes")]
-    rendered = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    objects = list(yaml.safe_load_all(rendered))
+    objects = kubernetes
     kinds = [f"{item['kind']}/{item['metadata']['name']}" for item in objects]
     assert {"StatefulSet/code", "Deployment/daemon", "StatefulSet/vllm", "RayCluster/ray"} <= set(kinds)
     for item in objects:
@@ -84,20 +102,53 @@ def test_kubernetes_manifests() -> None:
         )
 
 
-def test_cluster_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The environment that the containers name loads, and its parts are the ones that deploy/ starts."""
-    home = make_home(tmp_path / "home")
-    monkeypatch.setenv("WEBINSTRUCT_ENV", "cluster")
-    from webinstruct_assets.core.workspace import Workspace
+def test_kubernetes_starts_what_compose_starts(kubernetes: list[Any]) -> None:
+    """The same processes, on the same ports, with the same folders kept, on Ray; and every variable is given."""
+    services = yaml.safe_load(COMPOSE.read_text())["services"]
+    by_name = {(item["kind"], item["metadata"]["name"]): item for item in kubernetes}
+    for kind, name in [("StatefulSet", "code"), ("Deployment", "webserver"), ("Deployment", "viewer"), ("Deployment", "daemon")]:  # fmt: skip
+        [container] = by_name[kind, name]["spec"]["template"]["spec"]["containers"]
+        assert " ".join(container["args"]).endswith(" ".join(services[name]["command"])), name
+        assert "command" not in container, "the image's entry point hands signals on"
+        for port in container.get("ports", []):
+            assert by_name["Service", name]["spec"]["ports"] == [{"port": port["containerPort"]}]
+            assert str(port["containerPort"]) in services[name]["command"]
+    code = by_name["StatefulSet", "code"]["spec"]["template"]["spec"]["containers"][0]
+    kept = _volumes([mount["mountPath"] for mount in code["volumeMounts"]])
+    assert kept == _volumes([mount.partition(":")[2] for mount in services["code"]["volumes"]])
+    [made] = re.findall(r"mkdir -p (.*) \\", (DEPLOY / "Dockerfile").read_text())
+    assert kept == {folder.removeprefix("data/") for folder in made.split()}
+    # Ray: the head by the name and port that KubeRay gives its Service, and a token for all of its parts.
+    ray = by_name["RayCluster", "ray"]
+    assert f"--address={ray['metadata']['name']}-head-svc:6379" in code["args"][-1]
+    groups = [ray["spec"]["headGroupSpec"], *ray["spec"]["workerGroupSpecs"]]
+    parts = [group["template"]["spec"]["containers"][0] for group in groups]
+    assert all(part["envFrom"] == code["envFrom"] for part in [*parts, ray["spec"]["autoscalerOptions"]])
+    assert {part["image"] for part in parts} == {code["image"]}
+    given = {*by_name["ConfigMap", "webinstruct"]["data"], *by_name["Secret", "webinstruct"]["data"]}
+    assert given >= set(re.findall(r"env: (\w+)", (DEPLOY / "dagster.yaml").read_text())) | {"RAY_AUTH_TOKEN", *S3_KEYS}
+    assert by_name["ConfigMap", "webinstruct"]["data"]["WEBINSTRUCT_ENV"] == "kubernetes"
 
-    ws = Workspace.open(home)
-    services = set(yaml.safe_load(COMPOSE.read_text())["services"])
-    urls = [str(ws.config.s3.endpoint), *(ws.model_spec("qwen-72b").base_url or "").split()]
-    assert {re.sub(r"https?://([^:/]+).*", r"\1", url) for url in urls} <= services
-    address = yaml.safe_load((DEPLOY / "workspace.yaml").read_text())["load_from"][0]["grpc_server"]
-    assert address["host"] in services and str(address["port"]) in " ".join(
-        yaml.safe_load(COMPOSE.read_text())["services"]["code"]["command"]
-    )
+
+@pytest.mark.parametrize(("environment", "engine"), [("cluster", "processes"), ("kubernetes", "ray")])
+def test_environments(environment: str, engine: str, kubernetes: list[Any]) -> None:
+    """What the containers name loads, and its parts are the ones that deploy/ starts."""
+    ws = Workspace.open(PROJECT_ROOT, environment)
+    assert ws.config.engine.kind == engine
+    # Where they are, by name and port: each is a service here and there.
+    urls = [str(ws.config.s3.endpoint)]
+    for name in ws.config.models:
+        spec = ws.model_spec(name)
+        urls += [spec.base_url, *spec.replicas] if spec.base_url else []
+    grpc = yaml.safe_load((DEPLOY / "workspace.yaml").read_text())["load_from"][0]["grpc_server"]
+    wanted = {(grpc["host"], grpc["port"]), *((urlsplit(url).hostname, urlsplit(url).port) for url in urls)}
+    ports = {
+        (item["metadata"]["name"], port["port"])
+        for item in kubernetes
+        if item["kind"] == "Service"
+        for port in item["spec"]["ports"]
+    }
+    assert wanted <= ports and {host for host, _ in wanted} <= set(yaml.safe_load(COMPOSE.read_text())["services"])
 
 
 @contextmanager
@@ -225,7 +276,7 @@ def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
     (folder / "passwords").write_text("".join(passwords))
     names = {
         "LISTEN": f"127.0.0.1:{port}", "HOST": "dagster.example.org", "FULL": f"127.0.0.1:{full}",
-        "VIEWER": f"127.0.0.1:{viewer}", "OPERATOR": "operator", "PASSWORDS": str(folder / "passwords"),
+        "VIEWER": f"127.0.0.1:{viewer}", "RESOLVER": "127.0.0.1", "OPERATOR": "operator", "PASSWORDS": str(folder / "passwords"),
     }  # fmt: skip
     site = re.sub(r"\$\{(\w+)\}", lambda match: names[match[1]], (DEPLOY / "nginx.conf.template").read_text())
     (folder / "site.conf").write_text(site)
