@@ -7,6 +7,7 @@ import os
 import pwd
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,13 +16,19 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import psutil
 import pytest
 import yaml
 
+from webinstruct_assets.core.keys import PartitionKey
 from webinstruct_assets.core.workspace import PROJECT_ROOT, Workspace
+from webinstruct_assets.graph import BY_ASSET
+from webinstruct_assets_tests import answers
 from webinstruct_assets_tests.conftest import make_home, webinstruct
 from webinstruct_assets_tests.s3 import KEYS as S3_KEYS
 from webinstruct_assets_tests.s3 import free_port, process, wait_for
+from webinstruct_assets_tests.services import Stack
+from webinstruct_assets_tests.services import wait_for as wait_until
 
 DEPLOY = PROJECT_ROOT / "deploy"
 COMPOSE = DEPLOY / "docker-compose.yaml"
@@ -237,6 +244,119 @@ def test_events_of_a_run_are_in_postgres(tmp_path: Path, monkeypatch: pytest.Mon
         assert not (home / "data/.dagster").exists()
         for path in home.rglob("*.json"):
             assert "s3cret-pg" not in path.read_text(errors="ignore")
+
+
+class Deployment(Stack):
+    """Code location, webserver and daemon by compose's command lines; what is a container there is a process tree here."""
+
+    def __init__(self, home: Path):
+        super().__init__(home)
+        self.code_port = free_port()
+        self.children: dict[str, subprocess.Popen[bytes]] = {}
+        workspace = yaml.safe_load((DEPLOY / "workspace.yaml").read_text())
+        workspace["load_from"][0]["grpc_server"] |= {"host": "127.0.0.1", "port": self.code_port}
+        (home / "workspace.yaml").unlink()
+        (home / "workspace.yaml").write_text(yaml.safe_dump(workspace))
+
+    def start(self) -> "Deployment":
+        for service in ("code", "webserver", "daemon"):
+            self.begin(service)
+        wait_until("the code location", 180, self.loaded)
+        return self
+
+    def begin(self, service: str) -> None:
+        ports = {"0.0.0.0": "127.0.0.1", "4000": str(self.code_port), "3000": str(self.port)}
+        program, *arguments = yaml.safe_load(COMPOSE.read_text())["services"][service]["command"]
+        command = [str(Path(sys.executable).parent / program), *(ports.get(part, part) for part in arguments)]
+        with (self.home / f"{service}.log").open("ab") as log:
+            self.children[service] = self.process = subprocess.Popen(
+                command, cwd=self.home, stdout=log, stderr=log,
+                env={**os.environ, "WEBINSTRUCT_HOME": str(self.home), "DAGSTER_HOME": str(self.home)},
+            )  # fmt: skip
+        if service == "code":
+            wait_for(self.code_port, 120)
+
+    def workers(self) -> list[psutil.Process]:
+        """Processes of runs."""
+        children = psutil.Process(self.children["code"].pid).children()
+        return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+
+    def kill(self, service: str) -> None:
+        """As the end of its container does."""
+        tree = psutil.Process(self.children[service].pid)
+        for victim in [*tree.children(recursive=True), tree]:
+            victim.kill()
+        self.children[service].wait()
+
+    def stop(self) -> None:
+        for service in self.children:
+            self.kill(service)
+
+    def at_work(self) -> list[str]:
+        return [run["id"] for run in self.runs() if run["status"] in ("STARTING", "STARTED", "CANCELING")]
+
+    def holders(self) -> list[str]:
+        """Runs with places in pools."""
+        return [slot["runId"] for slot in self.slots()]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(2400)
+@pytest.mark.skipif(POSTGRES is None, reason="no postgres")
+def test_no_run_is_at_work_for_ever_and_no_place_in_a_pool_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kill -9 of a run's process, of the code location with its run, and of `webinstruct run`, on Postgres."""
+    from webinstruct_assets.stages.crawl.demo import build_demo_crawl
+
+    with postgres(tmp_path / "pg") as environment:
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        home = cluster_home(tmp_path / "home", environment["PORT"])
+        build_demo_crawl(PROJECT_ROOT / "data/demo", home / "data/crawl", "local-demo")
+        # An endpoint that never answers keeps a run at work, with its place in the pool `gpu`.
+        silent = socket.create_server(("127.0.0.1", 0))
+        port = silent.getsockname()[1]
+        answers.configure(home, port)
+        webinstruct(home, "run", "--snapshot", "local-demo", "--to", "round1_recall")
+        with Deployment(home) as deployment:
+
+            def only_holder(killed: str) -> str:
+                """The run that was tried again in place of the killed one, once it alone holds the place."""
+                wait_until("the killed run's end", 180, lambda: deployment.status(killed) == "FAILURE")
+                [run] = wait_until(
+                    "its successor", 240, lambda: (found := deployment.holders()) == deployment.at_work() and found
+                )
+                assert run != killed
+                return str(run)
+
+            first = deployment.launch(["round1_domains"], "local-demo")
+            wait_until("the first run", 180, lambda: deployment.holders() == [first] and deployment.workers())
+            [worker] = deployment.workers()
+            worker.kill()
+            second = only_holder(first)
+            # The container of the code location, with the run in it.
+            wait_until("the second run's process", 60, deployment.workers)
+            deployment.kill("code")
+            assert deployment.status(second) == "STARTED"
+            deployment.begin("code")
+            third = only_holder(second)
+            # A run that waits for the pool, in a process that nobody watches.
+            command = [sys.executable, "-m", "webinstruct_assets.cli", "run", "--snapshot", "local-demo", "--select", "round1_domains"]  # fmt: skip
+            with process(command, tmp_path / "run.log", WEBINSTRUCT_HOME=str(home)) as by_hand:
+                wait_until("the fourth run", 120, lambda: len(deployment.at_work()) == 2)
+                [fourth] = set(deployment.at_work()) - {third}
+                by_hand.kill()
+                by_hand.wait()
+                wait_until("its end", 180, lambda: deployment.status(fourth) == "FAILURE")
+            assert deployment.at_work() == [third]
+            # Once the model answers, the last try finishes.
+            silent.close()
+            with answers.serving(home, tmp_path / "asked", port):
+                wait_until("the end of all", 600, lambda: not deployment.at_work() and not deployment.holders())
+            assert deployment.status(third) == "SUCCESS"
+            ref = BY_ASSET["round1_domains"].ref(PartitionKey.of({"snapshot": "local-demo"}))
+            assert Workspace.open(home).lake.require(ref, "test").rows
 
 
 class Front:
