@@ -4,12 +4,12 @@ import base64
 import http.client
 import json
 import os
-import pwd
 import re
 import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -159,36 +159,34 @@ def test_environments(environment: str, engine: str, kubernetes: list[Any]) -> N
 
 
 @contextmanager
-def postgres(folder: Path) -> Iterator[dict[str, str]]:
+def postgres() -> Iterator[dict[str, str]]:
     """A PostgreSQL of its own (which does not run as root); yields the environment that deploy/dagster.yaml reads."""
     assert POSTGRES
-    binaries = Path(POSTGRES).resolve().parent
-    user = "postgres" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
-    folder.mkdir()
-    if os.geteuid() == 0:
-        entry = pwd.getpwnam(user)
-        os.chown(folder, entry.pw_uid, entry.pw_gid)
-        for parent in list(folder.parents)[:3]:
-            parent.chmod(parent.stat().st_mode | 0o011)
-    as_user = ["runuser", "-u", user, "--"] if os.geteuid() == 0 else []
-    secret = folder.parent / "pg-password"
-    secret.write_text("s3cret-pg")
-    secret.chmod(0o644)
-    subprocess.run(
-        [*as_user, str(binaries / "initdb"), "-D", str(folder / "db"), "-U", "webinstruct", "--pwfile", str(secret),
-         "--auth", "scram-sha-256", "--no-sync"],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    port = free_port()
-    command = [*as_user, str(binaries / "postgres"), "-D", str(folder / "db"), "-p", str(port), "-k", str(folder),
-               "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"]  # fmt: skip
-    with process(command, folder.parent / "postgres.log"):
-        wait_for(port, 30)
-        environment = {
-            "WEBINSTRUCT_POSTGRES_HOST": "127.0.0.1", "WEBINSTRUCT_POSTGRES_USER": "webinstruct",
-            "WEBINSTRUCT_POSTGRES_PASSWORD": "s3cret-pg", "WEBINSTRUCT_POSTGRES_DB": "postgres",  # pragma: allowlist secret
-        }  # fmt: skip
-        yield {**environment, "PORT": str(port), "PGPASSWORD": "s3cret-pg"}
+    binaries, as_root = Path(POSTGRES).resolve().parent, os.geteuid() == 0
+    as_user = ["runuser", "-u", "postgres", "--"] if as_root else []
+    # Not below pytest's folder, into which only its owner may look.
+    with tempfile.TemporaryDirectory(prefix="webinstruct-postgres-") as name:
+        folder = Path(name)
+        secret = folder / "password"
+        secret.write_text("s3cret-pg")
+        if as_root:
+            for path in (folder, secret):
+                shutil.chown(path, "postgres")
+        subprocess.run(
+            [*as_user, str(binaries / "initdb"), "-D", str(folder / "db"), "-U", "webinstruct", "--pwfile", str(secret),
+             "--auth", "scram-sha-256", "--no-sync"],
+            check=True, capture_output=True,
+        )  # fmt: skip
+        port = free_port()
+        command = [*as_user, str(binaries / "postgres"), "-D", str(folder / "db"), "-p", str(port), "-k", str(folder),
+                   "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"]  # fmt: skip
+        with process(command, folder / "log"):
+            wait_for(port, 30)
+            environment = {
+                "WEBINSTRUCT_POSTGRES_HOST": "127.0.0.1", "WEBINSTRUCT_POSTGRES_USER": "webinstruct",
+                "WEBINSTRUCT_POSTGRES_PASSWORD": "s3cret-pg", "WEBINSTRUCT_POSTGRES_DB": "postgres",  # pragma: allowlist secret
+            }  # fmt: skip
+            yield {**environment, "PORT": str(port), "PGPASSWORD": "s3cret-pg"}
 
 
 def cluster_home(folder: Path, port: str) -> Path:
@@ -206,7 +204,7 @@ def cluster_home(folder: Path, port: str) -> Path:
 def test_events_of_a_run_are_in_postgres(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from webinstruct_assets.stages.crawl.demo import build_demo_crawl
 
-    with postgres(tmp_path / "pg") as environment:
+    with postgres() as environment:
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
         home = cluster_home(tmp_path / "home", environment["PORT"])
@@ -309,7 +307,7 @@ def test_no_run_is_at_work_for_ever_and_no_place_in_a_pool_is_lost(
     """Kill -9 of a run's process, of the code location with its run, and of `webinstruct run`, on Postgres."""
     from webinstruct_assets.stages.crawl.demo import build_demo_crawl
 
-    with postgres(tmp_path / "pg") as environment:
+    with postgres() as environment:
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
         home = cluster_home(tmp_path / "home", environment["PORT"])
