@@ -412,9 +412,9 @@ def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
             process([*server, "-p", str(full)], folder / "full.log", **environment),
             process([str(NGINX), "-c", str(folder / "nginx.conf"), "-g", "daemon off;"], folder / "nginx.log"),
         ):
-            wait_for(full, 120)  # the first makes the store
+            wait_for(full, 300)  # the first makes the store
             with process([*server, "-p", str(viewer), "--read-only"], folder / "viewer.log", **environment):
-                wait_for(viewer, 120)
+                wait_for(viewer, 200)
                 wait_for(port, 30)
                 yield Front(port)
     finally:
