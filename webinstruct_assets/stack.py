@@ -85,8 +85,8 @@ def reap(instance: dg.DagsterInstance, log: Log, starting_seconds: float = 0.0) 
         at_work = _at_work(instance, run.run_id)
         if at_work is None:
             at_work = time.time() - record.update_timestamp.timestamp() < starting_seconds
-        run = instance.get_run_by_id(run.run_id)  # a process writes its run's end before its own
-        if at_work or run is None or run.is_finished:
+        now = instance.get_run_by_id(run.run_id)  # a process writes its run's end before its own
+        if at_work or now is None or now.is_finished:
             continue
         message = "Its process is gone; what it had committed is kept, a re-run goes on from there."
         if run.status == dg.DagsterRunStatus.CANCELING:
