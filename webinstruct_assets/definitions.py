@@ -37,7 +37,7 @@ from webinstruct_assets.automation import backfill_snapshots, extract, new_snaps
 from webinstruct_assets.checks import checks_of, staleness, verbatim_check
 from webinstruct_assets.conditions import conditioned
 from webinstruct_assets.graph import STAGES
-from webinstruct_assets.housekeeping import alert_on_failure, prune_event_log, weekly_pruning
+from webinstruct_assets.housekeeping import alert_on_failure, end_dead_runs, prune_event_log, weekly_pruning
 from webinstruct_assets.resources import WorkspaceResource
 
 PARTITIONS: dict[tuple[str, ...], dg.PartitionsDefinition | None] = {
@@ -89,7 +89,7 @@ defs = dg.Definitions(
         staleness,
     ],
     jobs=[prune_event_log],
-    sensors=[new_snapshots, recall, extract, alert_on_failure],
+    sensors=[new_snapshots, recall, extract, alert_on_failure, end_dead_runs],
     schedules=[backfill_snapshots, refresh_staleness, weekly_pruning],
     resources={"workspace": WorkspaceResource(), "pipes": dg.PipesSubprocessClient()},
     # One process per run: half the start-up, and no step child to survive its run's death.

@@ -1,6 +1,6 @@
-"""What keeps an installation that runs for months in order: old runs are forgotten, failed ones are told of.
+"""What keeps an installation that runs for months in order: old runs are forgotten, failed ones are told of, dead ones end.
 
-Both are off until somebody turns them on in the UI.
+The first two are off until somebody turns them on in the UI.
 """
 
 import os
@@ -14,6 +14,7 @@ from webinstruct_assets.core.errors import WebInstructError
 from webinstruct_assets.core.workspace import Workspace
 from webinstruct_assets.graph import STAGES
 from webinstruct_assets.resources import WorkspaceResource
+from webinstruct_assets.stack import STARTING_SECONDS, reap
 
 WEBHOOK = "WEBINSTRUCT_ALERT_WEBHOOK"
 UI = "WEBINSTRUCT_UI_URL"  # where people reach the UI; `webinstruct ui` sets its own address where nobody has
@@ -59,6 +60,17 @@ weekly_pruning = dg.ScheduleDefinition(
     cron_schedule="30 3 * * 0",
     default_status=dg.DefaultScheduleStatus.STOPPED,
 )
+
+
+@dg.sensor(default_status=dg.DefaultSensorStatus.RUNNING, minimum_interval_seconds=60)
+def end_dead_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+    """Marks runs whose process is gone as failed and frees their places in pools; Dagster then tries them again.
+
+    A sensor is evaluated by the code server, where run workers are; a code server that was killed with its runs ends them as
+    soon as it is back.
+    """
+    ended = reap(context.instance, context.log.warning, STARTING_SECONDS)
+    return dg.SkipReason(f"runs whose process was gone: {', '.join(ended) or 'none'}")
 
 
 @dg.run_failure_sensor(default_status=dg.DefaultSensorStatus.STOPPED, minimum_interval_seconds=30)

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 import time
 from collections.abc import Sequence
 
@@ -14,6 +15,7 @@ from webinstruct_assets.core.workspace import Workspace
 from webinstruct_assets.graph import States
 from webinstruct_assets.partitions import register
 
+HOST_TAG = "webinstruct/host"  # of a run: the machine, or container, whose process it is
 CONSOLE = logging.getLogger("webinstruct")
 # Dagster's own console log repeats every event; ours prints the stages' lines.
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -58,6 +60,7 @@ def _run(job: dg.JobDefinition, instance: dg.DagsterInstance, ref: Ref) -> None:
         partition_key=str(ref.key) or None,
         raise_on_error=False,
         run_config=QUIET,
+        tags={HOST_TAG: socket.gethostname()},
     )
     if result.success:
         return

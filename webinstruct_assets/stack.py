@@ -12,6 +12,7 @@ kills the children with the supervisor, and each of them holds the store's lock 
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -30,23 +31,32 @@ from webinstruct_assets.core.workspace import Workspace
 from webinstruct_assets.graph import known_snapshots
 from webinstruct_assets.housekeeping import UI
 from webinstruct_assets.partitions import register
-from webinstruct_assets.runner import enter
+from webinstruct_assets.runner import HOST_TAG, enter
 
 LOCK = Path("data/.dagster/stack.lock")
 UNFINISHED = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 STOP_SECONDS = 30.0
 RESTARTS, RESTARTS_WITHIN = 5, 120.0
+STARTING_SECONDS = 180.0  # what Dagster's run monitoring gives a run to start
 _PID = re.compile(r"\(pid: (\d+)\)")
 
 Log = Callable[[str], None]
 
 
 def serve(ws: Workspace, port: int, log: Log) -> None:
-    """Runs the stack until SIGINT or SIGTERM. Raises Busy when another one is up, WebInstructError when it cannot stay up."""
+    """Runs the stack until SIGINT or SIGTERM.
+
+    Raises Busy when another one is up, WebInstructError when it cannot stay up or the store is one that machines share.
+    """
     enter(ws)
     os.environ.setdefault(UI, f"http://127.0.0.1:{port}")
     with holding(ws.root / LOCK) as lock:
         with dg.DagsterInstance.get() as instance:
+            if "sqlite" not in type(instance.run_storage).__module__:
+                raise WebInstructError(
+                    "this Dagster store is a database that machines share, and its daemon is elsewhere",
+                    "use its own web page (deploy/README.md); a second daemon would start everything twice",
+                )
             register(instance, known_snapshots(ws))
             reap(instance, log)
         with tempfile.TemporaryDirectory(prefix="webinstruct-") as folder:
@@ -62,18 +72,23 @@ def holding(path: Path) -> AbstractContextManager[int]:
     )
 
 
-def reap(instance: dg.DagsterInstance, log: Log) -> list[str]:
+def reap(instance: dg.DagsterInstance, log: Log, starting_seconds: float = 0.0) -> list[str]:
     """Marks runs whose process is gone as failed and frees their pool slots; returns their ids.
 
-    Dagster itself never learns of a run that a power cut or a kill of everything ended. Only for a store that one machine
-    owns (SQLite): on a shared one the process may be another machine's, and its launcher has health checks.
+    Dagster itself never learns of a run that a power cut, the kill of its code server or of ``webinstruct run`` ended. To be
+    called on the machine, or in the container, of the code server, whose children run workers are; runs that ``webinstruct
+    run`` has on other machines are left alone. ``starting_seconds``: how long a run may be without a process.
     """
-    if "sqlite" not in type(instance.run_storage).__module__:
-        return []
     reaped = []
     for record in instance.get_run_records(dg.RunsFilter(statuses=UNFINISHED)):
         run = record.dagster_run
-        if _at_work(instance, run.run_id):
+        if run.tags.get(HOST_TAG, socket.gethostname()) != socket.gethostname():
+            continue
+        at_work = _at_work(instance, run.run_id)
+        if at_work is None:
+            at_work = time.time() - record.update_timestamp.timestamp() < starting_seconds
+        now = instance.get_run_by_id(run.run_id)  # a process writes its run's end before its own
+        if at_work or now is None or now.is_finished:
             continue
         message = "Its process is gone; what it had committed is kept, a re-run goes on from there."
         if run.status == dg.DagsterRunStatus.CANCELING:
@@ -86,12 +101,12 @@ def reap(instance: dg.DagsterInstance, log: Log) -> list[str]:
     return reaped
 
 
-def _at_work(instance: dg.DagsterInstance, run_id: str) -> bool:
-    """Whether the process that a run's events name still runs, and is not another one that got its number later."""
+def _at_work(instance: dg.DagsterInstance, run_id: str) -> bool | None:
+    """Whether the process that a run's events name still runs, and is not another with its number; None: they name none."""
     for entry in reversed(instance.all_logs(run_id, of_type=dg.DagsterEventType.ENGINE_EVENT)):
         if found := _PID.search(entry.message or (entry.dagster_event.message if entry.dagster_event else "") or ""):
             return is_the_process(int(found[1]), entry.timestamp)
-    return False
+    return None
 
 
 def is_the_process(pid: int, moment: float) -> bool:

@@ -247,7 +247,7 @@ def test_postgres_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 @pytest.mark.slow
 @pytest.mark.skipif(POSTGRES is None, reason="no postgres")
 def test_postgres(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with postgres(tmp_path / "pg") as environment:
+    with postgres() as environment:
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
         home = cluster_home(tmp_path / "home", environment["PORT"])

@@ -1,6 +1,7 @@
 """One stack per store, and runs whose process is gone."""
 
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -11,12 +12,19 @@ import dagster as dg
 import pytest
 
 from webinstruct_assets import stack
-from webinstruct_assets.core.errors import Busy
+from webinstruct_assets.core.errors import Busy, WebInstructError
 from webinstruct_assets.core.keys import PartitionKey
 from webinstruct_assets.core.workspace import Workspace
 from webinstruct_assets.definitions import defs
+from webinstruct_assets.housekeeping import end_dead_runs
 from webinstruct_assets.partitions import register
+from webinstruct_assets.runner import HOST_TAG
 from webinstruct_assets.stages.crawl.crawl_index import CRAWL_INDEX
+
+
+@dg.job
+def nothing() -> None:
+    """Its runs are made up."""
 
 
 @pytest.fixture
@@ -25,12 +33,13 @@ def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
         yield found
 
 
-def started(instance: dg.DagsterInstance, pid: int | None, status: dg.DagsterRunStatus) -> str:
+def started(
+    instance: dg.DagsterInstance, pid: int | None, status: dg.DagsterRunStatus, tags: dict[str, str] | None = None
+) -> str:
     """A run that says it is at work in a process."""
-    job = defs.resolve_implicit_global_asset_job_def()
-    run = instance.create_run_for_job(job, status=status)
+    run = instance.create_run_for_job(nothing, status=status, tags=tags)
     if pid is not None:
-        instance.report_engine_event(f'Executing steps in process (pid: {pid}) for "__ASSET_JOB".', run)
+        instance.report_engine_event(f'Executing steps in process (pid: {pid}) for "nothing".', run)
     return run.run_id
 
 
@@ -58,6 +67,57 @@ def test_runs_of_dead_processes_are_ended_and_those_of_living_ones_left(instance
     ]  # fmt: skip
     assert instance.event_log_storage.get_concurrency_info("gpu").active_slot_count == 0
     assert stack.reap(instance, lines.append) == []
+
+
+def test_a_sensor_ends_dead_runs_and_waits_for_those_that_are_starting(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What ``webinstruct run`` has at work on another machine cannot be seen from here, and is left alone."""
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    kinds = dg.DagsterRunStatus
+    runs = [
+        started(instance, child.pid, kinds.STARTED),
+        started(instance, child.pid, kinds.STARTED, {HOST_TAG: socket.gethostname()}),
+        started(instance, child.pid, kinds.STARTED, {HOST_TAG: "another-machine"}),
+        started(instance, None, kinds.STARTING),
+    ]
+    assert end_dead_runs.default_status == dg.DefaultSensorStatus.RUNNING
+    with dg.build_sensor_context(instance) as context:
+        end_dead_runs(context)
+    ended = [kinds.FAILURE, kinds.FAILURE, kinds.STARTED]
+    assert [status_of(instance, run) for run in runs] == [*ended, kinds.STARTING]
+    monkeypatch.setattr("webinstruct_assets.housekeeping.STARTING_SECONDS", 0.0)
+    with dg.build_sensor_context(instance) as context:
+        end_dead_runs(context)
+    assert [status_of(instance, run) for run in runs] == [*ended, kinds.FAILURE]
+
+
+def test_a_run_that_ends_while_it_is_looked_at_keeps_its_end(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = started(instance, os.getpid(), dg.DagsterRunStatus.STARTED)
+
+    def end(pid: int, moment: float) -> bool:
+        found = instance.get_run_by_id(run)
+        assert found
+        instance.report_run_canceled(found)
+        return False
+
+    monkeypatch.setattr(stack, "is_the_process", end)
+    assert stack.reap(instance, print) == []
+    assert status_of(instance, run) == dg.DagsterRunStatus.CANCELED
+
+
+def test_a_store_that_machines_share_gets_no_second_daemon(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("DAGSTER_HOME", "WEBINSTRUCT_HOME"):
+        monkeypatch.setenv(name, str(workspace.root))
+    monkeypatch.chdir(workspace.root)
+    monkeypatch.setattr(stack.dg.DagsterInstance, "get", dg.DagsterInstance.ephemeral)  # in memory: not SQLite
+    with pytest.raises(WebInstructError, match="machines share"):
+        stack.serve(workspace, 0, print)
 
 
 def test_a_process_that_got_the_number_later_is_another(instance: dg.DagsterInstance) -> None:

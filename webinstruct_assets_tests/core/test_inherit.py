@@ -1,4 +1,4 @@
-"""Recipe files that inherit: what they resolve to, and which file an error names."""
+"""Files that inherit, recipes and environments: what they resolve to, and which file an error names."""
 
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,17 @@ def test_circles_and_unknown_names_are_refused() -> None:
 
 def write(home: Path, name: str, **content: Any) -> None:
     (home / f"config/recipes/{name}.yaml").write_text(yaml.safe_dump(content))
+
+
+def test_an_environment_takes_the_rest_from_another(home: Path) -> None:
+    mine, demo = home / "config/environments/mine.yaml", Config(home, "demo").environment
+    mine.write_text("inherits: demo\nenvironment: mine\nengine: {kind: processes}\n")
+    found = Config(home, "mine").environment
+    assert found.engine.kind == "processes" and found.environment == "mine"
+    assert found.model_copy(update={"environment": "demo", "engine": demo.engine}) == demo
+    mine.write_text("inherits: nobody\nenvironment: mine\n")
+    with pytest.raises(ConfigError, match=r"mine\.yaml: field 'inherits': no environment 'nobody'"):
+        Config(home, "mine")
 
 
 def test_an_error_names_the_file_that_sets_the_field(home: Path) -> None:

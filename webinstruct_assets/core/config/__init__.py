@@ -1,6 +1,7 @@
 """Configuration: one environment file, and one file per extractor, refiner, recipe, dataset and benchmark.
 
-    config/environments/<name>.yaml     what this installation runs on and with (WEBINSTRUCT_ENV, default demo)
+    config/environments/<name>.yaml     what this installation runs on and with (WEBINSTRUCT_ENV, default demo); may
+                                        inherit from another
     config/extractors/<name>.yaml       what differs from the environment's `extraction` in this profile
     config/refiners/<name>.yaml         a model with its prompt and decoding
     config/recipes/<name>.yaml          a training run: data, base model, loss, schedule; may inherit from another
@@ -99,7 +100,7 @@ class Config:
     def __init__(self, root: Path, environment: str):
         self.root = root
         self.folder = root / "config"
-        self.environment = load_yaml(self.folder / "environments" / f"{environment}.yaml", Environment)
+        self.environment = self._environment(environment)
         self.refiners = self._named("refiner", RefinerConfig)
         self.recipes = self._recipes()
         self.datasets = self._named("dataset", DatasetConfig)
@@ -112,6 +113,12 @@ class Config:
 
     def _named(self, kind: str, model: type[SectionType]) -> dict[str, SectionType]:
         return {name: load_yaml(path, model) for name, path in self._paths(kind).items()}
+
+    def _environment(self, name: str) -> Environment:
+        path = self.folder / "environments" / f"{name}.yaml"
+        files = {other.stem: read_yaml(other) for other in sorted(path.parent.glob("*.yaml"))} | {name: read_yaml(path)}
+        content, origins = inherited(name, files, path.parent)
+        return validate(path, content, Environment, origins)
 
     def _recipes(self) -> dict[str, RecipeConfig]:
         paths = self._paths("recipe")
