@@ -127,9 +127,11 @@ def filters(*reasons: str, replies: bool = False) -> Callable[[Workspace, Manife
 
 
 def sample(ws: Workspace, manifest: Manifest) -> pl.DataFrame:
-    """The first rows of the first non-empty part, spans left out."""
+    """The first rows of the first non-empty part, without spans and columns that these rows leave empty."""
     for path, part in zip(ws.lake.part_paths(manifest), manifest.parts, strict=True):
         if part.rows:
             frame = pl.read_parquet(path, n_rows=SAMPLE_ROWS, hive_partitioning=False)
-            return frame.drop([name for name in frame.columns if name.endswith("_spans") or name == "markup_pairs"])
+            long = [name for name in frame.columns if name.endswith("_spans") or name == "markup_pairs"]
+            empty = [column.name for column in frame if all(value in (None, "", []) for value in column.to_list())]
+            return frame.drop([*long, *(name for name in empty if name not in long)])
     return pl.DataFrame()

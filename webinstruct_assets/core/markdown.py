@@ -6,5 +6,9 @@ SIGNS = r"\`*_{}[]()#+!|~$"
 
 
 def inert(text: str) -> str:
-    """``text`` on one line, without a meaning: no HTML, links or images, no row or column breaks."""
-    return "".join("\\" + sign if sign in SIGNS else sign for sign in html.escape(" ".join(text.split())))
+    r"""``text`` on one line, without a meaning: no HTML, links or images, no row or column breaks.
+
+    What cannot be seen (terminal escapes, marks that turn the direction of writing) is spelled out, as ``\u202e``.
+    """
+    shown = "".join(sign if sign.isprintable() else f"\\u{ord(sign):04x}" for sign in " ".join(text.split()))
+    return "".join("\\" + sign if sign in SIGNS else sign for sign in html.escape(shown))
