@@ -141,12 +141,13 @@ def snapshot_funnel(ws: Workspace, manifest: Manifest) -> str:
             shown = own[:MAX_REASONS] + ([("other", other)] if other else [])
             for number, (reason, count) in enumerate(shown):
                 axes.barh(place, count / total, left=left, color=colormaps["OrRd"](0.65 - 0.12 * number))
-                if count / total > 0.12:
-                    axes.text(left + 0.01, place, f"{reason} {count:,}", va="center", fontsize=6)
+                text, at = f"{reason} {count:,}", max(left, 0.28) + 0.01  # beside the step's own numbers
+                if at + 0.011 * len(text) < left + count / total:
+                    axes.text(at, place, text, va="center", fontsize=6)
                 left += count / total
         axes.set_yticks(range(len(steps)), [step["asset"] for step in steps], fontsize=8)
         axes.set_xlim(0, 1)
-        axes.set_xlabel("share of the records that went in: blue led to output, the others were rejected")
+        axes.set_xlabel("share of the records that went in: blue led to output, the others were rejected", fontsize=8)
         axes.invert_yaxis()
 
     return draw(f"Funnel of {manifest.keys['snapshot']}", paint, height=1.2 + 0.32 * len(steps))

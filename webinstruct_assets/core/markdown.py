@@ -1,7 +1,10 @@
 """Text of others in Markdown: shown as it is, whatever it holds."""
 
 import html
+import re
 
+# Where GitHub's Markdown makes a link of an address by itself, whatever is escaped; an invisible joiner there stops it.
+_ADDRESS = re.compile(r"(?<=:)(?=//)|(?<=www)(?=\.)|(?=@)", re.IGNORECASE)
 SIGNS = r"\`*_{}[]()#+!|~$"
 
 
@@ -11,4 +14,5 @@ def inert(text: str) -> str:
     What cannot be seen (terminal escapes, marks that turn the direction of writing) is spelled out, as ``\u202e``.
     """
     shown = "".join(sign if sign.isprintable() else f"\\u{ord(sign):04x}" for sign in " ".join(text.split()))
-    return "".join("\\" + sign if sign in SIGNS else sign for sign in html.escape(shown))
+    escaped = "".join("\\" + sign if sign in SIGNS else sign for sign in html.escape(shown))
+    return _ADDRESS.sub("\u2060", escaped)
