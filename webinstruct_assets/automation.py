@@ -27,12 +27,13 @@ from webinstruct_assets.stages.crawl.source import CrawlSource
 WINDOW_TAG, SNAPSHOT_TAG = "webinstruct/backfill_window", "webinstruct/backfill_snapshot"
 
 
-def _sensor(name: str, assets: Collection[str]) -> dg.AutomationConditionSensorDefinition:
+def _sensor(name: str, assets: Collection[str], description: str) -> dg.AutomationConditionSensorDefinition:
     """In the code location, since a condition reads the environment. No backfills: each snapshot is a run of its own."""
     with warnings.catch_warnings():  # evaluation in the code location is marked as beta in 1.13
         warnings.simplefilter("ignore", dg.BetaWarning)
         return dg.AutomationConditionSensorDefinition(
             name,
+            description=description,
             target=dg.AssetSelection.assets(*sorted(assets)),
             default_status=dg.DefaultSensorStatus.STOPPED,
             use_user_code_server=True,
@@ -40,8 +41,16 @@ def _sensor(name: str, assets: Collection[str]) -> dg.AutomationConditionSensorD
         )
 
 
-recall = _sensor("recall", RECALLED)
-extract = _sensor("extract", MINED - RECALLED)
+recall = _sensor(
+    "recall",
+    RECALLED,
+    "Takes snapshots that are registered while it is on down to their recalled URLs, domain labels included.",
+)
+extract = _sensor(
+    "extract",
+    MINED - RECALLED,
+    "Takes snapshots whose URLs are recalled while it is on down to the dataset and its release; never trains.",
+)
 
 
 def available_snapshots(ws: Workspace) -> list[str]:
@@ -55,7 +64,11 @@ def available_snapshots(ws: Workspace) -> list[str]:
     return sorted({key for key in found if SNAPSHOT_PATTERN.fullmatch(key)})
 
 
-@dg.sensor(minimum_interval_seconds=3600, default_status=dg.DefaultSensorStatus.STOPPED)
+@dg.sensor(
+    minimum_interval_seconds=3600,
+    default_status=dg.DefaultSensorStatus.STOPPED,
+    description="Registers snapshots that collinfo.json lists and Dagster does not know; deletes none.",
+)
 def new_snapshots(context: dg.SensorEvaluationContext, workspace: WorkspaceResource) -> dg.SensorResult | dg.SkipReason:
     """Registers snapshots that collinfo.json lists and Dagster does not know."""
     known = set(context.instance.get_dynamic_partitions("snapshot"))
@@ -65,7 +78,12 @@ def new_snapshots(context: dg.SensorEvaluationContext, workspace: WorkspaceResou
     return dg.SensorResult(dynamic_partitions_requests=[SNAPSHOT.build_add_request(new)])
 
 
-@dg.schedule(job_name="__ASSET_JOB", cron_schedule="*/15 * * * *", default_status=dg.DefaultScheduleStatus.STOPPED)
+@dg.schedule(
+    job_name="__ASSET_JOB",
+    cron_schedule="*/15 * * * *",
+    default_status=dg.DefaultScheduleStatus.STOPPED,
+    description="Mines registered snapshots that have no release yet, within the budget and window of `backfill:`.",
+)
 def backfill_snapshots(
     context: dg.ScheduleEvaluationContext, workspace: WorkspaceResource
 ) -> Iterator[dg.RunRequest | dg.SkipReason]:
@@ -114,5 +132,6 @@ refresh_staleness = dg.ScheduleDefinition(
         description="Looks at every partition of every asset again: is it what code, settings and inputs of today make?",
     ),
     cron_schedule="5 * * * *",
+    description="Looks every hour which partitions are stale; the check `up_to_date` of every asset shows it.",
     default_status=dg.DefaultScheduleStatus.STOPPED,
 )

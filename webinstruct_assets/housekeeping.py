@@ -58,6 +58,7 @@ weekly_pruning = dg.ScheduleDefinition(
     name="weekly_pruning",
     job=prune_event_log,
     cron_schedule="30 3 * * 0",
+    description="Forgets runs older than 90 days, every Sunday night; published data stays.",
     default_status=dg.DefaultScheduleStatus.STOPPED,
 )
 
@@ -73,7 +74,11 @@ def end_dead_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     return dg.SkipReason(f"runs whose process was gone: {', '.join(ended) or 'none'}")
 
 
-@dg.run_failure_sensor(default_status=dg.DefaultSensorStatus.STOPPED, minimum_interval_seconds=30)
+@dg.run_failure_sensor(
+    default_status=dg.DefaultSensorStatus.STOPPED,
+    minimum_interval_seconds=30,
+    description=f"Posts every failed run with its problem and fix to the webhook in {WEBHOOK}.",
+)
 def alert_on_failure(context: dg.RunFailureSensorContext) -> dg.SkipReason | None:
     """Posts every failed run to the address in WEBINSTRUCT_ALERT_WEBHOOK (Slack's form: a ``text``, and fields)."""
     import httpx

@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from webinstruct_assets.assets.plots import domain_rates, score_histogram
+from webinstruct_assets.assets.plots import counted, domain_rates, score_histogram
 from webinstruct_assets.assets.publishing import Plot, face, materialize
 from webinstruct_assets.core.stage import Stage
 from webinstruct_assets.core.workspace import Workspace
@@ -36,6 +36,7 @@ for number, (labelled, model, recall, domains) in enumerate(later_stages(LAST.nu
             ["crawl_index", before.recall, before.domains],
             {"parquet"},
             f"Round {number}: pages of selected domains against pages of the others and random pages.",
+            counted("source", "Pages by source"),
         ),
         _asset(model, [labelled.asset], {"fasttext"}, f"Round {number}: fastText model.", score_histogram),
         _asset(

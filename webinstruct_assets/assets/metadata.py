@@ -1,4 +1,4 @@
-"""Metadata of a materialization: counts, rejects by reason, schema, a few rows, links to parents.
+"""What an asset's page shows: its columns, and of a materialization counts, rejects by reason, plot, a few rows, parents.
 
 Page text is untrusted: everything that reaches Markdown is escaped. Metadata lives in the event log, so it
 stays small.
@@ -6,11 +6,14 @@ stays small.
 
 import json
 from collections.abc import Callable
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import polars as pl
 
+from webinstruct_assets.core.config import read_yaml
 from webinstruct_assets.core.keys import PartitionKey
 from webinstruct_assets.core.lake import manifest_name, ref_of
 from webinstruct_assets.core.manifest import Manifest
@@ -30,15 +33,42 @@ def cell(value: Any) -> str:
 
 
 def table(frame: pl.DataFrame) -> str:
-    """A frame as a Markdown table of inert cells."""
+    """A frame as a Markdown table of inert cells; *none* for one without rows."""
+    if frame.is_empty():
+        return "*none*"
     lines = ["| " + " | ".join(cell(name) for name in frame.columns) + " |", "|" + " --- |" * frame.width]
     lines += ["| " + " | ".join(cell(value) for value in row) + " |" for row in frame.iter_rows()]
     return "\n".join(lines)
 
 
-def metadata_of(ws: Workspace, stage: Stage, manifest: Manifest, plot: str | None) -> dict[str, Any]:
-    """Everything shown on a materialization's page."""
-    schema = dg.TableSchema([dg.TableColumn(name, str(kind)) for name, kind in stage.schema.items()])
+@cache
+def _meanings() -> dict[str, str]:
+    return dict(read_yaml(Path(__file__).with_name("columns.yaml")))
+
+
+def columns(stage: Stage) -> dg.TableSchema:
+    """The columns of an asset with their types and meanings (``columns.yaml``)."""
+    told = {
+        f"{name}{end}": f"{text}{of}"
+        for name, text in _meanings().items()
+        for end, of in (
+            ("", ""),
+            ("_low", ": lower end of its 95 % interval"),
+            ("_high", ": upper end of its 95 % interval"),
+        )
+    }
+    return dg.TableSchema(
+        [
+            dg.TableColumn(name, str(kind), description=told.get(f"{stage.asset}.{name}", told.get(name)))
+            for name, kind in stage.schema.items()
+        ]
+    )
+
+
+def metadata_of(
+    ws: Workspace, stage: Stage, manifest: Manifest, plot: str | None, more: dict[str, Any]
+) -> dict[str, Any]:
+    """Everything shown on a materialization's page. ``more``: what only this asset shows."""
     rejected = pl.DataFrame(
         {"reason": list(manifest.rejected), "records": list(manifest.rejected.values())},
         schema={"reason": pl.String, "records": pl.Int64},
@@ -50,15 +80,16 @@ def metadata_of(ws: Workspace, stage: Stage, manifest: Manifest, plot: str | Non
     )
     return {
         "dagster/partition_row_count" if stage.dimensions else "dagster/row_count": manifest.rows,
-        "dagster/column_schema": schema,
         "rows_in": manifest.rows_in,
         "rows": manifest.rows,
         "rejected": manifest.rejected_total,
         "rejected_by_reason": dg.MetadataValue.md(table(rejected)),
         "seconds": manifest.seconds,
+        **({"note": manifest.metrics["note"]} if manifest.metrics.get("note") else {}),
         **({"plot": dg.MetadataValue.md(plot)} if plot else {}),
-        **({"sample": dg.MetadataValue.md(table(sample(ws, manifest)))} if manifest.parts else {}),
+        **({"sample": dg.MetadataValue.md(table(sample(ws, manifest)))} if manifest.rows and manifest.parts else {}),
         **({"reuses": manifest.reuses} if manifest.reuses else {}),
+        **more,
         **{
             name: dg.MetadataValue.md(table(pl.DataFrame(value)))
             for name, value in manifest.metrics.items()
@@ -67,8 +98,16 @@ def metadata_of(ws: Workspace, stage: Stage, manifest: Manifest, plot: str | Non
         "parents": dg.MetadataValue.md(table(parents)),
         "manifest": dg.MetadataValue.path(ws.lake.address(manifest_name(ref_of(manifest)))),
         "metrics": dg.MetadataValue.json(manifest.metrics),
-        **{f"metric/{name}": value for name, value in manifest.metrics.items() if isinstance(value, int | float)},
+        **{
+            f"metric/{name}": _number(value)
+            for name, value in manifest.metrics.items()
+            if isinstance(value, int | float)
+        },
     }
+
+
+def _number(value: float) -> float:
+    return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
 def filters(*reasons: str, replies: bool = False) -> Callable[[Workspace, Manifest], dict[str, Any]]:
@@ -88,9 +127,11 @@ def filters(*reasons: str, replies: bool = False) -> Callable[[Workspace, Manife
 
 
 def sample(ws: Workspace, manifest: Manifest) -> pl.DataFrame:
-    """The first rows of the first non-empty part, spans left out."""
+    """The first rows of the first non-empty part, without spans and columns that these rows leave empty."""
     for path, part in zip(ws.lake.part_paths(manifest), manifest.parts, strict=True):
         if part.rows:
             frame = pl.read_parquet(path, n_rows=SAMPLE_ROWS, hive_partitioning=False)
-            return frame.drop([name for name in frame.columns if name.endswith("_spans") or name == "markup_pairs"])
+            long = [name for name in frame.columns if name.endswith("_spans") or name == "markup_pairs"]
+            empty = [column.name for column in frame if all(value in (None, "", []) for value in column.to_list())]
+            return frame.drop([*long, *(name for name in empty if name not in long)])
     return pl.DataFrame()

@@ -141,12 +141,13 @@ def snapshot_funnel(ws: Workspace, manifest: Manifest) -> str:
             shown = own[:MAX_REASONS] + ([("other", other)] if other else [])
             for number, (reason, count) in enumerate(shown):
                 axes.barh(place, count / total, left=left, color=colormaps["OrRd"](0.65 - 0.12 * number))
-                if count / total > 0.12:
-                    axes.text(left + 0.01, place, f"{reason} {count:,}", va="center", fontsize=6)
+                text, at = f"{reason} {count:,}", max(left, 0.28) + 0.01  # beside the step's own numbers
+                if at + 0.011 * len(text) < left + count / total:
+                    axes.text(at, place, text, va="center", fontsize=6)
                 left += count / total
         axes.set_yticks(range(len(steps)), [step["asset"] for step in steps], fontsize=8)
         axes.set_xlim(0, 1)
-        axes.set_xlabel("share of the records that went in: blue led to output, the others were rejected")
+        axes.set_xlabel("share of the records that went in: blue led to output, the others were rejected", fontsize=8)
         axes.invert_yaxis()
 
     return draw(f"Funnel of {manifest.keys['snapshot']}", paint, height=1.2 + 0.32 * len(steps))
@@ -177,21 +178,39 @@ def training_curves(ws: Workspace, manifest: Manifest) -> str | None:
     return draw("Training", *panels, height=4.6)
 
 
+MAX_BARS = 15
+
+
 def shares(metric: str, title: str) -> Callable[[Workspace, Manifest], str | None]:
-    """A horizontal bar per entry of a ``{name: count}`` metric."""
+    """A horizontal bar per entry of a ``{name: count}`` metric, of many the longest; None without any."""
+    return lambda ws, manifest: _bars(manifest.metrics.get(metric) or {}, title)
+
+
+def counted(column: str | pl.Expr, title: str) -> Callable[[Workspace, Manifest], str | None]:
+    """A horizontal bar per value of a column, or of what an expression makes of one: how many rows have it."""
+    value = (pl.col(column) if isinstance(column, str) else column).cast(pl.String).alias("value")
 
     def plot(ws: Workspace, manifest: Manifest) -> str | None:
-        counts: Mapping[str, Any] = manifest.metrics.get(metric) or {}
-        if not counts:
+        paths = ws.lake.part_paths(ws.lake.source(manifest, "plot"))
+        if not paths:
             return None
-        ordered = sorted(counts.items(), key=lambda item: item[1])[-15:]
-
-        def paint(axes: "Axes") -> None:
-            axes.barh([name for name, _ in ordered], [count for _, count in ordered])
-
-        return draw(title, paint)
+        counts = pl.scan_parquet(paths, hive_partitioning=False).group_by(value).len().collect()
+        return _bars({name or "none": number for name, number in counts.iter_rows()}, title)
 
     return plot
+
+
+def _bars(counts: Mapping[str, int], title: str) -> str | None:
+    ordered = sorted(counts.items(), key=lambda item: (item[1], item[0]))[-MAX_BARS:]
+    if not ordered:
+        return None
+
+    def paint(axes: "Axes") -> None:
+        bars = axes.barh([name for name, _ in ordered], [count for _, count in ordered])
+        axes.bar_label(bars, [f"{count:,}" for _, count in ordered], padding=3, fontsize=8)
+        axes.margins(x=0.12)  # room for the numbers
+
+    return draw(title, paint, height=1.4 + 0.24 * len(ordered))
 
 
 def contamination(ws: Workspace, manifest: Manifest) -> str:

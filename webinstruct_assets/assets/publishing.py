@@ -11,7 +11,7 @@ from typing import Any
 
 import dagster as dg
 
-from webinstruct_assets.assets.metadata import metadata_of
+from webinstruct_assets.assets.metadata import columns, metadata_of
 from webinstruct_assets.core.errors import WebInstructError
 from webinstruct_assets.core.keys import PartitionKey
 from webinstruct_assets.core.manifest import Manifest
@@ -20,7 +20,15 @@ from webinstruct_assets.core.stage import Stage, execute
 from webinstruct_assets.core.workspace import Workspace
 from webinstruct_assets.resources import WorkspaceResource
 
-GROUP = "webinstruct"  # one group: with several, Dagster folds the lineage into boxes
+# What a reader asks for together. Twenty steps one after the other are too small to read in one view of the lineage; Dagster
+# folds a group into a box, and no group may lead back to one before it.
+GROUPS = {
+    "public_data": ("benchmark_items", "public_sets"),
+    "pairs": ("pages", "extracted_qa", "decontaminated_qa", "deduplicated_qa", "refined_qa", "quality_review"),
+    "dataset": ("webinstruct", "verified_qa", "webinstruct_release", "funnel"),
+    "training": ("sft_dataset", "trained_checkpoint"),
+    "evaluation": ("benchmark_scores", "results_report"),
+}
 OWNERS = ["team:data"]
 CONSOLE = logging.getLogger("webinstruct")
 
@@ -33,9 +41,10 @@ def face(stage: Stage, kinds: set[str], *, pool: str | None = None) -> dict[str,
     """Arguments that every asset decorator takes from its stage."""
     return {
         "name": stage.asset,
-        "group_name": GROUP,
+        "group_name": next((group for group, assets in GROUPS.items() if stage.asset in assets), "recall"),
         "owners": OWNERS,
         "kinds": kinds,
+        "metadata": {"dagster/column_schema": columns(stage)},
         "code_version": stage.code_version(),
         **({"pool": pool} if pool else {}),
     }
@@ -67,7 +76,7 @@ def materialize(
             stage, key_of(context, stage), ws, log=log, run_id=context.run.run_id, listener=_observer(context, stage)
         )
         return dg.MaterializeResult(
-            metadata={**more(ws, manifest), **metadata_of(ws, stage, manifest, plot(ws, manifest) if plot else None)},
+            metadata=metadata_of(ws, stage, manifest, plot(ws, manifest) if plot else None, more(ws, manifest)),
             data_version=dg.DataVersion(manifest.data_version),
         )
     except WebInstructError as error:

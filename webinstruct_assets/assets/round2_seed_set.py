@@ -3,6 +3,7 @@
 import dagster as dg
 
 from webinstruct_assets.assets.crawl_index import crawl_index
+from webinstruct_assets.assets.plots import counted
 from webinstruct_assets.assets.publishing import face, materialize
 from webinstruct_assets.assets.round1_domains import round1_domains
 from webinstruct_assets.assets.round1_recall import round1_recall
@@ -18,4 +19,4 @@ from webinstruct_assets.stages.recall.round2_seed_set import ROUND2_SEED_SET
 )
 def round2_seed_set(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:
     """Pages of selected domains against pages of the others and random pages (paper §2.1, second round)."""
-    return materialize(context, workspace, ROUND2_SEED_SET)
+    return materialize(context, workspace, ROUND2_SEED_SET, plot=counted("source", "Pages by source"))

@@ -5,6 +5,7 @@ import dagster as dg
 from webinstruct_assets.assets.benchmark_items import benchmark_items
 from webinstruct_assets.assets.deduplicated_qa import deduplicated_qa
 from webinstruct_assets.assets.pages import pages
+from webinstruct_assets.assets.plots import counted
 from webinstruct_assets.assets.public_sets import public_sets
 from webinstruct_assets.assets.publishing import face, materialize
 from webinstruct_assets.assets.webinstruct import webinstruct
@@ -24,4 +25,4 @@ from webinstruct_assets.stages.sft.sft_dataset import SFT_DATASET
 )
 def sft_dataset(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:
     """Chat-formatted training set of a recipe: pages, extracted or refined pairs of its snapshots, and public sets."""
-    return materialize(context, workspace, SFT_DATASET)
+    return materialize(context, workspace, SFT_DATASET, plot=counted("subject", "Conversations by subject"))

@@ -3,8 +3,9 @@
 import polars as pl
 import pytest
 
-from webinstruct_assets.assets.metadata import CELL_CHARACTERS, cell, table
+from webinstruct_assets.assets.metadata import CELL_CHARACTERS, cell, columns, table
 from webinstruct_assets.assets.plots import MAX_BYTES, draw
+from webinstruct_assets.graph import STAGES
 
 
 @pytest.mark.parametrize("hostile", [
@@ -29,3 +30,14 @@ def test_long_cells_are_cut_and_tables_keep_their_shape() -> None:
 def test_plots_are_small_images_inside_the_text() -> None:
     picture = draw("Title", lambda axes: axes.plot([1, 2, 3]))
     assert picture.startswith("![Title](data:image/png;base64,") and len(picture) < MAX_BYTES * 1.4
+
+
+def test_addresses_are_no_links_and_invisible_signs_are_spelled_out() -> None:
+    text = cell("https://evil.example/ www.evil.example me@evil.example \u202etxt\x1b[31m")
+    assert not any(sign in text for sign in ("://", "www.", "e@", "\u202e", "\x1b"))
+    assert "\\u202etxt" in text and "\\u001b" in text
+
+
+def test_every_column_says_what_it_holds() -> None:
+    for stage in STAGES:
+        assert not [column.name for column in columns(stage).columns if not column.description], stage.asset

@@ -153,7 +153,7 @@ def test_mt_bench(home: Path, tmp_path: Path) -> None:
         assert (metrics["judge_tokens_out"], metrics["tokens_out"]) == (30, 30)  # six replies of five each
         assert metrics["judge"] == f"endpoint:{url}#judge"
 
-        shown = metadata_of(ws, BENCHMARK_SCORES, manifest, score_bars(ws, manifest))
+        shown = metadata_of(ws, BENCHMARK_SCORES, manifest, score_bars(ws, manifest), {})
         assert "metric/accuracy" in shown and "by_turn" in shown and "data:image" in shown["plot"].value
 
         # Answered requests are never asked again: the partition is made anew, from the ledger alone.
