@@ -185,7 +185,7 @@ def test_a_snapshots_recipes_are_those_that_train_on_it_or_continue_one(workspac
     assert only.key["recipe"] == "demo-plus"
 
 
-# -- small twins of the families, as far as the training set ----------------------------------------------
+# -- small twins of the families: as far as the training set here, further in test_trained_checkpoint -------
 
 
 TWINS: dict[str, dict[str, Any]] = {
@@ -205,6 +205,11 @@ TWINS: dict[str, dict[str, Any]] = {
 
 @pytest.fixture
 def twins(home: Path) -> Workspace:
+    return with_twins(home)
+
+
+def with_twins(home: Path) -> Workspace:
+    """The demo with ``TWINS``, and a handful of rows for each kind of source."""
     for name, content in TWINS.items():
         path = home / f"config/recipes/{name}.yaml"
         path.write_text(yaml.safe_dump({"description": "t", "inherits": "demo-sft", **content}))

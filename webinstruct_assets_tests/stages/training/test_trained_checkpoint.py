@@ -22,6 +22,7 @@ from webinstruct_assets.stages.sft.sft_dataset import SFT_DATASET
 from webinstruct_assets.stages.training.job import ENTRY_MODULE, TrainingJob, read_metrics
 from webinstruct_assets.stages.training.train import train
 from webinstruct_assets.stages.training.trained_checkpoint import TRAINED_CHECKPOINT, launcher
+from webinstruct_assets_tests.stages.sft.test_recipes import TWINS, data, with_twins
 
 ROWS = 24
 
@@ -124,6 +125,21 @@ def test_train_continue_and_base(home: Path, tiny_model: Path) -> None:
 def here(command: Sequence[str], env: Mapping[str, str], log: Callable[[str], None]) -> None:
     """Trains in this process, which has everything loaded already."""
     train(TrainingJob.load(Path(command[-1])), log)
+
+
+@pytest.mark.slow
+def test_a_twin_of_each_family_trains_on_all_that_it_takes(home: Path, tiny_model: Path) -> None:
+    ws = with_twins(home)
+    use_model(home, "smollm2-135m", f"path:{tiny_model}")
+    path = home / "config/recipes/demo-sft.yaml"
+    path.write_text(path.read_text().replace("per_device_batch: 4", "per_device_batch: 2"))
+    ws = replace(Workspace.open(home), launch=here)
+    for name in TWINS:  # table6-ab before table6-abd, which continues it
+        taken = data(ws, name)
+        manifest, _ = run(ws, name)
+        assert manifest.metrics["loss_on"] == ws.files.recipes[name].loss
+        assert manifest.rows_in == taken.rows == manifest.rows_kept + manifest.metrics["rows_dropped"], name
+        assert 0 < manifest.metrics["loss_tokens"] < manifest.metrics["tokens_in_dataset"]
 
 
 def test_what_is_too_long_is_a_reject_or_counted(home: Path, tiny_model: Path) -> None:
