@@ -73,7 +73,7 @@ def test_old_runs_go_and_what_made_published_data_stays(instance: dg.DagsterInst
 @pytest.mark.slow
 @pytest.mark.skipif(POSTGRES is None, reason="no postgres")
 def test_the_same_in_postgres(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with postgres(tmp_path / "pg") as environment:
+    with postgres() as environment:
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
         home = cluster_home(tmp_path / "home", environment["PORT"])
