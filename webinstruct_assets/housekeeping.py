@@ -14,10 +14,9 @@ from webinstruct_assets.core.errors import WebInstructError
 from webinstruct_assets.core.workspace import Workspace
 from webinstruct_assets.graph import STAGES
 from webinstruct_assets.resources import WorkspaceResource
-from webinstruct_assets.stack import STARTING_SECONDS, reap
+from webinstruct_assets.stack import STARTING_SECONDS, UI, reap
 
 WEBHOOK = "WEBINSTRUCT_ALERT_WEBHOOK"
-UI = "WEBINSTRUCT_UI_URL"  # where people reach the UI; `webinstruct ui` sets its own address where nobody has
 KEEP_DAYS = 90
 PER_CALL = 100
 

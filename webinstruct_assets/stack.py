@@ -29,10 +29,10 @@ from webinstruct_assets.core.lifeline import dies_with_parent, process_identity
 from webinstruct_assets.core.locks import held
 from webinstruct_assets.core.workspace import Workspace
 from webinstruct_assets.graph import known_snapshots
-from webinstruct_assets.housekeeping import UI
 from webinstruct_assets.partitions import register
 from webinstruct_assets.runner import HOST_TAG, enter
 
+UI = "WEBINSTRUCT_UI_URL"  # where people reach the UI; `webinstruct ui` sets its own address where nobody has
 LOCK = Path("data/.dagster/stack.lock")
 UNFINISHED = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 STOP_SECONDS = 30.0

@@ -124,7 +124,7 @@ def test_children_differ_in_a_line_or_two() -> None:
 
 def test_the_example_in_the_docs_is_a_recipe_and_differs_in_its_line(home: Path) -> None:
     text = (PROJECT_ROOT / "docs/training.md").read_text(encoding="utf-8")
-    name, example = re.findall(r"`config/recipes/([\w-]+)\.yaml`:\n\n```yaml\n(.+?)```", text, re.DOTALL)[0]
+    name, example = re.findall(r"`([\w-]+)\.yaml` in `config/recipes/`:\n\n```yaml\n(.+?)```", text, re.DOTALL)[0]
     (home / f"config/recipes/{name}.yaml").write_text(example)
     ws = Workspace.open(home, "paper")
     own, parent = (ws.files.recipes[one].model_dump() for one in (name, yaml.safe_load(example)["inherits"]))
