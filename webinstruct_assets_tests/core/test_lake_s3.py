@@ -441,6 +441,7 @@ def test_what_is_wrong_is_named(machines: Machines, monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.slow
 @pytest.mark.llm
+@pytest.mark.timeout(3600)
 def test_the_whole_graph(demo_home: Path, tmp_path: Path) -> None:
     """Every asset up to a checkpoint, by the command line, in a bucket: the versions are the demo's, which are on disk.
 

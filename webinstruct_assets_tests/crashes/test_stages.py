@@ -164,6 +164,10 @@ def test_kills_in_every_stage(campaign: Campaign) -> None:
     chance = random.Random(1)
     began = time.monotonic()
     for ref in campaign.refs:
+        if ref.asset == "results_report":  # it shows what everything took, which is another by now
+            campaign.forget(ref)
+            campaign.finish("inline", [ref])
+            campaign.calm[ref] = campaign.made(ref)
         # Half a process start more for those that ask a model, fewer where a start takes long (lm-eval).
         campaign.kill(ref, 4 if ref.asset == "benchmark_scores" else 12 if ref.asset in LLM_STAGES else 9, chance)
     campaign.check()
