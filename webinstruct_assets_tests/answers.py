@@ -74,7 +74,9 @@ def reply_to(messages: list[dict[str, str]] | None, prompt: str | None, schema: 
     names = dict(re.findall(r"(?m)^(\d+)\. (\S+)$", asked))
     answer = {}
     for name, choices in properties.items():
-        if "educational" in choices["enum"]:
+        if "enum" not in choices:
+            answer[name] = ""
+        elif "educational" in choices["enum"]:
             answer[name] = "educational" if names.get(name) in hosts else "non-educational"
         else:
             answer[name] = choices["enum"][pick % len(choices["enum"])]

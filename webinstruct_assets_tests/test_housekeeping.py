@@ -1,6 +1,9 @@
 """Old runs are forgotten but for those whose work is published, and failures reach a webhook, on a real instance."""
 
 import json
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,11 +16,13 @@ import dagster as dg
 import pytest
 
 from webinstruct_assets.core.errors import WebInstructError
-from webinstruct_assets.core.workspace import Workspace
+from webinstruct_assets.core.workspace import PROJECT_ROOT, Workspace
 from webinstruct_assets.definitions import defs
-from webinstruct_assets.housekeeping import UI, WEBHOOK, alert_on_failure, forgettable
+from webinstruct_assets.housekeeping import WEBHOOK, alert_on_failure, forgettable
 from webinstruct_assets.runner import QUIET
+from webinstruct_assets.stack import UI
 from webinstruct_assets.stages.crawl.demo import build_demo_crawl
+from webinstruct_assets_tests.services import Stack, wait_for
 from webinstruct_assets_tests.test_deploy import POSTGRES, cluster_home, postgres
 
 
@@ -85,7 +90,7 @@ def test_the_same_in_postgres(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 @contextmanager
-def hook() -> Iterator[tuple[int, list[dict[str, Any]]]]:
+def hook(port: int = 0) -> Iterator[tuple[int, list[dict[str, Any]]]]:
     """A service that takes posts; its port, and what it heard."""
     heard: list[dict[str, Any]] = []
 
@@ -98,7 +103,7 @@ def hook() -> Iterator[tuple[int, list[dict[str, Any]]]]:
         def log_message(self, *_: Any) -> None:
             pass
 
-    with HTTPServer(("127.0.0.1", 0), Hook) as server:
+    with HTTPServer(("127.0.0.1", port), Hook) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield server.server_port, heard
         server.shutdown()
@@ -133,3 +138,65 @@ def test_a_failed_run_is_told_with_its_fix(instance: dg.DagsterInstance, monkeyp
     with pytest.raises(WebInstructError, match=f"the webhook in {WEBHOOK}: ConnectError") as down:
         alert_on_failure(context)
     assert "s3cret" not in str(down.value)
+
+
+SHOWN = """query ($key: AssetKeyInput!) { assetNodeOrError(assetKey: $key) { ... on AssetNode {
+    assetMaterializations(limit: 10) { runId }
+    latestMaterializationByPartition(partitions: ["local-demo"]) { runId metadataEntries { label } }
+    assetPartitionStatuses { ... on DefaultPartitionStatuses { materializedPartitions } }
+} } }"""
+TICKS = """query ($s: SensorSelector!) { sensorOrError(sensorSelector: $s) { ... on Sensor { sensorState {
+    ticks(limit: 50) { status error { message } }
+} } } }"""
+SENSOR = {"repositoryLocationName": "webinstruct", "repositoryName": "__repository__", "sensorName": "alert_on_failure"}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_alerts_and_pruning_by_real_daemons(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Failures reach a webhook, one that is down costs a tick that says so; what the UI shows of an asset outlives pruning."""
+    in_use(home, monkeypatch)
+    with hook() as (port, _):
+        monkeypatch.setenv(WEBHOOK, f"http://127.0.0.1:{port}/s3cret")
+    stack = Stack(home).start()
+    try:
+
+        def ended(status: str, asset: str) -> str:
+            run_id = stack.launch([asset], "local-demo")
+            wait_for(f"{asset}: {status}", 180, lambda: stack.status(run_id) == status)
+            return run_id
+
+        def ticks() -> list[dict[str, Any]]:
+            return list(stack.ask(TICKS, s=SENSOR)["sensorOrError"]["sensorState"]["ticks"])
+
+        stack.switch_on("alert_on_failure")
+        wait_for("the sensor's first look", 120, ticks)
+        unheard = ended("FAILURE", "round2_model")  # the webhook is down
+        wait_for("the tick", 180, lambda: [tick for tick in ticks() if tick["status"] == "FAILURE"])
+        (problem,) = [tick["error"]["message"] for tick in ticks() if tick["status"] == "FAILURE"]
+        assert "RunStatusSensor" in problem or WEBHOOK in problem
+        assert "s3cret" not in problem
+        with hook(port) as (_, heard):
+            failed = ended("FAILURE", "round2_model")
+            wait_for("the alert", 180, lambda: heard)
+        check_alert(heard[0], failed, stack.url)
+
+        maker, again = ended("SUCCESS", "crawl_index"), ended("SUCCESS", "crawl_index")  # which had nothing to do
+        (home / "prune.yaml").write_text("ops: {forget_old_runs: {config: {keep_days: -1}}}")
+        command = "dagster job execute -m webinstruct_assets.definitions -j prune_event_log"
+        assert command in (PROJECT_ROOT / "docs/reliability.md").read_text()
+        environment = {**os.environ, "DAGSTER_HOME": str(home), "PYTHONPATH": str(PROJECT_ROOT)}
+        subprocess.run(
+            [sys.executable, "-m", *command.split(), "-c", "prune.yaml"], cwd=home, check=True, capture_output=True, env=environment
+        )  # fmt: skip
+        left = {found["id"] for found in stack.runs()}
+        assert maker in left and not {again, unheard, failed} & left
+        shown = stack.ask(SHOWN, key={"path": ["crawl_index"]})["assetNodeOrError"]
+        assert [item["runId"] for item in shown["assetMaterializations"]] == [maker]
+        (latest,) = shown["latestMaterializationByPartition"]
+        assert latest["runId"] == maker and {"rows", "manifest"} <= {
+            item["label"] for item in latest["metadataEntries"]
+        }
+        assert shown["assetPartitionStatuses"]["materializedPartitions"] == ["local-demo"]
+    finally:
+        stack.stop()

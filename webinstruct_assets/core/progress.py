@@ -138,7 +138,7 @@ class Progress:
             self._total,
             rate,
             (self._total - self._done) / rate if rate and self._total is not None else None,
-            dict(self._rejected),
+            dict(+self._rejected),
             self._dollars(),
             time.time(),
         )
