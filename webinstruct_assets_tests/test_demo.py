@@ -40,6 +40,7 @@ def test_every_asset_is_materialized_with_rows(demo_home: Path) -> None:
         "finished_at",
         "up_to_date",
         "reason",
+        "cause",
         "taken_down",
     }
 
