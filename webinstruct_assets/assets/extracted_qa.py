@@ -7,7 +7,7 @@ import polars as pl
 
 from webinstruct_assets.assets.metadata import table
 from webinstruct_assets.assets.pages import pages
-from webinstruct_assets.assets.plots import shares
+from webinstruct_assets.assets.plots import counted
 from webinstruct_assets.assets.publishing import face, materialize
 from webinstruct_assets.core.manifest import Manifest
 from webinstruct_assets.core.workspace import Workspace
@@ -20,7 +20,7 @@ from webinstruct_assets.stages.extraction.quality import ACCURACY_COLUMNS, accur
 @dg.asset(partitions_def=SNAPSHOT, deps=[pages], **face(EXTRACTED_QA, kinds={"parquet", "llm"}, pool="gpu"))
 def extracted_qa(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:
     """Natural question-answer pairs found in the pages, verbatim spans of their text; pages without one are void (paper §2.2)."""
-    return materialize(context, workspace, EXTRACTED_QA, plot=shares("pairs_by_rule", "Pairs by rule"), more=_report)
+    return materialize(context, workspace, EXTRACTED_QA, plot=counted("rule", "Pairs by rule"), more=_report)
 
 
 def _report(ws: Workspace, manifest: Manifest) -> dict[str, Any]:
