@@ -255,14 +255,12 @@ class States:
             ref,
             manifest,
             False,
-            _difference(stage, identity.code_version, identity.config, manifest, identity.inputs),
+            _difference(identity.code_version, identity.config, manifest, identity.inputs),
             ref,
         )
 
 
-def _difference(
-    stage: Stage, code: str, config: dict[str, object], manifest: Manifest, inputs: dict[Ref, Manifest]
-) -> str:
+def _difference(code: str, config: dict[str, object], manifest: Manifest, inputs: dict[Ref, Manifest]) -> str:
     if code != manifest.code_version:
         return "its code or prompts changed"
     if config != manifest.config:

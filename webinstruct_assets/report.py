@@ -294,6 +294,8 @@ def report_app(report: Report) -> "Starlette":
 
     def page(request: "Request") -> Response:
         content = report.page(request.path_params["identity"])
-        return HTMLResponse(content, headers=shown) if content else PlainTextResponse("no such page", 404)
+        return (
+            HTMLResponse(content, headers=shown) if content else PlainTextResponse("no such page", 404, headers=shown)
+        )
 
     return loopback.application([Route("/style.css", style), Route("/", index), Route("/page/{identity}", page)])

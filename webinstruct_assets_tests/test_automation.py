@@ -14,7 +14,9 @@ import pytest
 from click.testing import CliRunner
 
 from webinstruct_assets import automation, backfill, runner, status
+from webinstruct_assets.assets.publishing import GROUPS
 from webinstruct_assets.cli import main
+from webinstruct_assets.conditions import RECALLED
 from webinstruct_assets.core.keys import PartitionKey, Ref
 from webinstruct_assets.core.manifest import Manifest
 from webinstruct_assets.core.stage import Unit, execute
@@ -95,7 +97,10 @@ def test_asset_names_are_a_decision() -> None:
 
 def test_assets_tell_what_they_are() -> None:
     for spec in defs.resolve_all_asset_specs():
-        assert spec.group_name and spec.owners and spec.kinds and spec.description and spec.code_version, spec.key
+        assert spec.owners and spec.kinds and spec.description and spec.code_version, spec.key
+        # What is in no group of GROUPS is recall: nothing else may land there by being forgotten.
+        recalled = spec.key.to_user_string() in RECALLED
+        assert (spec.group_name == "recall") is recalled and (spec.group_name in GROUPS) is not recalled, spec.key
 
 
 def test_the_lineage_is_the_stages_inputs(workspace: Workspace) -> None:

@@ -13,11 +13,11 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
+from webinstruct_assets.core import markdown
 from webinstruct_assets.core.config import read_yaml
 from webinstruct_assets.core.keys import PartitionKey
 from webinstruct_assets.core.lake import manifest_name, ref_of
 from webinstruct_assets.core.manifest import Manifest
-from webinstruct_assets.core.markdown import inert
 from webinstruct_assets.core.stage import Stage
 from webinstruct_assets.core.workspace import Workspace
 from webinstruct_assets.stages.review.filters import COLUMNS, on_gold, on_replies, recorded, replies_folder, table_rows
@@ -29,16 +29,14 @@ CELL_CHARACTERS = 160
 def cell(value: Any) -> str:
     """A value as inert Markdown table text: no HTML, no links or images, no row or column breaks."""
     text = " ".join((value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)).split())
-    return inert(text if len(text) <= CELL_CHARACTERS else text[: CELL_CHARACTERS - 1] + "…")
+    return markdown.inert(text if len(text) <= CELL_CHARACTERS else text[: CELL_CHARACTERS - 1] + "…")
 
 
 def table(frame: pl.DataFrame) -> str:
     """A frame as a Markdown table of inert cells; *none* for one without rows."""
     if frame.is_empty():
         return "*none*"
-    lines = ["| " + " | ".join(cell(name) for name in frame.columns) + " |", "|" + " --- |" * frame.width]
-    lines += ["| " + " | ".join(cell(value) for value in row) + " |" for row in frame.iter_rows()]
-    return "\n".join(lines)
+    return markdown.table([cell(name) for name in frame.columns], (list(map(cell, row)) for row in frame.iter_rows()))
 
 
 @cache
@@ -128,8 +126,9 @@ def filters(*reasons: str, replies: bool = False) -> Callable[[Workspace, Manife
 
 def sample(ws: Workspace, manifest: Manifest) -> pl.DataFrame:
     """The first rows of the first non-empty part, without spans and columns that these rows leave empty."""
-    for path, part in zip(ws.lake.part_paths(manifest), manifest.parts, strict=True):
+    for part in manifest.parts:
         if part.rows:
+            (path,) = ws.lake.fetched(manifest, [part])  # of a bucket, no more than this one
             frame = pl.read_parquet(path, n_rows=SAMPLE_ROWS, hive_partitioning=False)
             long = [name for name in frame.columns if name.endswith("_spans") or name == "markup_pairs"]
             empty = [column.name for column in frame if all(value in (None, "", []) for value in column.to_list())]

@@ -5,6 +5,7 @@ matplotlib is imported when a plot is drawn, never when the code location loads.
 
 import base64
 import io
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -188,14 +189,16 @@ def shares(metric: str, title: str) -> Callable[[Workspace, Manifest], str | Non
 
 def counted(column: str | pl.Expr, title: str) -> Callable[[Workspace, Manifest], str | None]:
     """A horizontal bar per value of a column, or of what an expression makes of one: how many rows have it."""
-    value = (pl.col(column) if isinstance(column, str) else column).cast(pl.String).alias("value")
+    value = pl.col(column) if isinstance(column, str) else column
 
     def plot(ws: Workspace, manifest: Manifest) -> str | None:
-        paths = ws.lake.part_paths(ws.lake.source(manifest, "plot"))
-        if not paths:
-            return None
-        counts = pl.scan_parquet(paths, hive_partitioning=False).group_by(value).len().collect()
-        return _bars({name or "none": number for name, number in counts.iter_rows()}, title)
+        source = ws.lake.source(manifest, "plot")
+        counts: Counter[str] = Counter()
+        for part in source.parts:
+            rows = ws.lake.columns(source, part, value.meta.root_names())
+            for name, number in rows.group_by(value.cast(pl.String).alias("value")).len().iter_rows():
+                counts[name or "none"] += number
+        return _bars(counts, title)
 
     return plot
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from webinstruct_assets.core.errors import BadKey
 
-SNAPSHOT_PATTERN = re.compile(r"CC-MAIN-[0-9]{4}-[0-9]{2}|local-[a-z0-9]+(-[a-z0-9]+)*")
+CRAWL_PATTERN = re.compile(r"CC-MAIN-[0-9]{4}-[0-9]{2}")
+SNAPSHOT_PATTERN = re.compile(rf"{CRAWL_PATTERN.pattern}|local-[a-z0-9]+(-[a-z0-9]+)*")
 PROFILE = "@"  # SNAPSHOT@PROFILE: the snapshot's pages, its pairs extracted by a profile of config/extractors
 NAME_PATTERN = re.compile(r"[a-z0-9]+([.-][a-z0-9]+)*")
 MAX_LENGTH = 80

@@ -392,7 +392,7 @@ class S3Lake(Lake):
                 self._upload(path, path)
 
     def collect(self, build: Path) -> None:
-        self._bring(build, self.bucket.below(build.relative_to(self.root).as_posix()))
+        self._bring(self.bucket.below(build.relative_to(self.root).as_posix()))
 
     def prepare(self, build: Path, inputs: Sequence[Manifest]) -> None:
         if self._home in (None, self._machine()):
@@ -405,10 +405,10 @@ class S3Lake(Lake):
                 source = self.source(manifest, str(build))
                 self.fetched(source, source.parts)
                 self.fetched(source, source.files)
-            self._bring(build, self.bucket.below(f"{build.relative_to(self.root).as_posix()}/scratch"))
+            self._bring(self.bucket.below(f"{build.relative_to(self.root).as_posix()}/scratch"))
             self._prepared.add(key)
 
-    def _bring(self, build: Path, objects: dict[str, Found]) -> None:
+    def _bring(self, objects: dict[str, Found]) -> None:
         """Objects of a build that are not here, or not in this size. An entry whose files are other ones is dropped."""
         from webinstruct_assets.core.unit import Entry
 

@@ -1,8 +1,8 @@
 """Progress of a build: done/total, rate, ETA, rejects by reason and cost so far.
 
-It is logged and told to a listener (Dagster's observations) every ten seconds, and every two it stands in ``.progress.json`` of the partition's folder for
-other processes (``webinstruct status``, the metrics endpoint) while the build lasts; a lake in a bucket shows it to other
-machines.
+It is logged and told to a listener (Dagster's observations) every ten seconds, and every two it stands in
+``.progress.json`` of the partition's folder for other processes (``webinstruct status``, the metrics endpoint) while the
+build lasts; a lake in a bucket shows it to other machines.
 """
 
 import json
@@ -164,11 +164,12 @@ def builds(lake: Lake) -> list[Standing]:
 
 
 def _standing(data: bytes) -> Standing | None:
-    record = json.loads(data)
-    host, process = record.pop("host"), record.pop("process")
+    try:
+        record = json.loads(data)
+        host, process = record.pop("host"), record.pop("process")
+        standing = Standing(**record)
+    except (ValueError, KeyError, TypeError):  # cut by a power failure, or written by another version of this code
+        return None
     if host == socket.gethostname() and (process is None or process_identity(process[0]) != tuple(process)):
         return None
-    try:
-        return Standing(**record)
-    except TypeError:  # by another version of this code
-        return None
+    return standing

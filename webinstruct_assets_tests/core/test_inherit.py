@@ -23,21 +23,21 @@ FILES: dict[str, Any] = {
 
 
 def test_a_chain_is_merged_and_every_field_knows_its_file() -> None:
-    content, origins = inherited("c", FILES, FOLDER)
+    content, origins = inherited("c", FILES, FILES.__getitem__, FOLDER)
     assert content == {"loss": "all", "filters": {"subjects": [], "max_rows": 20}}
     assert origins["loss"] == FOLDER / "a.yaml"
     assert origins["filters.max_rows"] == FOLDER / "b.yaml"
     assert origins["filters.subjects"] == FOLDER / "c.yaml"
-    assert inherited("a", FILES, FOLDER)[0] == FILES["a"]
+    assert inherited("a", FILES, FILES.__getitem__, FOLDER)[0] == FILES["a"]
 
 
 def test_circles_and_unknown_names_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"recipes/gnir\.yaml: field 'inherits': .*ring → gnir → ring"):
-        inherited("ring", FILES, FOLDER)
+        inherited("ring", FILES, FILES.__getitem__, FOLDER)
     with pytest.raises(ConfigError, match=r"recipes/lost\.yaml: field 'inherits': no recipe 'nobody'"):
-        inherited("lost", FILES, FOLDER)
+        inherited("lost", FILES, FILES.__getitem__, FOLDER)
     with pytest.raises(ConfigError, match=r"recipes/two\.yaml: field 'inherits'"):
-        inherited("two", FILES, FOLDER)
+        inherited("two", FILES, FILES.__getitem__, FOLDER)
 
 
 def write(home: Path, name: str, **content: Any) -> None:
@@ -50,6 +50,8 @@ def test_an_environment_takes_the_rest_from_another(home: Path) -> None:
     found = Config(home, "mine").environment
     assert found.engine.kind == "processes" and found.environment == "mine"
     assert found.model_copy(update={"environment": "demo", "engine": demo.engine}) == demo
+    (mine.parent / "draft.yaml").write_text("a file that somebody is writing: [")  # is nobody's business but its own
+    assert Config(home, "mine").environment == found
     mine.write_text("inherits: nobody\nenvironment: mine\n")
     with pytest.raises(ConfigError, match=r"mine\.yaml: field 'inherits': no environment 'nobody'"):
         Config(home, "mine")

@@ -9,7 +9,8 @@ import pytest
 
 from webinstruct_assets.core.cost import cost_of_build
 from webinstruct_assets.core.keys import PartitionKey, Ref
-from webinstruct_assets.core.progress import Progress, Standing, duration
+from webinstruct_assets.core.lake import PROGRESS
+from webinstruct_assets.core.progress import Progress, Standing, builds, duration
 from webinstruct_assets.core.stage import Job, Reject, Unit, execute
 from webinstruct_assets.core.workspace import Workspace
 from webinstruct_assets.graph import BY_ASSET, Selection, closure, targets
@@ -55,6 +56,14 @@ def test_a_resumed_build_says_what_is_done_and_rejected_but_counts_its_own_rate(
     assert (begun.done, ended.done, ended.total) == (0, 6, 6)
     assert ended.rejected == {"reason_0": 2, "reason_1": 1}
     assert ended.rate == pytest.approx(2 / 6 * ended.done / (ended.at - begun.at), rel=0.5)
+
+
+def test_a_file_that_says_nothing_is_no_build(workspace: Workspace) -> None:
+    path = workspace.lake.root / "pages/snapshot=local-test" / PROGRESS
+    path.parent.mkdir(parents=True)
+    for said in (b"", b"{}", b'{"host": "a", "process": null}', b"[]"):
+        path.write_bytes(said)
+        assert builds(workspace.lake) == [], said
 
 
 def test_lines_are_rare_and_the_file_is_fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -115,17 +115,17 @@ class Config:
         return {name: load_yaml(path, model) for name, path in self._paths(kind).items()}
 
     def _environment(self, name: str) -> Environment:
-        path = self.folder / "environments" / f"{name}.yaml"
-        files = {other.stem: read_yaml(other) for other in sorted(path.parent.glob("*.yaml"))} | {name: read_yaml(path)}
-        content, origins = inherited(name, files, path.parent)
-        return validate(path, content, Environment, origins)
+        folder = self.folder / "environments"
+        names = sorted(path.stem for path in folder.glob("*.yaml"))
+        content, origins = inherited(name, names, lambda other: read_yaml(folder / f"{other}.yaml"), folder)
+        return validate(folder / f"{name}.yaml", content, Environment, origins)
 
     def _recipes(self) -> dict[str, RecipeConfig]:
         paths = self._paths("recipe")
         files = {name: read_yaml(path) for name, path in paths.items()}
         recipes = {}
         for name, path in paths.items():
-            content, origins = inherited(name, files, path.parent)
+            content, origins = inherited(name, files, files.__getitem__, path.parent)
             recipes[name] = validate(path, content, RecipeConfig, origins)
         return recipes
 

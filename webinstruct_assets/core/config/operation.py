@@ -1,11 +1,11 @@
 """Running it: prices, what starts by itself, the report of results."""
 
-import re
 from pathlib import Path
 
 from pydantic import Field, field_validator
 
 from webinstruct_assets.core.config.section import Section
+from webinstruct_assets.core.keys import CRAWL_PATTERN
 
 
 class CostConfig(Section):
@@ -26,7 +26,7 @@ class AutomationConfig(Section):
     @field_validator("oldest")
     @classmethod
     def _snapshot(cls, value: str | None) -> str | None:
-        if value is not None and not re.fullmatch(r"CC-MAIN-\d{4}-\d{2}", value):
+        if value is not None and not CRAWL_PATTERN.fullmatch(value):
             raise ValueError("name a snapshot of Common Crawl, CC-MAIN-YYYY-WW: others have no age")
         return value
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import polars as pl
 
+from webinstruct_assets.core import markdown
 from webinstruct_assets.core.config import Section, load_yaml, read_yaml
 from webinstruct_assets.core.manifest import Manifest
 from webinstruct_assets.stages.release.steps import rejected, steps
@@ -101,9 +102,9 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> str:
     if not rows:
         return "(nothing)"
     names = list(rows[0])
-    lines = ["| " + " | ".join(name.replace("_", " ") for name in names) + " |", "|" + " --- |" * len(names)]
-    lines += ["| " + " | ".join(_cell(row.get(name)) for name in names) + " |" for row in rows]
-    return "\n".join(lines)
+    return markdown.table(
+        [name.replace("_", " ") for name in names], ([_cell(row.get(name)) for name in names] for row in rows)
+    )
 
 
 def _cell(value: Any) -> str:

@@ -121,5 +121,6 @@ WEBINSTRUCT_RELEASE = Stage(
     inputs=inputs,
     settings=lambda ws, key: {},
     sources=("stages/release/webinstruct_release.py", "stages/release/dataset_card.py", "stages/release/ancestry.py",
-             "stages/release/card/*", "stages/release/steps.py", "stages/release/chain.py", "core/cost.py"),
+             "stages/release/card/*", "stages/release/steps.py", "stages/release/chain.py", "core/cost.py",
+             "core/markdown.py"),
 )  # fmt: skip
